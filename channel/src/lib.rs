@@ -1,0 +1,1 @@
+//! Attested TLS 1.3.

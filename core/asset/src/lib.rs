@@ -1,0 +1,1 @@
+//! age v1 assets: sealing, streaming decryption and digests.

@@ -1,0 +1,1 @@
+//! Evidence to Genuine to Accepted: the one verifier.

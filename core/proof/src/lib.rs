@@ -1,0 +1,1 @@
+//! Work Proofs: statement, hash chain, verification.

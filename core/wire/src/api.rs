@@ -1,0 +1,418 @@
+//! Bodies of `/glacier/v1/…` (inside the channel, between party and enclave) and of the host port
+//! (between enclave and host, untrusted).
+
+use crate::{
+    grant::{Role, SignedGrant},
+    id::{Digest, EnclaveId, ManifestHash, Measurement, PlatformKind, UnixTime},
+    manifest::SignedManifest,
+    secret::FileKey,
+};
+use alloc::{string::String, vec::Vec};
+
+/// Media type of every CBOR body.
+pub const CBOR: &str = "application/cbor";
+
+/// `POST /glacier/v1/jobs`: one party joins one job. The channel has already shown who calls.
+#[derive(Debug, minicbor::Encode, minicbor::Decode)]
+pub struct Join {
+    /// The job, signed by all its parties. Whoever comes first brings it in; the others must bring the same.
+    #[n(0)]
+    pub manifest: SignedManifest,
+    /// This party's permission.
+    #[n(1)]
+    pub grant: SignedGrant,
+    /// Opens this party's asset.
+    #[n(2)]
+    pub file_key: FileKey,
+    /// The party's clock. The enclave takes the latest of its own and its parties' clocks when it
+    /// judges expiry, so a host that sets the clock back revives nothing.
+    #[n(3)]
+    pub now: UnixTime,
+}
+
+impl Join {
+    /// Largest body that is read.
+    pub const MAX_BYTES: usize = 16 << 10;
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode)]
+#[serde(rename_all = "lowercase")]
+#[cbor(index_only)]
+pub enum Phase {
+    /// Not every party has granted.
+    #[n(0)]
+    Waiting,
+    /// Ciphertext is fetched, checked and opened.
+    #[n(1)]
+    Loading,
+    /// The engine works.
+    #[n(2)]
+    Running,
+    /// A deployment answers requests.
+    #[n(3)]
+    Serving,
+    /// Result and proof are there; keys, model and data are gone.
+    #[n(4)]
+    Done,
+    /// Ended without a result; keys, model and data are gone.
+    #[n(5)]
+    Refused,
+}
+
+/// What happened inside, in order. Told to the parties only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode)]
+#[serde(rename_all = "lowercase", tag = "event")]
+pub enum Event {
+    /// A party's grant and key were accepted.
+    #[n(0)]
+    Granted {
+        /// Whose.
+        #[n(0)]
+        role: Role,
+    },
+    /// An asset was fetched, its digest compared, and opened.
+    #[n(1)]
+    Opened {
+        /// Whose.
+        #[n(0)]
+        role: Role,
+        /// Ciphertext bytes.
+        #[n(1)]
+        bytes: u64,
+    },
+    /// The engine has worked.
+    #[n(2)]
+    Ran {
+        /// Rows answered.
+        #[n(0)]
+        rows: u64,
+        /// Multiply-accumulates.
+        #[n(1)]
+        units: u64,
+    },
+    /// The result was encrypted to its recipients.
+    #[n(3)]
+    Sealed {
+        /// Ciphertext bytes.
+        #[n(0)]
+        bytes: u64,
+    },
+    /// File keys were overwritten and the worker that held model and data has ended.
+    #[n(4)]
+    Wiped,
+    /// A Work Proof was signed.
+    #[n(5)]
+    Proved {
+        /// Its sequence number.
+        #[n(0)]
+        sequence: u64,
+    },
+}
+
+/// `GET /glacier/v1/jobs/{manifest}`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode)]
+pub struct JobStatus {
+    /// Which job.
+    #[n(0)]
+    pub manifest: ManifestHash,
+    /// How far.
+    #[n(1)]
+    pub phase: Phase,
+    /// Who has not granted yet.
+    #[n(2)]
+    pub waiting_for: Vec<Role>,
+    /// Bytes loaded so far and in all, both assets together.
+    #[n(3)]
+    pub loaded: (u64, u64),
+    /// Rows answered so far.
+    #[n(4)]
+    pub rows: u64,
+    /// What happened, in order.
+    #[n(5)]
+    pub events: Vec<Event>,
+    /// Why it ended, when it was refused.
+    #[n(6)]
+    pub refusal: Option<Refusal>,
+}
+
+/// `GET /glacier/v1/enclave`: what the enclave says of itself. Believe the evidence, not this.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode)]
+pub struct EnclaveInfo {
+    /// Version of the enclave program.
+    #[n(0)]
+    pub version: String,
+    /// Name of the application that runs in it.
+    #[n(1)]
+    pub app: String,
+    /// Its platform.
+    #[n(2)]
+    pub platform: PlatformKind,
+    /// Its code.
+    #[n(3)]
+    pub measurement: Measurement,
+    /// Its hardware.
+    #[n(4)]
+    pub enclave_id: EnclaveId,
+    /// Work Proofs signed in this key epoch.
+    #[n(5)]
+    pub proofs: u64,
+}
+
+/// Why the enclave said no: who must act is in the code, what exactly is in the detail.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode)]
+#[error("{code}: {detail}")]
+pub struct Refusal {
+    /// The case.
+    #[n(0)]
+    pub code: RefusalCode,
+    /// One sentence for people. Goes to the parties only, so it may name a column; never a value.
+    #[n(1)]
+    pub detail: String,
+}
+
+impl Refusal {
+    /// A refusal with its sentence.
+    pub fn new(code: RefusalCode, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into() }
+    }
+}
+
+macro_rules! refusal_codes {
+    ($($(#[$doc:meta])* $n:literal $name:ident $word:literal $status:literal,)*) => {
+        /// Every way the enclave says no. The word is stable; tools match on it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode)]
+        #[cbor(index_only)]
+        #[non_exhaustive]
+        pub enum RefusalCode {
+            $($(#[$doc])* #[n($n)] #[serde(rename = $word)] $name,)*
+        }
+
+        impl RefusalCode {
+            /// The stable word.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $word,)* }
+            }
+
+            /// HTTP status that carries it.
+            pub fn status(self) -> u16 {
+                match self { $(Self::$name => $status,)* }
+            }
+        }
+    };
+}
+
+refusal_codes! {
+    /// The body is not what this path takes.
+    0 BadRequest "bad-request" 400,
+    /// No such path, job or deployment in this key epoch.
+    1 NotFound "not-found" 404,
+    /// The caller is not named in the manifest, or asks for what is another party's.
+    2 NotYours "not-yours" 403,
+    /// The manifest contradicts itself or lacks a signature.
+    3 ManifestInvalid "manifest-invalid" 400,
+    /// The manifest names other code or another chip than this.
+    4 ManifestElsewhere "manifest-elsewhere" 409,
+    /// The grant is not signed by the party in that role.
+    5 GrantSignature "grant-signature" 403,
+    /// The grant is for another manifest, key epoch or role.
+    6 GrantElsewhere "grant-elsewhere" 409,
+    /// The grant has expired.
+    7 GrantExpired "grant-expired" 403,
+    /// The grant was brought before.
+    8 GrantReplayed "grant-replayed" 409,
+    /// The grant or the manifest has no uses left.
+    9 GrantExhausted "grant-exhausted" 403,
+    /// The job may no longer start.
+    10 JobExpired "job-expired" 409,
+    /// The host does not have the ciphertext.
+    11 AssetMissing "asset-missing" 424,
+    /// The ciphertext is not the one whose digest was signed: altered, reordered, truncated or swapped.
+    12 AssetDigest "asset-digest" 422,
+    /// The ciphertext is not an age file, or ends early.
+    13 AssetMalformed "asset-malformed" 422,
+    /// The released key does not open the asset.
+    14 AssetKey "asset-key" 422,
+    /// The model is not a well-formed graph.
+    15 ModelInvalid "model-invalid" 422,
+    /// The model uses what the engine does not have.
+    16 ModelUnsupported "model-unsupported" 422,
+    /// The data does not fit the model, or is not well formed.
+    17 DataInvalid "data-invalid" 422,
+    /// The job needs more memory than its manifest allows.
+    18 MemoryLimit "memory-limit" 413,
+    /// The job needs more units than its manifest allows.
+    19 UnitLimit "unit-limit" 413,
+    /// The engine died on this input; nothing else was touched.
+    20 EngineCrashed "engine-crashed" 422,
+    /// A request body is larger than is read.
+    21 TooLarge "too-large" 413,
+    /// No room for another job now.
+    22 Busy "busy" 503,
+    /// The host did not do its part.
+    23 Host "host" 502,
+    /// The platform did not do its part.
+    24 Platform "platform" 502,
+    /// A refusal by the application itself.
+    25 App "app" 422,
+    /// The job has no result yet.
+    26 NotReady "not-ready" 409,
+}
+
+impl core::fmt::Display for RefusalCode {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What the enclave asks of the host. Frames on the host port are a little-endian `u32` length and
+/// the CBOR of a [`HostCall`] or a [`HostAnswer`]; answers may come in any order.
+#[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+pub struct HostCall {
+    /// Matches the answer to the call.
+    #[n(0)]
+    pub id: u32,
+    /// What is asked.
+    #[n(1)]
+    pub request: HostRequest,
+}
+
+/// The host's answer to one [`HostCall`]. Nothing in it is believed unchecked.
+#[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+pub struct HostAnswer {
+    /// Of the call.
+    #[n(0)]
+    pub id: u32,
+    /// The answer.
+    #[n(1)]
+    pub reply: HostReply,
+}
+
+/// Largest frame on the host port: one [`HOST_CHUNK`] and its envelope.
+pub const HOST_FRAME: usize = HOST_CHUNK + 1024;
+/// Most asset bytes in one frame.
+pub const HOST_CHUNK: usize = 1 << 20;
+
+/// One request on the host port.
+#[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+pub enum HostRequest {
+    /// How long is the asset?
+    #[n(0)]
+    Size {
+        /// Which.
+        #[n(0)]
+        asset: Digest,
+    },
+    /// At most `len` bytes of the asset from `offset`.
+    #[n(1)]
+    Read {
+        /// Which.
+        #[n(0)]
+        asset: Digest,
+        /// From where.
+        #[n(1)]
+        offset: u64,
+        /// How many; at most [`HOST_CHUNK`].
+        #[n(2)]
+        len: u32,
+    },
+    /// Begin to store a result.
+    #[n(2)]
+    Create,
+    /// Append to it.
+    #[n(3)]
+    Append {
+        /// From [`HostReply::Created`].
+        #[n(0)]
+        upload: u64,
+        /// Ciphertext.
+        #[n(1)]
+        #[cbor(with = "minicbor::bytes")]
+        data: Vec<u8>,
+    },
+    /// It is complete and has this digest.
+    #[n(4)]
+    Commit {
+        /// From [`HostReply::Created`].
+        #[n(0)]
+        upload: u64,
+        /// BLAKE3 of all that was appended.
+        #[n(1)]
+        asset: Digest,
+    },
+    /// Give it up.
+    #[n(5)]
+    Abort {
+        /// From [`HostReply::Created`].
+        #[n(0)]
+        upload: u64,
+    },
+    /// Keep a Work Proof, to settle it.
+    #[n(6)]
+    Publish {
+        /// `glacier_proof::WorkProof`, encoded.
+        #[n(0)]
+        #[cbor(with = "minicbor::bytes")]
+        proof: Vec<u8>,
+    },
+}
+
+/// One reply on the host port.
+#[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+pub enum HostReply {
+    /// Bytes of the asset.
+    #[n(0)]
+    Size {
+        /// How many.
+        #[n(0)]
+        bytes: u64,
+    },
+    /// A piece of the asset.
+    #[n(1)]
+    Data {
+        /// Ciphertext.
+        #[n(0)]
+        #[cbor(with = "minicbor::bytes")]
+        data: Vec<u8>,
+    },
+    /// An upload has begun.
+    #[n(2)]
+    Created {
+        /// Its handle.
+        #[n(0)]
+        upload: u64,
+    },
+    /// Done.
+    #[n(3)]
+    Done,
+    /// Not done.
+    #[n(4)]
+    Failed {
+        /// Why.
+        #[n(0)]
+        fault: HostFault,
+    },
+}
+
+/// Why the host did not do it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, minicbor::Encode, minicbor::Decode)]
+#[cbor(index_only)]
+#[non_exhaustive]
+pub enum HostFault {
+    /// There is no such asset.
+    #[n(0)]
+    #[error("the host has no such asset")]
+    Missing,
+    /// The store is full.
+    #[n(1)]
+    #[error("the host's store is full")]
+    Full,
+    /// The request makes no sense to the host.
+    #[n(2)]
+    #[error("the host did not understand the request")]
+    Bad,
+    /// The host's disk failed.
+    #[n(3)]
+    #[error("the host could not read or write its store")]
+    Io,
+}

@@ -1,0 +1,192 @@
+//! secp256k1 identities: parties, and the enclave's proof key. `ecrecover` checks them on chain.
+
+use crate::id::Address;
+use alloc::string::String;
+use core::fmt;
+use k256::ecdsa::{RecoveryId, SigningKey, VerifyingKey};
+use zeroize::Zeroizing;
+
+/// Bytes that are no secp256k1 secret key (zero, or not below the group order).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a secp256k1 secret key")]
+pub struct BadKey;
+
+/// A signature that does not recover to any key, or not to the one named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadSignature {
+    /// Out of range, high `s` (EIP-2), or a recovery id other than 27 and 28.
+    #[error("malformed signature")]
+    Malformed,
+    /// A good signature of somebody else.
+    #[error("signed by {found}, not by {expected}")]
+    OtherSigner {
+        /// Who should have signed.
+        expected: Address,
+        /// Who did, for these bytes.
+        found: Address,
+    },
+}
+
+/// `r ‖ s ‖ v`, 65 bytes, as wallets and `ecrecover` have it; `s` is in the lower half and `v` is 27 or 28.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Signature(pub [u8; 65]);
+
+impl Signature {
+    /// The address that signed `digest`.
+    pub fn recover(&self, digest: &[u8; 32]) -> Result<Address, BadSignature> {
+        let (body, v) = self.0.split_at(64);
+        let recovery = match v {
+            [27] => RecoveryId::new(false, false),
+            [28] => RecoveryId::new(true, false),
+            _ => return Err(BadSignature::Malformed),
+        };
+        let signature = k256::ecdsa::Signature::from_slice(body).map_err(|_| BadSignature::Malformed)?;
+        // EIP-2: the other `s` would be a second form of the same statement.
+        if signature.normalize_s() != signature {
+            return Err(BadSignature::Malformed);
+        }
+        let key = VerifyingKey::recover_from_prehash(digest, &signature, recovery).map_err(|_| BadSignature::Malformed)?;
+        Ok(address_of(&key))
+    }
+
+    /// Whether `signer` signed `digest`.
+    pub fn verify(&self, digest: &[u8; 32], signer: &Address) -> Result<(), BadSignature> {
+        let found = self.recover(digest)?;
+        if found != *signer {
+            return Err(BadSignature::OtherSigner { expected: *signer, found });
+        }
+        Ok(())
+    }
+}
+
+/// A secret key and its address. Wiped on drop by `k256`.
+pub struct Identity {
+    key: SigningKey,
+    address: Address,
+}
+
+impl Identity {
+    /// Takes 32 random bytes as secret key.
+    pub fn from_secret(secret: &[u8; 32]) -> Result<Self, BadKey> {
+        let key = SigningKey::from_slice(secret).map_err(|_| BadKey)?;
+        let address = address_of(key.verifying_key());
+        Ok(Self { key, address })
+    }
+
+    /// Who this is.
+    pub fn address(&self) -> Address {
+        self.address
+    }
+
+    /// Signs a digest (deterministic nonce, RFC 6979).
+    pub fn sign(&self, digest: &[u8; 32]) -> Signature {
+        let mut bytes = [0u8; 65];
+        let (signature, recovery) = self.key.sign_prehash_recoverable(digest);
+        let (body, v) = bytes.split_at_mut(64);
+        body.copy_from_slice(&signature.to_bytes());
+        v.copy_from_slice(&[if recovery.is_y_odd() { 28 } else { 27 }]);
+        Signature(bytes)
+    }
+
+    /// The secret, for the keystore alone.
+    pub fn expose_secret(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.key.to_bytes().into())
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({}, ..)", self.address)
+    }
+}
+
+fn address_of(key: &VerifyingKey) -> Address {
+    let point = key.to_sec1_point(false);
+    let mut address = [0u8; 20];
+    // Uncompressed SEC1: one tag byte, then x ‖ y.
+    let hash = crate::eip712::keccak(point.as_bytes().get(1..).unwrap_or_default());
+    for (to, from) in address.iter_mut().zip(hash.iter().skip(12)) {
+        *to = *from;
+    }
+    Address(address)
+}
+
+impl fmt::Debug for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Signature({})", hex::encode(self.0))
+    }
+}
+
+impl serde::Serialize for Signature {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("0x{}", hex::encode(self.0)))
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Signature {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bytes = hex::decode(text.strip_prefix("0x").unwrap_or(&text)).map_err(serde::de::Error::custom)?;
+        Ok(Self(bytes.try_into().map_err(|_| serde::de::Error::custom("a signature has 65 bytes"))?))
+    }
+}
+
+impl<C> minicbor::Encode<C> for Signature {
+    fn encode<W: minicbor::encode::Write>(
+        &self,
+        encoder: &mut minicbor::Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        encoder.bytes(&self.0)?;
+        Ok(())
+    }
+}
+
+impl<'b, C> minicbor::Decode<'b, C> for Signature {
+    fn decode(decoder: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+        let bytes = decoder.bytes()?;
+        Ok(Self(bytes.try_into().map_err(|_| minicbor::decode::Error::message("a signature has 65 bytes"))?))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn address_of_a_known_key() {
+        // The first key of the widely used development mnemonic "test test … junk".
+        let secret = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
+        let identity = Identity::from_secret(&hex::decode(secret).unwrap().try_into().unwrap()).unwrap();
+        assert_eq!(identity.address().to_string(), "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266");
+    }
+
+    #[test]
+    fn a_signature_names_its_signer_and_no_other() {
+        let (alice, bob) = (Identity::from_secret(&[1; 32]).unwrap(), Identity::from_secret(&[2; 32]).unwrap());
+        let signature = alice.sign(&[7; 32]);
+        assert_eq!(signature.verify(&[7; 32], &alice.address()), Ok(()));
+        assert!(matches!(signature.verify(&[7; 32], &bob.address()), Err(BadSignature::OtherSigner { .. })));
+        assert!(signature.verify(&[8; 32], &alice.address()).is_err());
+    }
+
+    #[test]
+    fn the_second_form_of_a_signature_is_refused() {
+        // (r, n - s) with the other v verifies just as well in plain ECDSA.
+        let alice = Identity::from_secret(&[1; 32]).unwrap();
+        let good = alice.sign(&[7; 32]);
+        let n: [u8; 32] = hex::decode("fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141").unwrap().try_into().unwrap();
+        let mut bytes = good.0;
+        let mut borrow = 0i16;
+        for i in (0..32).rev() {
+            let d = i16::from(n[i]) - i16::from(good.0[32 + i]) - borrow;
+            borrow = i16::from(d < 0);
+            bytes[32 + i] = d.rem_euclid(256) as u8;
+        }
+        bytes[64] = 55 - bytes[64];
+        assert_eq!(Signature(bytes).recover(&[7; 32]), Err(BadSignature::Malformed));
+    }
+}

@@ -1,0 +1,30 @@
+//! Words that both sides of the channel use: ids, manifests, grants, evidence bundles and the
+//! bounded encodings that carry them.
+//!
+//! No IO, no clock, no randomness: bytes come in and go out as slices. Everything a party signs is
+//! an EIP-712 typed struct ([`eip712`]), everything that travels is deterministic CBOR ([`cbor`]).
+//! Application code wants the crate `glacier`; this one is its vocabulary.
+
+#![no_std]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+extern crate alloc;
+
+pub mod api;
+pub mod cbor;
+pub mod eip712;
+mod evidence;
+mod grant;
+mod id;
+mod identity;
+mod manifest;
+mod secret;
+mod tensor;
+
+pub use evidence::{Claims, Evidence, Purpose, ReportData};
+pub use grant::{Grant, Role, SignedGrant};
+pub use id::{Address, Commitment, Digest, EnclaveId, ManifestHash, Measurement, Nonce, ParseIdError, PlatformKind, Recipient, UnixTime};
+pub use identity::{BadKey, BadSignature, Identity, Signature};
+pub use manifest::{Limits, Manifest, ManifestError, Settlement, SignedManifest, Work};
+pub use secret::FileKey;
+pub use tensor::{Dtype, Outputs, Tensor, TensorError};

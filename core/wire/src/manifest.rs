@@ -1,0 +1,258 @@
+//! The document that all parties of a job sign.
+
+use crate::{
+    cbor,
+    eip712::{Domain, StructHasher},
+    id::{Address, Digest, EnclaveId, ManifestHash, Measurement, Recipient, UnixTime},
+    identity::{BadSignature, Signature},
+};
+use alloc::vec::Vec;
+
+/// What a job does. The word stands in the signed document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode)]
+#[serde(rename_all = "lowercase")]
+#[cbor(index_only)]
+#[non_exhaustive]
+pub enum Work {
+    /// One model over one data set; the labels go to the data provider.
+    #[n(0)]
+    Inference,
+    /// One model that stays loaded and answers many data providers, until `not_after`.
+    #[n(1)]
+    Deployment,
+    /// A developer's own application.
+    #[n(2)]
+    App,
+}
+
+impl Work {
+    /// The word that is signed.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Inference => "inference",
+            Self::Deployment => "deployment",
+            Self::App => "app",
+        }
+    }
+}
+
+/// What a job may use. Everything is a ceiling; zero allows nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Bytes the job's worker may hold at once: model, data window, activations.
+    #[n(0)]
+    pub memory: u64,
+    /// Multiply-accumulates the job may spend.
+    #[n(1)]
+    pub units: u64,
+    /// How often the model may be run: 1 for a batch job, requests for a deployment.
+    #[n(2)]
+    pub runs: u64,
+    /// The job must have started by then.
+    #[n(3)]
+    pub not_after: UnixTime,
+}
+
+/// Where the Work Proof counts, and what it pays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode)]
+#[serde(deny_unknown_fields)]
+pub struct Settlement {
+    /// EIP-155 chain id.
+    #[n(0)]
+    pub chain_id: u64,
+    /// The WorkLedger; zero while there is none.
+    #[n(1)]
+    pub ledger: Address,
+    /// Who pays.
+    #[n(2)]
+    pub payer: Address,
+    /// What the run pays, in the ledger's smallest unit.
+    #[n(3)]
+    pub price: u64,
+}
+
+/// Who brings which asset, to which code on which chip, for what, within which limits, and who gets the result.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// What the job does.
+    #[n(0)]
+    pub work: Work,
+    /// Owner of the data, and the only one who receives results. Zero for a deployment: anyone may call.
+    #[n(1)]
+    pub data_provider: Address,
+    /// Owner of the model.
+    #[n(2)]
+    pub model_provider: Address,
+    /// The data asset. Zero for a deployment: data comes with each request.
+    #[n(3)]
+    pub data: Digest,
+    /// The model asset.
+    #[n(4)]
+    pub model: Digest,
+    /// The code that may run the job.
+    #[n(5)]
+    pub measurement: Measurement,
+    /// The hardware that may run it: the node pin.
+    #[n(6)]
+    pub enclave_id: EnclaveId,
+    /// Whom the result is encrypted to. At least one for a batch job, none for a deployment.
+    #[n(7)]
+    pub recipients: Vec<Recipient>,
+    /// Ceilings.
+    #[n(8)]
+    pub limits: Limits,
+    /// Where and what it pays.
+    #[n(9)]
+    pub settlement: Settlement,
+    /// Random: makes two otherwise equal jobs different.
+    #[n(10)]
+    pub salt: Digest,
+}
+
+/// A manifest that contradicts itself or lacks a signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManifestError {
+    /// A member that this kind of work needs is zero or empty.
+    #[error("the manifest names no {0}")]
+    Missing(&'static str),
+    /// A member that this kind of work has no use for is set.
+    #[error("the manifest names a {0} that this kind of work does not take")]
+    Superfluous(&'static str),
+    /// More recipients than [`Manifest::MAX_RECIPIENTS`].
+    #[error("the manifest names too many recipients")]
+    TooManyRecipients,
+    /// A party has not signed.
+    #[error("{0} has not signed the manifest")]
+    Unsigned(Address),
+    /// A signature by nobody the manifest names, or no signature at all.
+    #[error("a signature does not belong: {0}")]
+    Signature(BadSignature),
+}
+
+impl Manifest {
+    /// Most recipients of one result.
+    pub const MAX_RECIPIENTS: usize = 16;
+    /// Largest encoded manifest that is read.
+    pub const MAX_BYTES: usize = 4096;
+
+    /// The EIP-712 type, as wallets show it and contracts hash it.
+    pub const TYPE: &str = "Manifest(string work,address dataProvider,address modelProvider,bytes32 data,bytes32 model,\
+        bytes32 measurement,bytes32 enclaveId,bytes32[] recipients,uint64 memory,uint64 units,uint64 runs,uint64 notAfter,\
+        address payer,uint64 price,bytes32 salt)";
+
+    /// What is signed. Two manifests that differ in one bit differ here.
+    pub fn hash(&self) -> ManifestHash {
+        let hash = StructHasher::new(Self::TYPE)
+            .string(self.work.as_str())
+            .address(&self.data_provider)
+            .address(&self.model_provider)
+            .word(&self.data.0)
+            .word(&self.model.0)
+            .word(&self.measurement.0)
+            .word(&self.enclave_id.0)
+            .words(self.recipients.iter().map(|recipient| &recipient.0))
+            .uint(self.limits.memory)
+            .uint(self.limits.units)
+            .uint(self.limits.runs)
+            .uint(self.limits.not_after.0)
+            .address(&self.settlement.payer)
+            .uint(self.settlement.price)
+            .word(&self.salt.0)
+            .finish();
+        ManifestHash(self.domain().digest(hash))
+    }
+
+    /// Where signatures over this manifest and proofs of it count.
+    pub fn domain(&self) -> Domain {
+        Domain { chain_id: self.settlement.chain_id, verifying_contract: self.settlement.ledger }
+    }
+
+    /// Whether the manifest says all that its kind of work needs and nothing it has no use for.
+    pub fn check(&self) -> Result<(), ManifestError> {
+        let need = |present: bool, what| if present { Ok(()) } else { Err(ManifestError::Missing(what)) };
+        let refuse = |present: bool, what| if present { Err(ManifestError::Superfluous(what)) } else { Ok(()) };
+        need(!self.measurement.is_zero(), "code measurement")?;
+        need(!self.enclave_id.is_zero(), "Enclave ID")?;
+        need(!self.settlement.payer.is_zero(), "payer")?;
+        need(self.limits.runs > 0, "number of runs")?;
+        need(self.limits.memory > 0, "memory limit")?;
+        need(self.limits.units > 0, "unit limit")?;
+        if self.recipients.len() > Self::MAX_RECIPIENTS {
+            return Err(ManifestError::TooManyRecipients);
+        }
+        match self.work {
+            Work::Inference => {
+                need(!self.data_provider.is_zero(), "data provider")?;
+                need(!self.model_provider.is_zero(), "model provider")?;
+                need(!self.data.is_zero(), "data asset")?;
+                need(!self.model.is_zero(), "model asset")?;
+                need(!self.recipients.is_empty(), "recipient")
+            }
+            Work::Deployment => {
+                need(!self.model_provider.is_zero(), "model provider")?;
+                need(!self.model.is_zero(), "model asset")?;
+                refuse(!self.data_provider.is_zero(), "data provider")?;
+                refuse(!self.data.is_zero(), "data asset")?;
+                refuse(!self.recipients.is_empty(), "recipient")
+            }
+            Work::App => Ok(()),
+        }
+    }
+
+    /// Everybody whose signature is needed, each once.
+    pub fn signers(&self) -> Vec<Address> {
+        let mut signers = Vec::new();
+        for party in [self.data_provider, self.model_provider, self.settlement.payer] {
+            if !party.is_zero() && !signers.contains(&party) {
+                signers.push(party);
+            }
+        }
+        signers
+    }
+}
+
+/// A manifest with the signatures collected so far.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode)]
+#[serde(deny_unknown_fields)]
+pub struct SignedManifest {
+    /// The document.
+    #[n(0)]
+    pub manifest: Manifest,
+    /// Signatures over [`Manifest::hash`], in any order.
+    #[n(1)]
+    pub signatures: Vec<Signature>,
+}
+
+impl SignedManifest {
+    /// Largest encoded form that is read.
+    pub const MAX_BYTES: usize = 8192;
+
+    /// Checks the document itself, and that each party signed exactly it.
+    pub fn verify(&self) -> Result<ManifestHash, ManifestError> {
+        self.manifest.check()?;
+        let hash = self.manifest.hash();
+        let signers = self.manifest.signers();
+        let mut signed = Vec::new();
+        for signature in &self.signatures {
+            let signer = signature.recover(&hash.0).map_err(ManifestError::Signature)?;
+            // A signature over another manifest recovers to some stranger's address.
+            if !signers.contains(&signer) || signed.contains(&signer) {
+                let expected = signers.iter().find(|party| !signed.contains(party)).copied().unwrap_or(Address::ZERO);
+                return Err(ManifestError::Signature(BadSignature::OtherSigner { expected, found: signer }));
+            }
+            signed.push(signer);
+        }
+        match signers.into_iter().find(|party| !signed.contains(party)) {
+            Some(party) => Err(ManifestError::Unsigned(party)),
+            None => Ok(hash),
+        }
+    }
+
+    /// Reads the encoded form.
+    pub fn decode(bytes: &[u8]) -> Result<Self, cbor::CborError> {
+        cbor::decode(bytes, Self::MAX_BYTES)
+    }
+}

@@ -1,0 +1,1 @@
+//! SDK for TEE applications: App, Context, serve.

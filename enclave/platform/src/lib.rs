@@ -1,0 +1,1 @@
+//! Evidence, sealing, randomness and the sandbox; the only crate that may use unsafe.

@@ -1,0 +1,1 @@
+//! The enclave binary: ceremony, jobs, deployments, proofs.

@@ -1,0 +1,1 @@
+//! Whole programs under 80 lines; see `src/bin`.

@@ -1,0 +1,1 @@
+//! The untrusted daemon: starts enclaves, relays ciphertext, stores blobs.

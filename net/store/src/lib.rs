@@ -1,0 +1,1 @@
+//! Encrypted assets by digest, uploaded resumably.

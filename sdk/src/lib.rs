@@ -1,0 +1,1 @@
+//! Client of Glacier nodes: connect, attest, run, check the proof.

@@ -1,0 +1,1 @@
+//! SIMULATED hardware: plays the vendor and the chip.

@@ -1,0 +1,1 @@
+//! Hostile host, in-process node, evidence generator; never published.

@@ -1,0 +1,1 @@
+//! Builds, layer checks and the trusted-code report.
