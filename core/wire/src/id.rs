@@ -123,6 +123,10 @@ id!(
     Commitment, 32, ""
 );
 id!(
+    /// EIP-712 digest of one Work Proof, domain included: what the enclave signs and the next proof names.
+    ProofHash, 32, ""
+);
+id!(
     /// Fresh random bytes chosen by one side of an exchange.
     Nonce, 32, ""
 );

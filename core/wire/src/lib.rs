@@ -12,6 +12,7 @@ extern crate alloc;
 
 pub mod api;
 pub mod cbor;
+mod commitment;
 pub mod eip712;
 mod evidence;
 mod grant;
@@ -23,7 +24,7 @@ mod tensor;
 
 pub use evidence::{Claims, Evidence, Purpose, ReportData};
 pub use grant::{Grant, Role, SignedGrant};
-pub use id::{Address, Commitment, Digest, EnclaveId, ManifestHash, Measurement, Nonce, ParseIdError, PlatformKind, Recipient, UnixTime};
+pub use id::{Address, Commitment, Digest, EnclaveId, ManifestHash, Measurement, Nonce, ParseIdError, PlatformKind, ProofHash, Recipient, UnixTime};
 pub use identity::{BadKey, BadSignature, Identity, Signature};
 pub use manifest::{Limits, Manifest, ManifestError, Settlement, SignedManifest, Work};
 pub use secret::FileKey;
