@@ -1,0 +1,208 @@
+//! Who may depend on whom. The tree is the trust map; this is where it is enforced.
+//!
+//! Development dependencies are free: tests may stand anywhere.
+
+use crate::cargo::{self, Metadata};
+use std::collections::BTreeSet;
+
+const WIRE: &str = "glacier-wire";
+const ASSET: &str = "glacier-asset";
+const ATTEST: &str = "glacier-attest";
+const PROOF: &str = "glacier-proof";
+const CHANNEL: &str = "glacier-channel";
+const APP: &str = "glacier-app";
+const ENGINE: &str = "glacier-engine";
+const PLATFORM: &str = "glacier-platform";
+const ENCLAVE: &str = "glacier-enclave";
+const SIMULATOR: &str = "glacier-simulator";
+const STORE: &str = "glacier-store";
+const HOST: &str = "glacier-host";
+const SDK: &str = "glacier";
+const CLI: &str = "glacier-cli";
+const TESTKIT: &str = "glacier-testkit";
+
+/// One crate and those of ours that it may name under `[dependencies]`.
+struct Layer {
+    name: &'static str,
+    may_use: &'static [&'static str],
+}
+
+const LAYERS: &[Layer] = &[
+    Layer { name: WIRE, may_use: &[] },
+    Layer { name: ASSET, may_use: &[WIRE] },
+    Layer { name: ATTEST, may_use: &[WIRE] },
+    Layer { name: PROOF, may_use: &[WIRE, ATTEST] },
+    Layer { name: CHANNEL, may_use: &[WIRE, ATTEST] },
+    Layer { name: PLATFORM, may_use: &[WIRE, ASSET, ATTEST, PROOF] },
+    Layer { name: ENGINE, may_use: &[WIRE, ASSET, ATTEST, PROOF] },
+    Layer { name: APP, may_use: &[WIRE, ASSET, ATTEST, PROOF, CHANNEL, PLATFORM] },
+    Layer { name: ENCLAVE, may_use: &[WIRE, ASSET, ATTEST, PROOF, PLATFORM, ENGINE, APP] },
+    Layer { name: SIMULATOR, may_use: &[WIRE, ASSET, ATTEST, PROOF, PLATFORM] },
+    Layer { name: STORE, may_use: &[WIRE, ASSET, ATTEST, PROOF] },
+    Layer { name: HOST, may_use: &[WIRE, PROOF, STORE] },
+    Layer { name: SDK, may_use: &[WIRE, ASSET, ATTEST, PROOF, CHANNEL, STORE] },
+    // The simulator measures enclave binaries for `glacier measure`.
+    Layer { name: CLI, may_use: &[WIRE, ASSET, ATTEST, PROOF, SDK, HOST, STORE, SIMULATOR] },
+    Layer {
+        name: TESTKIT,
+        may_use: &[
+            WIRE, ASSET, ATTEST, PROOF, CHANNEL, PLATFORM, ENGINE, APP, ENCLAVE, SIMULATOR, STORE, HOST, SDK, CLI,
+        ],
+    },
+    // Programs at the edge: the front door, and the SDK for applications.
+    Layer { name: "glacier-examples", may_use: &[WIRE, SDK, APP] },
+    Layer {
+        name: "glacier-bench",
+        may_use: &[
+            WIRE, ASSET, ATTEST, PROOF, CHANNEL, PLATFORM, ENGINE, APP, ENCLAVE, SIMULATOR, STORE, HOST, SDK, CLI,
+            TESTKIT,
+        ],
+    },
+    Layer { name: "glacier-fuzz-bodies", may_use: &[WIRE, ASSET, ATTEST, PROOF, CHANNEL, ENGINE] },
+    Layer { name: "xtask", may_use: &[] },
+];
+
+/// Crates that must not be linked into a package, however far down.
+struct Closed {
+    name: &'static str,
+    to: &'static [&'static str],
+    why: &'static str,
+}
+
+const IO: &[&str] = &["tokio", "mio", "async-std", "hyper", "reqwest", "axum", "rustls", "redb"];
+const ORACLES: &[&str] = &["age", "dcap-qvl", "alloy-sol-types", "alloy-primitives", "proptest", TESTKIT];
+
+const CLOSED: &[Closed] = &[
+    Closed {
+        name: HOST,
+        to: &[
+            "rustls",
+            "tokio-rustls",
+            "aws-lc-rs",
+            "aws-lc-sys",
+            "ring",
+            "openssl",
+            "native-tls",
+            "age",
+            "aes-gcm",
+            "chacha20poly1305",
+            "x25519-dalek",
+            "rten",
+            ASSET,
+            CHANNEL,
+            ENGINE,
+            APP,
+            PLATFORM,
+            ENCLAVE,
+            SDK,
+        ],
+        why: "the host relays bytes and has nothing that could open them",
+    },
+    Closed { name: WIRE, to: IO, why: "core has no IO" },
+    Closed { name: ASSET, to: IO, why: "core has no IO" },
+    Closed { name: ATTEST, to: IO, why: "core has no IO" },
+    Closed { name: PROOF, to: IO, why: "core has no IO" },
+    Closed {
+        name: ENCLAVE,
+        to: &[SIMULATOR, HOST, STORE, SDK, CLI],
+        why: "the enclave holds no code of the other side",
+    },
+    Closed { name: ENCLAVE, to: ORACLES, why: "oracles and harnesses are for tests" },
+    Closed { name: CLI, to: ORACLES, why: "oracles and harnesses are for tests" },
+    Closed { name: SIMULATOR, to: ORACLES, why: "oracles and harnesses are for tests" },
+];
+
+/// Fails with every dependency that points the wrong way.
+pub(crate) fn check() -> Result<(), String> {
+    let metadata = cargo::metadata()?;
+    let mut faults = direct(&metadata);
+    faults.extend(lints(&metadata)?);
+    for closed in CLOSED {
+        let linked: BTreeSet<String> = cargo::tree(&[closed.name], false)?.into_iter().map(|node| node.name).collect();
+        let open = closed.to.iter().filter(|name| linked.contains(**name));
+        faults.extend(open.map(|name| format!("{} links {name}, but {}", closed.name, closed.why)));
+    }
+    if faults.is_empty() {
+        println!("layers: {} crates depend on what they may, and on nothing else of ours", LAYERS.len());
+        return Ok(());
+    }
+    Err(format!("dependencies point the wrong way\n  {}", faults.join("\n  ")))
+}
+
+fn direct(metadata: &Metadata) -> Vec<String> {
+    let ours: BTreeSet<&str> = metadata.ours().map(|package| package.name.as_str()).collect();
+    let mut faults = Vec::new();
+    for package in metadata.ours() {
+        let Some(layer) = LAYERS.iter().find(|layer| layer.name == package.name) else {
+            faults.push(format!("{} has no layer: give it one in xtask/src/layers.rs", package.name));
+            continue;
+        };
+        for dependency in package.dependencies.iter().filter(|dependency| dependency.kind.as_deref() != Some("dev")) {
+            let name = dependency.name.as_str();
+            if ours.contains(name) && !layer.may_use.contains(&name) {
+                faults.push(format!("{} may not depend on {name}", package.name));
+            }
+        }
+    }
+    faults
+}
+
+/// The lints are policy, and `unsafe` belongs to one crate.
+fn lints(metadata: &Metadata) -> Result<Vec<String>, String> {
+    let mut faults = Vec::new();
+    for package in metadata.ours().filter(|package| package.name != PLATFORM) {
+        let path = &package.manifest_path;
+        let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let manifest: toml::Table = text.parse().map_err(|error| format!("{}: {error}", path.display()))?;
+        let inherits = manifest.get("lints").and_then(|lints| lints.get("workspace")).and_then(toml::Value::as_bool);
+        if inherits != Some(true) {
+            faults.push(format!("{} does not take the workspace's lints; only {PLATFORM} may differ", package.name));
+        }
+    }
+    Ok(faults)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn workspace(name: &str, dependency: &str, kind: Option<&str>) -> Metadata {
+        let package = |name: &str, dependencies: serde_json::Value| {
+            serde_json::json!({"id": name, "name": name, "version": "0", "license": null, "source": null,
+                "manifest_path": "/x/Cargo.toml", "dependencies": dependencies})
+        };
+        let uses = serde_json::json!([{"name": dependency, "kind": kind}]);
+        serde_json::from_value(serde_json::json!({
+            "packages": [package(name, uses), package(dependency, serde_json::json!([]))],
+            "workspace_members": [name, dependency],
+            "target_directory": "/x",
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_host_may_not_name_the_channel() {
+        assert_eq!(direct(&workspace(HOST, CHANNEL, None)), ["glacier-host may not depend on glacier-channel"]);
+        assert_eq!(direct(&workspace(HOST, CHANNEL, Some("build"))).len(), 1);
+    }
+
+    #[test]
+    fn tests_may_stand_anywhere() {
+        assert!(direct(&workspace(WIRE, ATTEST, Some("dev"))).is_empty());
+    }
+
+    #[test]
+    fn a_crate_without_a_layer_is_a_fault() {
+        assert_eq!(direct(&workspace("glacier-new", WIRE, None)).len(), 1);
+    }
+
+    #[test]
+    fn what_a_layer_may_use_comes_before_it() {
+        let below = |name: &str| LAYERS.iter().position(|layer| layer.name == name).unwrap();
+        for layer in LAYERS {
+            for used in layer.may_use {
+                assert!(below(used) < below(layer.name), "{} uses {used}, which stands above it", layer.name);
+            }
+        }
+    }
+}

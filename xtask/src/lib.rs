@@ -1,1 +1,0 @@
-//! Builds, layer checks and the trusted-code report.

@@ -1,0 +1,56 @@
+//! What a checkout can do besides compile: run the demo, run all tests, check who depends on whom,
+//! check licences, fuzz.
+//!
+//! `cargo xtask COMMAND`, or `cargo run -- COMMAND` at the root of the repository.
+
+mod cargo;
+mod fuzz;
+mod layers;
+mod licences;
+mod programs;
+mod tcb;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask demo [ARGS]          build the programs and run `glacier demo ARGS` (also without any command)
+cargo xtask build                build the programs: glacier, glacier-chip, glacier-enclave
+cargo xtask test [ARGS]          build the programs, then run every test of the workspace
+cargo xtask layers [--check]     check who may depend on whom; write docs/TCB.md, or fail when it is stale
+cargo xtask licences             check licences and sources of all dependencies against deny.toml
+cargo xtask fuzz [--seconds N]   run each fuzz target for N seconds (10)
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let done = match args.as_slice() {
+        [] => programs::demo(&[]),
+        ["demo", rest @ ..] => programs::demo(rest),
+        ["build"] => programs::build(),
+        ["test", rest @ ..] => programs::test(rest),
+        ["layers"] => layers::check().and_then(|()| tcb::write()),
+        ["layers", "--check"] => layers::check().and_then(|()| tcb::check()),
+        ["licences"] => licences::check(),
+        ["fuzz"] => fuzz::run(10),
+        ["fuzz", "--seconds", seconds] => match seconds.parse() {
+            Ok(seconds) => fuzz::run(seconds),
+            Err(_) => Err(format!("--seconds takes a whole number, not {seconds}")),
+        },
+        ["help" | "--help" | "-h"] => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("xtask: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
