@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -74,9 +75,20 @@ pub(crate) fn metadata() -> Result<Metadata, String> {
 /// resolved features, this target, no development dependencies. One tree after the other.
 pub(crate) fn tree(packages: &[&str], built_with: bool) -> Result<Vec<Node>, String> {
     let edges = if built_with { "normal,build" } else { "normal,no-proc-macro" };
-    let mut args = vec!["tree", "--no-dedupe", "--prefix", "depth", "--format", "|{p}|{l}", "--edges", edges];
+    let mut args = vec!["--no-dedupe", "--edges", edges];
     args.extend(packages.iter().flat_map(|package| ["--package", package]));
-    output(&args)?
+    nodes(&args)
+}
+
+/// Every crate that any build or test of the workspace compiles for one of `targets`.
+pub(crate) fn compiled(targets: &[String]) -> Result<BTreeSet<(String, String)>, String> {
+    let mut args = vec!["--workspace", "--edges", "normal,build,dev"];
+    args.extend(targets.iter().flat_map(|target| ["--target", target.as_str()]));
+    Ok(nodes(&args)?.into_iter().map(|node| (node.name, node.version)).collect())
+}
+
+fn nodes(args: &[&str]) -> Result<Vec<Node>, String> {
+    output(&[&["tree", "--prefix", "depth", "--format", "|{p}|{l}"], args].concat())?
         .lines()
         .filter(|line| !line.is_empty())
         .map(|line| node(line).ok_or_else(|| format!("cargo tree said: {line}")))
@@ -86,7 +98,8 @@ pub(crate) fn tree(packages: &[&str], built_with: bool) -> Result<Vec<Node>, Str
 /// `DEPTH|NAME vVERSION (…)|LICENCE`
 fn node(line: &str) -> Option<Node> {
     let (depth, rest) = line.split_once('|')?;
-    let (package, license) = rest.split_once('|')?;
+    // A crate whose dependencies were shown before carries a star at the end.
+    let (package, license) = rest.trim_end_matches(" (*)").split_once('|')?;
     let (name, rest) = package.split_once(" v")?;
     let version = rest.split(' ').next()?;
     Some(Node { depth: depth.parse().ok()?, name: name.into(), version: version.into(), license: license.into() })
@@ -127,6 +140,7 @@ mod tests {
         let expected =
             Node { depth: 2, name: "der".into(), version: "0.8.3".into(), license: "Apache-2.0 OR MIT".into() };
         assert_eq!(node("2|der v0.8.3|Apache-2.0 OR MIT"), Some(expected));
+        assert_eq!(node("2|der v0.8.3|MIT (*)").map(|node| node.license), Some("MIT".into()));
         assert_eq!(node("0|glacier v0.1.0 (/a b/sdk)|MIT").map(|node| node.version), Some("0.1.0".into()));
     }
 

@@ -21,6 +21,6 @@ pub(crate) fn demo(args: &[&str]) -> Result<(), String> {
 /// Runs every test: unit, integration and documentation tests of all packages. Tests that start
 /// processes find the programs beside them, so these are built first.
 pub(crate) fn test(args: &[&str]) -> Result<(), String> {
-    cargo::run(&["build", "--release", "--workspace", "--bins"])?;
+    build()?;
     cargo::run(&[&["test", "--release", "--workspace"], args].concat())
 }
