@@ -1,0 +1,69 @@
+//! Trusted roots.
+
+use crate::hash::name32;
+use alloc::vec::Vec;
+use glacier_wire::PlatformKind;
+use sha2::{Digest as _, Sha256};
+
+name32! {
+    /// SHA-256 of a root certificate's DER.
+    Fingerprint
+}
+
+impl Fingerprint {
+    /// Of a certificate in DER.
+    pub fn of(certificate: &[u8]) -> Self {
+        Self(Sha256::digest(certificate).into())
+    }
+}
+
+/// Intel SGX Root CA, valid 2018-05-21 to 2049-12-31: root of SGX and TDX. Parts from before
+/// production chain to another root of the same name; only this value keeps them out.
+const INTEL_SGX_ROOT: Fingerprint = Fingerprint([
+    0x44, 0xa0, 0x19, 0x6b, 0x2b, 0x99, 0xf8, 0x89, 0xb8, 0xe1, 0x49, 0xe9, 0x5b, 0x80, 0x7a, 0x35, 0x0e, 0x74, 0x24,
+    0x96, 0x43, 0x99, 0xe8, 0x85, 0xa7, 0xcb, 0xb8, 0xcc, 0xfa, 0xb6, 0x74, 0xd3,
+]);
+
+/// The roots that evidence may chain to: the vendors', and simulated ones that the caller names.
+///
+/// Hardware and simulation are told apart here and nowhere else: what chains to a root that is not
+/// a vendor's is [`PlatformKind::Simulated`], whatever it says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Anchors {
+    simulated: Vec<Fingerprint>,
+}
+
+impl Anchors {
+    /// The vendors' roots and no other.
+    pub fn vendor() -> Self {
+        Self { simulated: Vec::new() }
+    }
+
+    /// Trusts one more root, as simulated.
+    pub fn with_simulated(mut self, root: Fingerprint) -> Self {
+        if !self.is_vendor(&root) && !self.simulated.contains(&root) {
+            self.simulated.push(root);
+        }
+        self
+    }
+
+    /// Trusts one more root, given by its certificate in DER, as simulated unless it is a vendor's.
+    pub fn with_root_der(self, certificate: &[u8]) -> Self {
+        self.with_simulated(Fingerprint::of(certificate))
+    }
+
+    /// What evidence of Intel's formats is under this root; `None` if the root is not trusted.
+    pub(crate) fn dcap_platform(&self, root: &Fingerprint, hardware: PlatformKind) -> Option<PlatformKind> {
+        if *root == INTEL_SGX_ROOT {
+            Some(hardware)
+        } else if self.simulated.contains(root) {
+            Some(PlatformKind::Simulated)
+        } else {
+            None
+        }
+    }
+
+    fn is_vendor(&self, root: &Fingerprint) -> bool {
+        *root == INTEL_SGX_ROOT
+    }
+}

@@ -1,0 +1,304 @@
+//! What a relying party accepts, and the answer to whether genuine evidence is that.
+
+use crate::{
+    anchors::{Anchors, Fingerprint},
+    appraisal::Appraisal,
+    check::{Check, CheckId, Reason},
+    genuine::{Genuine, Signer},
+    tcb::TcbStatus,
+};
+use alloc::{string::String, vec::Vec};
+use core::fmt;
+use glacier_wire::{Claims, EnclaveId, Measurement, PlatformKind, ReportData, UnixTime};
+
+/// What a relying party accepts. Everything absent is strict.
+///
+/// | field | absent means |
+/// |---|---|
+/// | `platforms` | hardware of any vendor, never simulated |
+/// | `simulated_roots` | none |
+/// | `measurements`, `signers` | both absent: refused, since nobody said which code. One absent: only the other is asked. Both present: both must hold |
+/// | `min_tcb` | `UpToDate` |
+/// | `allowed_advisories` | none may be open |
+/// | `allow_debug` | no |
+/// | `min_tcb_evaluation` | any that the collateral's own validity lets pass |
+/// | `max_collateral_age` | as long as the collateral's own validity |
+/// | `max_evidence_age` | [`Policy::DEFAULT_EVIDENCE_AGE`] for evidence that says when it was made |
+/// | `enclave_ids` | any chip |
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Policy {
+    /// Kinds of platform. Simulated ones need their root in `simulated_roots` as well.
+    pub platforms: Vec<PlatformKind>,
+    /// Roots of simulated platforms, by the SHA-256 of their certificate.
+    pub simulated_roots: Vec<Fingerprint>,
+    /// Code, by measurement.
+    pub measurements: Vec<Measurement>,
+    /// Code, by signer. Vouches for every program and version of that signer.
+    pub signers: Vec<Signer>,
+    /// Floor of the TCB status, in the order of [`TcbStatus`].
+    pub min_tcb: TcbStatus,
+    /// Advisories that may be open, as `INTEL-SA-00615`.
+    pub allowed_advisories: Vec<String>,
+    /// Whether debug enclaves are accepted: their host can read their memory.
+    pub allow_debug: bool,
+    /// Floor of the TCB evaluation number.
+    pub min_tcb_evaluation: Option<u32>,
+    /// Largest age of the collateral's oldest monthly part.
+    pub max_collateral_age: Option<Age>,
+    /// Largest age of the evidence, by the time in its claims.
+    pub max_evidence_age: Option<Age>,
+    /// Chips: node pins.
+    pub enclave_ids: Vec<EnclaveId>,
+}
+
+impl Default for Policy {
+    /// Accepts nothing: no code is named.
+    fn default() -> Self {
+        Self {
+            platforms: Vec::new(),
+            simulated_roots: Vec::new(),
+            measurements: Vec::new(),
+            signers: Vec::new(),
+            min_tcb: TcbStatus::UpToDate,
+            allowed_advisories: Vec::new(),
+            allow_debug: false,
+            min_tcb_evaluation: None,
+            max_collateral_age: None,
+            max_evidence_age: None,
+            enclave_ids: Vec::new(),
+        }
+    }
+}
+
+impl Policy {
+    /// Age that evidence with claims may have where the policy is silent: a day.
+    pub const DEFAULT_EVIDENCE_AGE: Age = Age(24 * 60 * 60);
+
+    /// How far ahead of ours an enclave's clock may be, in seconds.
+    pub const CLOCK_SKEW: u64 = 5 * 60;
+
+    /// The vendors' roots and the simulated ones that this policy names.
+    pub fn anchors(&self) -> Anchors {
+        self.simulated_roots.iter().copied().fold(Anchors::vendor(), Anchors::with_simulated)
+    }
+}
+
+/// A span of time, in seconds. In documents a number of seconds or text such as `"90s"`, `"15m"`,
+/// `"12h"` or `"30d"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Age(pub u64);
+
+impl serde::Serialize for Age {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(self.0)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Age {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Age;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of seconds, or a number with one of the units s, m, h, d")
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, seconds: u64) -> Result<Age, E> {
+                Ok(Age(seconds))
+            }
+
+            fn visit_i64<E: serde::de::Error>(self, seconds: i64) -> Result<Age, E> {
+                seconds.try_into().map(Age).map_err(|_| E::invalid_value(serde::de::Unexpected::Signed(seconds), &self))
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Age, E> {
+                Age::parse(text).ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl Age {
+    fn parse(text: &str) -> Option<Self> {
+        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let unit = match text.strip_prefix(digits)? {
+            "s" => 1,
+            "m" => 60,
+            "h" => 60 * 60,
+            "d" => 24 * 60 * 60,
+            _ => return None,
+        };
+        if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        digits.parse::<u64>().ok()?.checked_mul(unit).map(Self)
+    }
+}
+
+/// What the report data must be.
+#[derive(Debug, Clone, Copy)]
+pub enum Binding<'a> {
+    /// The hash of these claims; their time is the evidence's age.
+    Claims(&'a Claims),
+    /// Exactly these bytes. If the policy sets `max_evidence_age`, the answer is undetermined,
+    /// because bare report data says nothing of time.
+    ReportData(&'a ReportData),
+    /// Anything. The named relaxation for looking at evidence; a channel never uses it, and
+    /// [`Accepted::bound_report_data`] tells.
+    Unbound,
+}
+
+/// Genuine evidence that a policy accepts.
+///
+/// Made by [`Genuine::judge`] alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    genuine: Genuine,
+    bound: bool,
+}
+
+impl Accepted {
+    /// What was accepted.
+    pub fn genuine(&self) -> &Genuine {
+        &self.genuine
+    }
+
+    /// The report data, if the relying party said what it must be; `None` under [`Binding::Unbound`].
+    pub fn bound_report_data(&self) -> Option<&ReportData> {
+        self.bound.then(|| self.genuine.report_data())
+    }
+}
+
+impl core::ops::Deref for Accepted {
+    type Target = Genuine;
+
+    fn deref(&self) -> &Genuine {
+        &self.genuine
+    }
+}
+
+impl Genuine {
+    /// Whether `policy` accepts this evidence, bound as `binding` says, at the time `at`. The
+    /// checks that made it genuine come first in the list, then the policy's.
+    pub fn judge(self, policy: &Policy, binding: Binding<'_>, at: UnixTime) -> Appraisal<Accepted> {
+        let mut checks = self.checks().to_vec();
+        checks.extend(CheckId::of_policy().map(|id| match self.policy_finding(id, policy, binding, at) {
+            Finding::Holds(reason) => Check::pass(id, reason),
+            Finding::Fails(reason) => Check::fail(id, reason),
+            Finding::Open(reason) => Check::skip(id, reason),
+        }));
+        let bound = !matches!(binding, Binding::Unbound);
+        Appraisal::new(checks, Some(Accepted { genuine: self, bound }))
+    }
+
+    fn policy_finding(&self, id: CheckId, policy: &Policy, binding: Binding<'_>, at: UnixTime) -> Finding {
+        match id {
+            CheckId::PolicyPlatform => self.platform_allowed(policy),
+            CheckId::PolicyEnclaveId => self.chip_allowed(policy),
+            CheckId::PolicyCode => self.code_allowed(policy),
+            CheckId::PolicyDebug => match (self.debug(), policy.allow_debug) {
+                (true, false) => Finding::Fails(Reason::DebugEnabled),
+                _ => Finding::Holds(Reason::Holds),
+            },
+            CheckId::PolicyTcbStatus => match self.tcb_status() {
+                found if found >= policy.min_tcb => Finding::Holds(Reason::Level(found)),
+                found => Finding::Fails(Reason::StatusBelow { found, floor: policy.min_tcb }),
+            },
+            CheckId::PolicyAdvisories => {
+                match self.advisories().iter().find(|id| !policy.allowed_advisories.contains(id)) {
+                    Some(id) => Finding::Fails(Reason::AdvisoryNotAllowed(id.clone())),
+                    None => Finding::Holds(Reason::Holds),
+                }
+            }
+            CheckId::PolicyTcbEvaluation => match (policy.min_tcb_evaluation, self.tcb_evaluation()) {
+                (None, _) => Finding::Holds(Reason::NotRestricted),
+                (Some(floor), found) if found >= floor => Finding::Holds(Reason::Holds),
+                (Some(floor), found) => Finding::Fails(Reason::EvaluationBelow { found, floor }),
+            },
+            CheckId::PolicyCollateralAge => match policy.max_collateral_age {
+                None => Finding::Holds(Reason::NotRestricted),
+                // Genuine implies issued before `at` of the appraisal; another `at` here must not turn that around.
+                Some(max) => age_within(self.collateral_issued(), 0, max, at),
+            },
+            CheckId::PolicyEvidenceAge => match (binding, policy.max_evidence_age) {
+                (Binding::Claims(claims), max) => {
+                    age_within(claims.issued_at, Policy::CLOCK_SKEW, max.unwrap_or(Policy::DEFAULT_EVIDENCE_AGE), at)
+                }
+                (_, Some(_)) => Finding::Open(Reason::AgeUnknown),
+                (_, None) => Finding::Holds(Reason::NotRestricted),
+            },
+            CheckId::ReportData => match binding {
+                Binding::Claims(claims) => self.carries(&claims.report_data()),
+                Binding::ReportData(expected) => self.carries(expected),
+                Binding::Unbound => Finding::Holds(Reason::Unbound),
+            },
+            // Not a policy's check; `of_policy` yields none of these.
+            _ => Finding::Open(Reason::NotEvaluated),
+        }
+    }
+
+    fn platform_allowed(&self, policy: &Policy) -> Finding {
+        let simulated = self.platform() == PlatformKind::Simulated;
+        let listed = match policy.platforms.as_slice() {
+            [] => !simulated,
+            platforms => platforms.contains(&self.platform()),
+        };
+        if !listed {
+            return Finding::Fails(Reason::PlatformNotListed(self.platform()));
+        }
+        if simulated && !policy.simulated_roots.contains(&self.anchor()) {
+            return Finding::Fails(Reason::RootNotListed(self.anchor()));
+        }
+        Finding::Holds(Reason::Anchored { root: self.anchor(), platform: self.platform() })
+    }
+
+    fn chip_allowed(&self, policy: &Policy) -> Finding {
+        match self.enclave_id() {
+            _ if policy.enclave_ids.is_empty() => Finding::Holds(Reason::NotRestricted),
+            id if policy.enclave_ids.contains(&id) => Finding::Holds(Reason::Holds),
+            id => Finding::Fails(Reason::EnclaveIdNotPinned(id)),
+        }
+    }
+
+    fn code_allowed(&self, policy: &Policy) -> Finding {
+        if policy.measurements.is_empty() && policy.signers.is_empty() {
+            return Finding::Fails(Reason::NoCodeNamed);
+        }
+        if !policy.measurements.is_empty() && !policy.measurements.contains(&self.measurement()) {
+            return Finding::Fails(Reason::MeasurementNotListed(self.measurement()));
+        }
+        if !policy.signers.is_empty() && !policy.signers.contains(&self.signer()) {
+            return Finding::Fails(Reason::SignerNotListed(self.signer()));
+        }
+        Finding::Holds(Reason::Holds)
+    }
+
+    fn carries(&self, expected: &ReportData) -> Finding {
+        if self.report_data() == expected {
+            Finding::Holds(Reason::Holds)
+        } else {
+            Finding::Fails(Reason::ReportDataDiffers)
+        }
+    }
+}
+
+enum Finding {
+    Holds(Reason),
+    Fails(Reason),
+    Open(Reason),
+}
+
+fn age_within(made: UnixTime, skew: u64, max: Age, at: UnixTime) -> Finding {
+    if made.0 > at.0.saturating_add(skew) {
+        return Finding::Fails(Reason::FromTheFuture(made));
+    }
+    match at.0.saturating_sub(made.0) {
+        age if age > max.0 => Finding::Fails(Reason::TooOld { age, max: max.0 }),
+        _ => Finding::Holds(Reason::Holds),
+    }
+}
