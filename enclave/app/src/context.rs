@@ -1,0 +1,111 @@
+//! What the frame offers an application.
+
+use crate::{
+    AssetReader, ResultWriter, Statement,
+    epoch::{self, Epoch},
+    host::HostPort,
+    prover::{self, Prover},
+};
+use glacier_platform::{Platform, Worker, Zygote};
+use glacier_proof::{Bundle, SignedProof};
+use glacier_wire::{
+    Address, Digest, EnclaveId, FileKey, Measurement, Nonce, PlatformKind, Recipient, SignedManifest, UnixTime,
+    api::{EnclaveInfo, Refusal, RefusalCode},
+};
+use std::sync::Arc;
+
+/// The enclave, as its application sees it. Cheap to clone.
+#[derive(Clone)]
+pub struct Context(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) app: &'static str,
+    pub(crate) platform: Arc<dyn Platform>,
+    pub(crate) zygote: Zygote,
+    pub(crate) host: Arc<HostPort>,
+    pub(crate) epoch: Arc<Epoch>,
+    pub(crate) prover: Prover,
+}
+
+impl Context {
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self(Arc::new(inner))
+    }
+
+    /// The code that runs here.
+    pub fn measurement(&self) -> Measurement {
+        self.0.platform.measurement()
+    }
+
+    /// The hardware it runs on.
+    pub fn enclave_id(&self) -> EnclaveId {
+        self.0.platform.enclave_id()
+    }
+
+    /// What kind of hardware that is.
+    pub fn platform(&self) -> PlatformKind {
+        self.0.platform.kind()
+    }
+
+    /// The key that signs Work Proofs in this epoch. Grants name it.
+    pub fn enclave_key(&self) -> Address {
+        self.0.prover.address()
+    }
+
+    /// The host's clock: good enough to refuse what has expired, never to keep a secret.
+    pub fn now(&self) -> UnixTime {
+        epoch::now()
+    }
+
+    /// Fresh random bytes from the platform.
+    pub fn nonce(&self) -> Nonce {
+        let mut bytes = [0u8; 32];
+        glacier_platform::random(&mut bytes);
+        Nonce(bytes)
+    }
+
+    /// Starts to read an encrypted asset from the host.
+    pub async fn open(&self, asset: Digest, key: &FileKey) -> Result<AssetReader, Refusal> {
+        AssetReader::begin(self.0.host.clone(), asset, key).await
+    }
+
+    /// Starts a result that only `recipients` can open, stored by the host.
+    pub async fn seal(&self, recipients: &[Recipient]) -> Result<ResultWriter, Refusal> {
+        ResultWriter::begin(self.0.host.clone(), recipients).await
+    }
+
+    /// Starts a sandboxed process that may hold `memory` bytes and runs the function given to
+    /// [`serve_with_worker`](crate::serve_with_worker).
+    pub fn worker(&self, memory: u64) -> Result<Worker, Refusal> {
+        self.0
+            .zygote
+            .spawn(memory)
+            .map_err(|fault| Refusal::new(RefusalCode::Busy, format!("no worker could be started: {fault}")))
+    }
+
+    /// Signs a Work Proof and hands it to the host as well.
+    pub async fn prove(&self, statement: &Statement, manifest: Option<SignedManifest>) -> Result<Bundle, Refusal> {
+        let proof = self.sign(statement)?;
+        prover::publish(&self.0.host, &proof).await;
+        Ok(prover::bundle(proof, self.0.epoch.evidence(), manifest))
+    }
+
+    pub(crate) fn sign(&self, statement: &Statement) -> Result<SignedProof, Refusal> {
+        self.0.prover.sign(statement)
+    }
+
+    pub(crate) fn host(&self) -> &Arc<HostPort> {
+        &self.0.host
+    }
+
+    pub(crate) fn info(&self) -> EnclaveInfo {
+        EnclaveInfo {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            app: self.0.app.to_owned(),
+            platform: self.platform(),
+            measurement: self.measurement(),
+            enclave_id: self.enclave_id(),
+            proofs: self.0.prover.count(),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! From `main` to the first session.
+
+use crate::{
+    App, Context,
+    context::Inner,
+    epoch::Epoch,
+    host::HostPort,
+    prover::Prover,
+    session,
+};
+use glacier_channel::{ChannelKey, Server};
+use glacier_platform::Enclave;
+use glacier_wire::Identity;
+use std::{io, os::unix::net::UnixStream, process::ExitCode, sync::Arc};
+use tokio::{net, sync::Semaphore};
+use zeroize::Zeroizing;
+
+/// Most sessions at once. More wait in the listener's queue.
+const MAX_SESSIONS: usize = 1024;
+
+/// Runs `app` as this enclave until the host goes away.
+pub fn serve<A: App>(app: A) -> ExitCode {
+    serve_with_worker(app, |_| ())
+}
+
+/// The same, for an application that runs what it does not trust in [`Context::worker`]s:
+/// `work` is what each of them does with its end of the socket.
+pub fn serve_with_worker<A: App>(app: A, work: fn(UnixStream)) -> ExitCode {
+    // First of all, while there is one thread and no secret: into the sandbox.
+    let outcome = glacier_platform::enter(work).map_err(ServeError::from).and_then(|enclave| run(app, enclave));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            // Faults name a stage of starting up and carry nothing private.
+            eprintln!("enclave: {fault}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ServeError {
+    #[error("the platform did not let the enclave start: {0}")]
+    Enter(#[from] glacier_platform::EnterError),
+    #[error("the platform made no evidence: {0}")]
+    Platform(#[from] glacier_platform::PlatformError),
+    #[error("the channel could not be set up: {0}")]
+    Channel(#[from] glacier_channel::ChannelError),
+    #[error("the operating system failed: {0}")]
+    Io(#[from] io::Error),
+}
+
+fn run<A: App>(app: A, enclave: Enclave) -> Result<(), ServeError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async move {
+        let platform: Arc<dyn glacier_platform::Platform> = Arc::from(enclave.platform);
+        let key = enclave_key();
+        let channel_key = ChannelKey::generate()?;
+        let epoch = Arc::new(Epoch::begin(platform.clone(), &channel_key, key.address())?);
+        let server = Arc::new(Server::new(channel_key, &epoch.evidence(), epoch.clone())?);
+        enclave.host.set_nonblocking(true)?;
+        enclave.listener.set_nonblocking(true)?;
+        let host = HostPort::new(net::UnixStream::from_std(enclave.host)?);
+        let listener = net::UnixListener::from_std(enclave.listener)?;
+        let prover = Prover::new(key, platform.enclave_id(), platform.measurement(), platform.kind());
+        let cx = Context::new(Inner { app: A::NAME, platform, zygote: enclave.zygote, host, epoch, prover });
+        let app = Arc::new(app);
+        app.start(&cx);
+        let sessions = Arc::new(Semaphore::new(MAX_SESSIONS));
+        loop {
+            let Ok(permit) = sessions.clone().acquire_owned().await else { return Ok(()) };
+            let (stream, _) = listener.accept().await?;
+            let (server, app, cx) = (server.clone(), app.clone(), cx.clone());
+            tokio::spawn(async move {
+                // A peer that fails the handshake learns it from the channel; the host learns nothing.
+                if let Ok(accepted) = server.accept(stream).await {
+                    let peer = accepted.peer();
+                    session::run(app, cx, peer, accepted.into_stream()).await;
+                }
+                drop(permit);
+            });
+        }
+    })
+}
+
+fn enclave_key() -> Identity {
+    let mut secret = Zeroizing::new([0u8; 32]);
+    loop {
+        glacier_platform::random(&mut *secret);
+        // Fails for about one in 2^128 draws.
+        if let Ok(identity) = Identity::from_secret(&secret) {
+            return identity;
+        }
+    }
+}

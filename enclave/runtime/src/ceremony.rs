@@ -1,0 +1,232 @@
+//! The ceremony: every party shows the same signed manifest, grants, and releases its key. Then,
+//! and only then, the job starts.
+
+use crate::{deployment::Deployments, job::Job};
+use glacier_app::{Address, Context, Refusal, RefusalCode};
+use glacier_wire::{
+    FileKey, Manifest, ManifestHash, Nonce, Role, SignedManifest, UnixTime, Work,
+    api::{Event, Join, Phase},
+};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// Most jobs that are remembered. Ended ones make room for new ones, oldest first.
+const MAX_JOBS: usize = 1024;
+
+/// Most grants that are remembered, so that none is taken twice in this key epoch.
+const MAX_GRANTS: usize = 1 << 20;
+
+/// What the parties released. Wiped when dropped.
+pub(crate) struct Keys {
+    /// Opens the data asset; a deployment has none.
+    pub(crate) data: Option<FileKey>,
+    /// Opens the model asset.
+    pub(crate) model: FileKey,
+}
+
+/// All ceremonies of this key epoch.
+#[derive(Default)]
+pub(crate) struct Ceremonies(Mutex<Table>);
+
+#[derive(Default)]
+struct Table {
+    ceremonies: HashMap<ManifestHash, Ceremony>,
+    /// In order of arrival, for eviction.
+    order: Vec<ManifestHash>,
+    grants: HashSet<Nonce>,
+}
+
+struct Ceremony {
+    job: Arc<Job>,
+    data: Option<FileKey>,
+    model: Option<FileKey>,
+    /// Uses that the least generous grant so far leaves.
+    uses: u64,
+    /// The latest time that any party of this job has stated.
+    floor: UnixTime,
+}
+
+impl Ceremonies {
+    /// Takes one party's permission; starts the job when it was the last one missing.
+    pub(crate) fn join(
+        &self,
+        cx: &Context,
+        peer: Address,
+        join: Join,
+        deployments: &Arc<Deployments>,
+    ) -> Result<Arc<Job>, Refusal> {
+        let hash = check_manifest(cx, &join.manifest)?;
+        check_grant(cx, peer, &join, hash)?;
+        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (job, ready) = table.admit(cx, join, hash)?;
+        drop(table);
+        if let Some((keys, uses)) = ready {
+            match job.manifest().work {
+                Work::Deployment => deployments.start(cx.clone(), job.clone(), keys, uses),
+                _ => job.clone().start(cx.clone(), keys),
+            }
+        }
+        Ok(job)
+    }
+
+    pub(crate) fn job(&self, hash: &ManifestHash) -> Option<Arc<Job>> {
+        let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        table.ceremonies.get(hash).map(|ceremony| ceremony.job.clone())
+    }
+}
+
+/// Whether all parties signed exactly this document, and whether it is meant for this enclave.
+fn check_manifest(cx: &Context, signed: &SignedManifest) -> Result<ManifestHash, Refusal> {
+    let hash =
+        signed.verify().map_err(|fault| Refusal::new(RefusalCode::ManifestInvalid, fault.to_string()))?;
+    let elsewhere = |what: &str| Err(Refusal::new(RefusalCode::ManifestElsewhere, what));
+    if signed.manifest.measurement != cx.measurement() {
+        return elsewhere("the manifest names other code than runs here");
+    }
+    if signed.manifest.enclave_id != cx.enclave_id() {
+        return elsewhere("the manifest names another chip than this");
+    }
+    if !matches!(signed.manifest.work, Work::Inference | Work::Deployment) {
+        return elsewhere("this enclave does inference; the manifest names other work");
+    }
+    Ok(hash)
+}
+
+/// Whether the caller gave this grant, in a role it has, for this job and this key epoch.
+fn check_grant(cx: &Context, peer: Address, join: &Join, hash: ManifestHash) -> Result<(), Refusal> {
+    let (manifest, grant) = (&join.manifest.manifest, &join.grant.grant);
+    if party(manifest, grant.role) != Some(peer) {
+        let detail = format!("the manifest does not name you in the role of {} provider", grant.role.as_str());
+        return Err(Refusal::new(RefusalCode::NotYours, detail));
+    }
+    join.grant
+        .verify(&manifest.domain(), &peer)
+        .map_err(|fault| Refusal::new(RefusalCode::GrantSignature, fault.to_string()))?;
+    let elsewhere = |what: &str| Err(Refusal::new(RefusalCode::GrantElsewhere, what));
+    if grant.manifest != hash {
+        return elsewhere("the grant is for another manifest");
+    }
+    if grant.enclave_key != cx.enclave_key() {
+        return elsewhere("the grant is for another key epoch: the enclave has restarted since, or it is another one");
+    }
+    Ok(())
+}
+
+/// Who acts in a role.
+fn party(manifest: &Manifest, role: Role) -> Option<Address> {
+    match (manifest.work, role) {
+        (Work::Deployment, Role::Data) => None,
+        (_, Role::Data) => Some(manifest.data_provider),
+        (_, Role::Model) => Some(manifest.model_provider),
+        _ => None,
+    }
+}
+
+impl Table {
+    /// Enters the grant. Returns the keys when the ceremony is complete.
+    fn admit(
+        &mut self,
+        cx: &Context,
+        join: Join,
+        hash: ManifestHash,
+    ) -> Result<(Arc<Job>, Option<(Keys, u64)>), Refusal> {
+        let grant = join.grant.grant;
+        let floor = self.ceremonies.get(&hash).map_or(UnixTime(0), |ceremony| ceremony.floor);
+        let now = cx.now().max(join.now).max(floor);
+        check_time(&join, now)?;
+        if grant.uses == 0 {
+            return Err(Refusal::new(RefusalCode::GrantExhausted, "the grant allows no use"));
+        }
+        if self.grants.contains(&Nonce(grant.nonce.0)) {
+            return Err(Refusal::new(RefusalCode::GrantReplayed, "this grant was brought before"));
+        }
+        if self.grants.len() >= MAX_GRANTS {
+            return Err(Refusal::new(RefusalCode::Busy, "this key epoch can take no more grants; the node must restart"));
+        }
+        if !self.ceremonies.contains_key(&hash) {
+            self.make_room()?;
+            let job = Arc::new(Job::new(hash, join.manifest));
+            self.order.push(hash);
+            let ceremony = Ceremony { job, data: None, model: None, uses: u64::MAX, floor };
+            self.ceremonies.insert(hash, ceremony);
+        }
+        let Some(ceremony) = self.ceremonies.get_mut(&hash) else {
+            return Err(Refusal::new(RefusalCode::Busy, "the job could not be entered"));
+        };
+        ceremony.check_open(grant.role)?;
+        self.grants.insert(Nonce(grant.nonce.0));
+        ceremony.floor = now;
+        ceremony.uses = ceremony.uses.min(grant.uses);
+        match grant.role {
+            Role::Data => ceremony.data = Some(join.file_key),
+            _ => ceremony.model = Some(join.file_key),
+        }
+        ceremony.job.granted(grant.role);
+        Ok((ceremony.job.clone(), ceremony.take_keys()))
+    }
+
+    fn make_room(&mut self) -> Result<(), Refusal> {
+        if self.ceremonies.len() < MAX_JOBS {
+            return Ok(());
+        }
+        let ended = |hash: &ManifestHash| self.ceremonies.get(hash).is_none_or(|ceremony| ceremony.job.ended());
+        let Some(place) = self.order.iter().position(ended) else {
+            return Err(Refusal::new(RefusalCode::Busy, "as many jobs as the enclave takes are under way"));
+        };
+        let hash = self.order.remove(place);
+        self.ceremonies.remove(&hash);
+        Ok(())
+    }
+}
+
+impl Ceremony {
+    /// Whether this role may still grant.
+    fn check_open(&mut self, role: Role) -> Result<(), Refusal> {
+        if self.job.runs_left() == 0 {
+            return Err(Refusal::new(RefusalCode::GrantExhausted, "the manifest's runs are used up"));
+        }
+        match self.job.phase() {
+            Phase::Waiting => {}
+            // Refused before the model ran: the parties may grant afresh.
+            Phase::Refused => self.job.reopen(),
+            _ => return Err(Refusal::new(RefusalCode::GrantExhausted, "the job has started already")),
+        }
+        let granted = match role {
+            Role::Data => self.data.is_some(),
+            _ => self.model.is_some(),
+        };
+        if granted {
+            return Err(Refusal::new(RefusalCode::GrantReplayed, "this role has granted already"));
+        }
+        Ok(())
+    }
+
+    /// The keys, once everybody has released theirs. They leave the table for good.
+    fn take_keys(&mut self) -> Option<(Keys, u64)> {
+        let needs_data = self.job.manifest().work == Work::Inference;
+        if self.model.is_none() || (needs_data && self.data.is_none()) {
+            return None;
+        }
+        let uses = std::mem::replace(&mut self.uses, u64::MAX);
+        Some((Keys { data: self.data.take(), model: self.model.take()? }, uses))
+    }
+}
+
+fn check_time(join: &Join, now: UnixTime) -> Result<(), Refusal> {
+    if join.grant.grant.not_after < now {
+        return Err(Refusal::new(RefusalCode::GrantExpired, "the grant has expired"));
+    }
+    if join.manifest.manifest.limits.not_after < now {
+        return Err(Refusal::new(RefusalCode::JobExpired, "the manifest's time to start has passed"));
+    }
+    Ok(())
+}
+
+/// Says so in the job's log.
+impl Job {
+    fn granted(&self, role: Role) {
+        self.log(Event::Granted { role });
+    }
+}

@@ -1,0 +1,137 @@
+//! A model that stays loaded and answers many data providers until its manifest runs out.
+
+use crate::{
+    ceremony::Keys,
+    job::{Engine, Job},
+};
+use glacier_app::{Context, Refusal, RefusalCode, Worked};
+use glacier_engine::{Inference, ModelInfo};
+use glacier_wire::{
+    ManifestHash, Tensor,
+    api::{Event, Phase},
+};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::sync::Mutex as AsyncMutex;
+
+/// The models that answer now.
+#[derive(Default)]
+pub(crate) struct Deployments(Mutex<HashMap<ManifestHash, Arc<Deployment>>>);
+
+/// One of them.
+pub(crate) struct Deployment {
+    job: Arc<Job>,
+    info: ModelInfo,
+    /// One request at a time: the engine uses all threads for each. Empty once it has died.
+    engine: AsyncMutex<Option<Engine>>,
+    /// What the model provider's grant allows.
+    uses: Mutex<u64>,
+}
+
+impl Deployments {
+    /// Loads the model, then answers until the manifest or the grant runs out.
+    pub(crate) fn start(self: &Arc<Self>, cx: Context, job: Arc<Job>, keys: Keys, uses: u64) {
+        let deployments = self.clone();
+        tokio::spawn(async move {
+            job.enter(Phase::Loading);
+            let loaded = job.load_model(&cx, &keys.model).await;
+            drop(keys);
+            match loaded {
+                Ok((engine, info)) => {
+                    let deployment = Deployment {
+                        job: job.clone(),
+                        info,
+                        engine: AsyncMutex::new(Some(engine)),
+                        uses: Mutex::new(uses),
+                    };
+                    lock(&deployments.0).insert(job.hash(), Arc::new(deployment));
+                    job.enter(Phase::Serving);
+                }
+                Err(refusal) => {
+                    job.log(Event::Wiped);
+                    job.refuse(refusal);
+                }
+            }
+        });
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Result<Arc<Deployment>, Refusal> {
+        let unknown = || Refusal::new(RefusalCode::NotFound, "no model of this name is served here");
+        let hash: ManifestHash = name.parse().map_err(|_| unknown())?;
+        lock(&self.0).get(&hash).cloned().ok_or_else(unknown)
+    }
+
+    /// Answers one request, and says for the Work Proof what was done.
+    pub(crate) async fn infer(
+        &self,
+        cx: &Context,
+        deployment: &Deployment,
+        inputs: &[Tensor],
+    ) -> Result<(Inference, Worked), Refusal> {
+        if deployment.job.manifest().limits.not_after < cx.now() {
+            self.close(deployment).await;
+            return Err(Refusal::new(RefusalCode::JobExpired, "the deployment's time has passed"));
+        }
+        deployment.take_use()?;
+        let mut slot = deployment.engine.lock().await;
+        let Some(engine) = slot.as_mut() else {
+            return Err(Refusal::new(RefusalCode::NotFound, "the deployment has ended"));
+        };
+        let answer = engine.infer(inputs).await;
+        if matches!(&answer, Err(refusal) if died(refusal)) {
+            drop(slot);
+            self.close(deployment).await;
+        }
+        let answer = answer?;
+        let manifest = deployment.job.manifest();
+        let worked = Worked {
+            work: manifest.work,
+            manifest: deployment.job.hash(),
+            model: manifest.model,
+            units: answer.units,
+            settlement: manifest.settlement,
+        };
+        Ok((answer, worked))
+    }
+
+    async fn close(&self, deployment: &Deployment) {
+        lock(&self.0).remove(&deployment.job.hash());
+        if let Some(engine) = deployment.engine.lock().await.take() {
+            engine.end().await;
+            deployment.job.log(Event::Wiped);
+            deployment.job.enter(Phase::Done);
+        }
+    }
+}
+
+impl Deployment {
+    pub(crate) fn name(&self) -> String {
+        self.job.hash().to_string()
+    }
+
+    pub(crate) fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    /// Takes one use of the grant and one run of the manifest.
+    fn take_use(&self) -> Result<(), Refusal> {
+        let mut uses = lock(&self.uses);
+        let left = uses
+            .checked_sub(1)
+            .ok_or_else(|| Refusal::new(RefusalCode::GrantExhausted, "the model provider's grant is used up"))?;
+        self.job.take_run()?;
+        *uses = left;
+        Ok(())
+    }
+}
+
+/// Whether the worker is gone, and not just unwilling.
+fn died(refusal: &Refusal) -> bool {
+    matches!(refusal.code, RefusalCode::EngineCrashed | RefusalCode::MemoryLimit)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

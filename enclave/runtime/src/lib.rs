@@ -1,1 +1,0 @@
-//! The enclave binary: ceremony, jobs, deployments, proofs.

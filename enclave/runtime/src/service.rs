@@ -1,0 +1,76 @@
+//! Which request goes where.
+
+use crate::{
+    ceremony::Ceremonies,
+    deployment::Deployments,
+    job::Job,
+    oip,
+};
+use glacier_app::{App, Context, Refusal, RefusalCode, Request, Response};
+use glacier_wire::{Address, ManifestHash, api::Join};
+use std::{sync::Arc, time::Duration};
+
+/// Longest that a status request waits for news.
+const MAX_WAIT: Duration = Duration::from_secs(10);
+
+/// Private inference, as an application on the SDK.
+#[derive(Default)]
+pub(crate) struct AiService {
+    ceremonies: Ceremonies,
+    deployments: Arc<Deployments>,
+}
+
+impl App for AiService {
+    const NAME: &'static str = "glacier-ai";
+
+    async fn handle(&self, cx: &Context, request: Request) -> Result<Response, Refusal> {
+        match (request.method(), request.segments().as_slice()) {
+            ("POST", ["glacier", "v1", "jobs"]) => self.join(cx, &request).await,
+            ("GET", ["glacier", "v1", "jobs", hash]) => self.status(hash, &request).await,
+            ("GET", ["glacier", "v1", "jobs", hash, "result"]) => self.result(hash, &request),
+            ("GET", ["glacier", "v1", "jobs", hash, "proof"]) => self.proof(hash, &request),
+            (_, ["v2", ..]) => Ok(oip::answer(&self.deployments, cx, &request).await),
+            _ => Err(Refusal::new(RefusalCode::NotFound, "there is nothing at this path")),
+        }
+    }
+}
+
+impl AiService {
+    async fn join(&self, cx: &Context, request: &Request) -> Result<Response, Refusal> {
+        let join: Join = request.cbor(Join::MAX_BYTES)?;
+        let job = self.ceremonies.join(cx, request.peer(), join, &self.deployments)?;
+        Ok(Response::cbor(&job.status()))
+    }
+
+    /// Tells how far a job is; with `?after=N&wait=MS`, once more than N events have happened.
+    async fn status(&self, hash: &str, request: &Request) -> Result<Response, Refusal> {
+        let job = self.party_job(hash, request.peer())?;
+        let wait = Duration::from_millis(request.query("wait").unwrap_or(0)).min(MAX_WAIT);
+        let seen = request.query("after").unwrap_or(0);
+        let status = job.news(seen, wait).await;
+        Ok(Response::cbor(&status))
+    }
+
+    /// The proof that names the result file, for the one whose result it is.
+    fn result(&self, hash: &str, request: &Request) -> Result<Response, Refusal> {
+        let job = self.party_job(hash, request.peer())?;
+        if job.manifest().data_provider != request.peer() {
+            return Err(Refusal::new(RefusalCode::NotYours, "the result belongs to the data provider"));
+        }
+        Ok(Response::cbor(&*job.bundle()?))
+    }
+
+    /// The proof, for any party of the job.
+    fn proof(&self, hash: &str, request: &Request) -> Result<Response, Refusal> {
+        Ok(Response::cbor(&*self.party_job(hash, request.peer())?.bundle()?))
+    }
+
+    /// A job that the caller is a party of. To others it does not exist.
+    fn party_job(&self, hash: &str, peer: Address) -> Result<Arc<Job>, Refusal> {
+        let unknown = || {
+            Refusal::new(RefusalCode::NotFound, "this enclave knows no such job of yours in its present key epoch")
+        };
+        let hash: ManifestHash = hash.parse().map_err(|_| unknown())?;
+        self.ceremonies.job(&hash).filter(|job| job.manifest().signers().contains(&peer)).ok_or_else(unknown)
+    }
+}
