@@ -19,6 +19,6 @@ mod bundle;
 mod chain;
 mod statement;
 
-pub use bundle::{Bundle, ProofAppraisal, ProofCheck, ProofCheckId, ProofFault};
+pub use bundle::{Bundle, Judge, ProofAppraisal, ProofCheck, ProofCheckId, ProofFault, VerifiedProof};
 pub use chain::{Chain, ChainError, equivocation, verify_chain};
 pub use statement::{SignedProof, WorkProof};

@@ -1,7 +1,7 @@
 //! EIP-712 typed data: the hash that wallets show and contracts check.
 //!
 //! Only what our structs need: atomic words, `string`, `bytes32[]`. Checked against alloy's
-//! implementation in `tests/eip712_oracle.rs`.
+//! implementation in `core/proof/tests/eip712_oracle.rs`.
 
 use crate::id::Address;
 use alloc::vec::Vec;

@@ -1,6 +1,6 @@
 //! The keys of one run of the enclave, and the evidence that commits to them.
 
-use glacier_channel::{AttestError, Attester, ChannelKey};
+use glacier_channel::{Attester, ChannelKey, NoQuote};
 use glacier_platform::{Platform, PlatformError};
 use glacier_wire::{Address, Claims, Evidence, Purpose, UnixTime};
 use std::{
@@ -46,12 +46,12 @@ impl Attester for Epoch {
         self.cached.clone()
     }
 
-    fn fresh(&self, nonce: [u8; 32]) -> Pin<Box<dyn Future<Output = Result<Evidence, AttestError>> + Send + '_>> {
+    fn fresh(&self, nonce: [u8; 32]) -> Pin<Box<dyn Future<Output = Result<Evidence, NoQuote>> + Send + '_>> {
         let platform = self.platform.clone();
         let claims = Claims { issued_at: now(), nonce: Some(nonce), ..self.claims.clone() };
         Box::pin(async move {
             let quoted = tokio::task::spawn_blocking(move || evidence(&*platform, &claims)).await;
-            quoted.ok().and_then(Result::ok).ok_or(AttestError)
+            quoted.ok().and_then(Result::ok).ok_or(NoQuote)
         })
     }
 }

@@ -42,7 +42,7 @@ mod serve;
 mod session;
 
 pub use app::{App, Request, Response, Worked};
-pub use asset::{AssetReader, ResultWriter};
+pub use asset::{AssetReader, ResultWriter, SealedResult};
 pub use context::Context;
 pub use glacier_platform::{CountingAllocator, Ending, Worker};
 pub use glacier_wire::{
