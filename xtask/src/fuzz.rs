@@ -16,6 +16,7 @@ pub(crate) fn run(seconds: u32) -> Result<(), String> {
     let mut targets: Vec<String> =
         entries.filter_map(|entry| entry.ok()?.path().file_stem()?.to_str().map(str::to_owned)).collect();
     targets.sort();
+    cargo::run(&["run", "--quiet", "--release", "-p", "glacier-fuzz-bodies", "--example", "seeds", "fuzz/corpus"])?;
     for target in &targets {
         println!("fuzz: {target} for {seconds} s");
         let time = format!("-max_total_time={seconds}");

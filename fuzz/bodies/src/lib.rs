@@ -1,0 +1,49 @@
+//! What every parser of foreign bytes must hold whatever it is fed: it returns, and what it accepts
+//! it writes back as the same bytes.
+//!
+//! Each body is one function from bytes; it panics when the property breaks. The fuzz targets in
+//! `fuzz/fuzz_targets` call them under libFuzzer, `tests/edited_seeds.rs` on stable with a few
+//! thousand edits of [`seeds`](Body::seeds).
+
+mod asset;
+mod attest;
+mod proof;
+mod wire;
+
+/// One property and documents to start from.
+pub struct Body {
+    /// Also the name of the fuzz target.
+    pub name: &'static str,
+    /// Panics when the property does not hold for these bytes.
+    pub check: fn(&[u8]),
+    /// Well-formed documents: edits of these get further than random bytes.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+}
+
+/// Every body.
+pub const BODIES: &[Body] = &[
+    Body { name: "asset_header", check: asset::header, seeds: asset::seeds },
+    Body { name: "asset_opener", check: asset::opener, seeds: asset::seeds },
+    Body { name: "attest_collateral", check: attest::collateral, seeds: attest::collaterals },
+    Body { name: "attest_quote", check: attest::quote, seeds: attest::quotes },
+    Body { name: "proof_statement", check: proof::statement, seeds: proof::seeds },
+    Body { name: "wire_claims", check: wire::claims, seeds: wire::claims_seeds },
+    Body { name: "wire_evidence", check: wire::evidence, seeds: wire::evidence_seeds },
+    Body { name: "wire_host_answer", check: wire::host_answer, seeds: wire::host_answer_seeds },
+    Body { name: "wire_host_call", check: wire::host_call, seeds: wire::host_call_seeds },
+    Body { name: "wire_job_file", check: wire::job_file, seeds: wire::job_file_seeds },
+    Body { name: "wire_join", check: wire::join, seeds: wire::join_seeds },
+    Body { name: "wire_manifest", check: wire::manifest, seeds: wire::manifest_seeds },
+    Body { name: "wire_outputs", check: wire::outputs, seeds: wire::outputs_seeds },
+];
+
+/// Runs one body by name, for the fuzz targets.
+///
+/// # Panics
+/// When there is no such body, and when its property does not hold.
+pub fn check(name: &str, bytes: &[u8]) {
+    match BODIES.iter().find(|body| body.name == name) {
+        Some(body) => (body.check)(bytes),
+        None => panic!("no fuzz body is called {name}"),
+    }
+}
