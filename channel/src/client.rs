@@ -143,6 +143,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Offered<S> {
         if accepted.bound_report_data() != Some(&self.expected) {
             return Err(ChannelError::OtherEvidence);
         }
+        self.prove(identity).await
+    }
+
+    /// What follows acceptance. Nothing outside of tests calls it but [`accept`](Self::accept).
+    pub(crate) async fn prove(self, identity: &Identity) -> Result<ClientSession<S>, ChannelError> {
         self.held.keep(self.evidence.collateral);
         let (mut tls, claims, address) = (self.tls, self.claims, identity.address());
         let digest = binding::party(tls.get_ref().1, &claims.channel_key, &address)?;
@@ -188,17 +193,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientSession<S> {
 
     fn poll_welcome(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ChannelError>> {
         while let Some(partial) = &mut self.welcome {
-            let mut rest = ReadBuf::new(partial.rest());
+            let rest = partial.rest();
+            if rest.is_empty() {
+                // Judged again on every read, so that a refusal stays one.
+                partial.judge()?;
+                self.welcome = None;
+                break;
+            }
+            let mut rest = ReadBuf::new(rest);
             ready!(Pin::new(&mut self.tls).poll_read(cx, &mut rest))?;
             let read = rest.filled().len();
             if read == 0 {
                 return Poll::Ready(Err(ChannelError::Io(io::ErrorKind::UnexpectedEof)));
             }
             partial.filled = partial.filled.saturating_add(read);
-            if partial.filled == partial.bytes.len() {
-                partial.judge()?;
-                self.welcome = None;
-            }
         }
         Poll::Ready(Ok(()))
     }
