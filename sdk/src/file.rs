@@ -75,16 +75,6 @@ impl NewFile {
         Ok(self.file.write_all(bytes)?)
     }
 
-    /// The file, to be written through.
-    pub(crate) fn file(&mut self) -> &mut File {
-        &mut self.file
-    }
-
-    /// Where it is while it is incomplete.
-    pub(crate) fn part(&self) -> &Path {
-        &self.part
-    }
-
     /// Puts the complete file in its place, durably. A name that was taken meanwhile is refused.
     pub(crate) fn keep(mut self) -> Result<(), FileError> {
         self.file.sync_all()?;
@@ -120,6 +110,32 @@ impl NewFile {
                 let _ = directory.sync_all();
             }
         }
+    }
+}
+
+/// A folder of its own for files that are passed on or deleted. Gone with its value.
+pub(crate) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(crate) fn new() -> Result<Self, FileError> {
+        let mut random = [0u8; 12];
+        getrandom::fill(&mut random).map_err(|_| FileError::Io(io::ErrorKind::Other))?;
+        let path = std::env::temp_dir().join(format!("glacier-{}", hex::encode(random)));
+        let mut builder = fs::DirBuilder::new();
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(&path)?;
+        Ok(Self(path))
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 /// A file that is no table and no tensor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InputError {
     /// A file name that ends in none of the formats.
@@ -48,6 +48,12 @@ pub enum InputError {
         /// Cells of this line.
         found: u64,
     },
+    /// A column that the model wants.
+    #[error("the input has no column `{0}`")]
+    MissingColumn(String),
+    /// A column that the model wants stands there twice.
+    #[error("the input has the column `{0}` twice")]
+    ColumnTwice(String),
     /// There are no rows.
     #[error("the input has no rows")]
     Empty,
@@ -63,21 +69,25 @@ pub enum InputError {
 pub const MAX_INPUT_BYTES: u64 = 256 << 20;
 
 /// Reads the tensors of a file: one of a `.npy` or `.csv` (named ""), all of a `.npz` by their names.
-/// A CSV becomes a matrix of 32-bit floats; a first line that holds any word is its header.
-pub fn read_tensors(path: &Path) -> Result<Vec<Tensor>, InputError> {
+///
+/// A CSV becomes a matrix of 32-bit floats; a first line that holds any word is its header. Where
+/// there is a header and `features` is not empty, these columns are taken, in this order, and all
+/// others are left out: so a table whose columns stand in another order than the model's is not
+/// misread. Without a header the columns are taken as they stand.
+pub fn read_tensors(path: &Path, features: &[String]) -> Result<Vec<Tensor>, InputError> {
     let format = Format::of(path).ok_or(InputError::Format)?;
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(FileError::from)?;
     read_bounded(file, MAX_INPUT_BYTES, &mut bytes)?;
-    tensors_from(format, &bytes)
+    tensors_from(format, &bytes, features)
 }
 
-/// Reads the tensors of a file's bytes.
-pub fn tensors_from(format: Format, bytes: &[u8]) -> Result<Vec<Tensor>, InputError> {
+/// Reads the tensors of a file's bytes, as [`read_tensors`] does.
+pub fn tensors_from(format: Format, bytes: &[u8], features: &[String]) -> Result<Vec<Tensor>, InputError> {
     match format {
         Format::Npy => Ok(vec![npy("", bytes)?]),
         Format::Npz => npz(bytes),
-        Format::Csv => Ok(vec![csv(bytes)?]),
+        Format::Csv => Ok(vec![csv(bytes, features)?]),
         Format::Json => Err(InputError::Format),
     }
 }
@@ -164,10 +174,12 @@ fn quoted(text: &str) -> Option<&str> {
     text.strip_prefix(quote)?.split_once(quote).map(|(word, _)| word)
 }
 
-fn csv(bytes: &[u8]) -> Result<Tensor, InputError> {
+fn csv(bytes: &[u8], features: &[String]) -> Result<Tensor, InputError> {
+    // A byte order mark is no part of the first column's name.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).trim(csv::Trim::All).from_reader(bytes);
     let mut values: Vec<f32> = Vec::new();
-    let (mut width, mut rows) = (None, 0u64);
+    let (mut width, mut rows, mut wanted) = (None, 0u64, None);
     for (line, record) in (1u64..).zip(reader.byte_records()) {
         let record = record.map_err(|_| InputError::Cell { line, column: 1 })?;
         let found = record.len() as u64;
@@ -176,17 +188,34 @@ fn csv(bytes: &[u8]) -> Result<Tensor, InputError> {
             return Err(InputError::Width { line, expected, found });
         }
         if line == 1 && record.iter().any(|cell| number(cell).is_none()) {
+            if !features.is_empty() {
+                wanted = Some(features.iter().map(|name| column(&record, name)).collect::<Result<Vec<_>, _>>()?);
+            }
             continue;
         }
-        for (column, cell) in (1u64..).zip(record.iter()) {
-            values.push(number(cell).ok_or(InputError::Cell { line, column })?);
+        for place in 0..wanted.as_ref().map_or(record.len(), Vec::len) {
+            let index = wanted.as_ref().and_then(|wanted: &Vec<usize>| wanted.get(place)).copied().unwrap_or(place);
+            let column = (index as u64).saturating_add(1);
+            let value = record.get(index).and_then(number);
+            values.push(value.ok_or(InputError::Cell { line, column })?);
         }
         rows = rows.saturating_add(1);
     }
     if rows == 0 {
         return Err(InputError::Empty);
     }
-    Tensor::from_f32("", vec![rows, width.unwrap_or(0)], &values).map_err(InputError::Tensor)
+    let width = wanted.map_or(width.unwrap_or(0), |wanted| wanted.len() as u64);
+    Tensor::from_f32("", vec![rows, width], &values).map_err(InputError::Tensor)
+}
+
+/// Where the header has the column.
+fn column(header: &csv::ByteRecord, name: &str) -> Result<usize, InputError> {
+    let mut places = header.iter().enumerate().filter(|(_, cell)| *cell == name.as_bytes()).map(|(place, _)| place);
+    match (places.next(), places.next()) {
+        (Some(place), None) => Ok(place),
+        (None, _) => Err(InputError::MissingColumn(name.to_owned())),
+        (Some(_), Some(_)) => Err(InputError::ColumnTwice(name.to_owned())),
+    }
 }
 
 /// A finite number. `nan` and `inf` are words that a table says by mistake.
@@ -201,34 +230,47 @@ mod tests {
 
     #[test]
     fn csv_with_and_without_header() {
-        let with = tensors_from(Format::Csv, b"a,b\n1,2\n3,4.5\n").unwrap();
-        assert_eq!(with, tensors_from(Format::Csv, b"1,2\n3,4.5").unwrap());
+        let with = tensors_from(Format::Csv, b"a,b\n1,2\n3,4.5\n", &[]).unwrap();
+        assert_eq!(with, tensors_from(Format::Csv, b"1,2\n3,4.5", &[]).unwrap());
         assert_eq!(with[0].shape, [2, 2]);
         assert_eq!(with[0].to_f32().unwrap(), [1.0, 2.0, 3.0, 4.5]);
     }
 
     #[test]
     fn csv_names_the_bad_cell() {
-        assert_eq!(tensors_from(Format::Csv, b"a,b\n1,x\n"), Err(InputError::Cell { line: 2, column: 2 }));
-        assert_eq!(tensors_from(Format::Csv, b"a,b\n1,NaN\n"), Err(InputError::Cell { line: 2, column: 2 }));
-        assert_eq!(tensors_from(Format::Csv, b"a,b\n1\n"), Err(InputError::Width { line: 2, expected: 2, found: 1 }));
-        assert_eq!(tensors_from(Format::Csv, b"a,b\n"), Err(InputError::Empty));
+        assert_eq!(tensors_from(Format::Csv, b"a,b\n1,x\n", &[]), Err(InputError::Cell { line: 2, column: 2 }));
+        assert_eq!(tensors_from(Format::Csv, b"a,b\n1,NaN\n", &[]), Err(InputError::Cell { line: 2, column: 2 }));
+        assert_eq!(tensors_from(Format::Csv, b"a,b\n1\n", &[]), Err(InputError::Width { line: 2, expected: 2, found: 1 }));
+        assert_eq!(tensors_from(Format::Csv, b"a,b\n", &[]), Err(InputError::Empty));
+    }
+
+    #[test]
+    fn csv_columns_are_taken_by_the_models_names() {
+        let read = |text: &str, names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            Ok::<_, InputError>(tensors_from(Format::Csv, text.as_bytes(), &names)?[0].to_f32().unwrap())
+        };
+        assert_eq!(read("b,note,a\n2,x,1\n", &["a", "b"]), Ok(vec![1.0, 2.0]));
+        assert_eq!(read("\u{feff}b,a\n2,1\n", &["a", "b"]), Ok(vec![1.0, 2.0]));
+        assert_eq!(read("1,2\n", &["a", "b"]), Ok(vec![1.0, 2.0]));
+        assert_eq!(read("a,c\n1,2\n", &["a", "b"]), Err(InputError::MissingColumn("b".to_owned())));
+        assert_eq!(read("a,a\n1,2\n", &["a"]), Err(InputError::ColumnTwice("a".to_owned())));
     }
 
     #[test]
     fn npy_of_another_layout_is_refused() {
         let good = crate::output::npy(&Tensor::from_f32("", vec![2], &[1.0, 2.0]).unwrap());
-        assert!(tensors_from(Format::Npy, &good).is_ok());
+        assert!(tensors_from(Format::Npy, &good, &[]).is_ok());
         let replaced = |from: &str, to: &str| {
             let at = good.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();
             let mut bytes = good.clone();
             bytes[at..at + from.len()].copy_from_slice(to.as_bytes());
-            tensors_from(Format::Npy, &bytes)
+            tensors_from(Format::Npy, &bytes, &[])
         };
         assert_eq!(replaced("False", "True "), Err(InputError::Npy));
         assert_eq!(replaced("<f4", ">f4"), Err(InputError::Dtype));
         assert_eq!(replaced("(2,)", "(3,)"), Err(InputError::Tensor(TensorError::Length { expected: 12, found: 8 })));
-        assert!(matches!(tensors_from(Format::Npy, &good[..good.len() - 1]), Err(InputError::Tensor(_))));
+        assert!(matches!(tensors_from(Format::Npy, &good[..good.len() - 1], &[]), Err(InputError::Tensor(_))));
     }
 
     proptest::proptest! {
@@ -237,8 +279,8 @@ mod tests {
             let mut file = b"\x93NUMPY\x01\x00".to_vec();
             file.extend_from_slice(&bytes);
             for format in [Format::Npy, Format::Npz, Format::Csv] {
-                let _ = tensors_from(format, &bytes);
-                let _ = tensors_from(format, &file);
+                let _ = tensors_from(format, &bytes, &[]);
+                let _ = tensors_from(format, &file, &[]);
             }
         }
     }

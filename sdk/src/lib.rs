@@ -11,7 +11,10 @@
 mod file;
 pub mod input;
 pub mod job;
+pub mod keystore;
 pub mod output;
+pub mod policy;
+pub mod seal;
 
 pub use file::FileError;
 pub use glacier_wire as wire;

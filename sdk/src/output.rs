@@ -453,7 +453,7 @@ mod tests {
     #[test]
     fn npy_holds_one_array_only() {
         let mut results = Results::join([window(2, 0.0, None)]).unwrap();
-        assert_eq!(input::tensors_from(Format::Npy, &results.to_bytes(Format::Npy).unwrap()).unwrap()[0].data, results.tensors[0].data);
+        assert_eq!(input::tensors_from(Format::Npy, &results.to_bytes(Format::Npy).unwrap(), &[]).unwrap()[0].data, results.tensors[0].data);
         results.tensors.push(results.tensors[0].clone());
         assert_eq!(results.to_bytes(Format::Npy), Err(OutputError::OneArray(2)));
     }
@@ -461,7 +461,7 @@ mod tests {
     #[test]
     fn npz_reads_back() {
         let results = Results::join([window(2, 0.0, None)]).unwrap();
-        let read = input::tensors_from(Format::Npz, &results.to_bytes(Format::Npz).unwrap()).unwrap();
+        let read = input::tensors_from(Format::Npz, &results.to_bytes(Format::Npz).unwrap(), &[]).unwrap();
         assert_eq!(read, results.tensors);
     }
 

@@ -1,0 +1,148 @@
+//! Appraisal of evidence and proofs, with a memory for what was judged before.
+
+use glacier_attest::{
+    Accepted, Appraisal, AppraisalError, Binding, Check, CheckedCollateral, Collateral, CollateralError, Genuine, Policy,
+    appraise, appraise_checked,
+};
+use glacier_proof::{Bundle, Judge, ProofAppraisal};
+use glacier_wire::{Claims, Evidence, UnixTime};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// Now, by this machine's clock. A clock before 1970 reads as 1970, at which no evidence is current.
+pub fn now() -> UnixTime {
+    UnixTime(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+}
+
+/// Evidence as it was judged: every check, and what they amount to.
+#[derive(Debug, Clone)]
+pub struct Judged {
+    /// Every check in its order, those of the policy included where the evidence is genuine.
+    pub checks: Vec<Check>,
+    /// What the evidence says, if it is genuine.
+    pub genuine: Option<Genuine>,
+    /// The acceptance, or the first check that stands in its way.
+    pub accepted: Result<Accepted, AppraisalError>,
+}
+
+/// Appraises raw evidence once. Without a policy use [`glacier_attest::appraise`]: that it is genuine is all there is to say.
+pub fn verify_evidence(
+    evidence: &[u8],
+    collateral: Option<&Collateral>,
+    policy: &Policy,
+    binding: Binding<'_>,
+    at: UnixTime,
+) -> Judged {
+    judged(appraise(evidence, collateral, &policy.anchors(), at), policy, binding, at)
+}
+
+/// Checks a proof and all it stands on. With [`Judge::Policy`] the question is whether that policy
+/// accepts the enclave; [`Judge::Genuine`] asks only whether there is one.
+pub fn verify_proof(bundle: &Bundle, judge: Judge<'_>, at: UnixTime) -> ProofAppraisal {
+    bundle.verify(judge, at)
+}
+
+fn judged(genuine: Appraisal<Genuine>, policy: &Policy, binding: Binding<'_>, at: UnixTime) -> Judged {
+    let checks = genuine.checks().to_vec();
+    match genuine.into_result() {
+        Ok(genuine) => {
+            let known = genuine.clone();
+            let appraisal = genuine.judge(policy, binding, at);
+            Judged { checks: appraisal.checks().to_vec(), genuine: Some(known), accepted: appraisal.into_result() }
+        }
+        Err(error) => Judged { checks, genuine: None, accepted: Err(error) },
+    }
+}
+
+/// Remembers collateral that was checked and quotes that were genuine, each while it is valid, so that
+/// a second session under the same key epoch costs no signature check. The policy is asked every time.
+#[derive(Debug, Default)]
+pub struct Verifier {
+    collateral: Mutex<VecDeque<(Name, Arc<CheckedCollateral>)>>,
+    quotes: Mutex<VecDeque<(Name, Genuine)>>,
+}
+
+/// What was judged under which roots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Name([u8; 32]);
+
+/// Most entries of each memory; the oldest goes first.
+const MEMORY: usize = 16;
+
+impl Verifier {
+    /// Judges evidence that commits to these claims.
+    pub fn judge(
+        &self,
+        evidence: &Evidence,
+        claims: &Claims,
+        policy: &Policy,
+        at: UnixTime,
+    ) -> Result<Judged, CollateralError> {
+        let binding = Binding::Claims(claims);
+        let collateral = Name::of(policy, &[&evidence.collateral]);
+        let quote = Name::of(policy, &[&evidence.collateral, &evidence.quote]);
+        if let Some(genuine) = find(&self.quotes, quote, |genuine| within(genuine.validity(), at)) {
+            let appraisal = genuine.clone().judge(policy, binding, at);
+            let checks = appraisal.checks().to_vec();
+            return Ok(Judged { checks, genuine: Some(genuine), accepted: appraisal.into_result() });
+        }
+        let checked = match find(&self.collateral, collateral, |checked| within(checked.validity(), at)) {
+            Some(checked) => Some(checked),
+            None => {
+                let appraisal = Collateral::parse(&evidence.collateral)?.check(&policy.anchors(), at);
+                let checked = appraisal.value().cloned().map(Arc::new);
+                if let Some(checked) = &checked {
+                    keep(&self.collateral, collateral, checked.clone());
+                }
+                checked
+            }
+        };
+        let Some(checked) = checked else {
+            // The full path names the check that fails, in its place among all others.
+            let parsed = Collateral::parse(&evidence.collateral)?;
+            return Ok(verify_evidence(&evidence.quote, Some(&parsed), policy, binding, at));
+        };
+        let judged = judged(appraise_checked(&evidence.quote, &checked, at), policy, binding, at);
+        if let Some(genuine) = &judged.genuine {
+            keep(&self.quotes, quote, genuine.clone());
+        }
+        Ok(judged)
+    }
+}
+
+impl Name {
+    /// Roots are part of the name: what is genuine under one policy's roots may not be under another's.
+    fn of(policy: &Policy, parts: &[&[u8]]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&(policy.simulated_roots.len() as u64).to_le_bytes());
+        for root in &policy.simulated_roots {
+            hasher.update(root.as_ref());
+        }
+        for part in parts {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        Self(*hasher.finalize().as_bytes())
+    }
+}
+
+fn within((from, until): (UnixTime, UnixTime), at: UnixTime) -> bool {
+    from <= at && at <= until
+}
+
+fn find<T: Clone>(memory: &Mutex<VecDeque<(Name, T)>>, name: Name, good: impl Fn(&T) -> bool) -> Option<T> {
+    let memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+    memory.iter().find(|(known, entry)| *known == name && good(entry)).map(|(_, entry)| entry.clone())
+}
+
+fn keep<T>(memory: &Mutex<VecDeque<(Name, T)>>, name: Name, entry: T) {
+    let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+    memory.retain(|(known, _)| *known != name);
+    if memory.len() >= MEMORY {
+        memory.pop_front();
+    }
+    memory.push_back((name, entry));
+}
