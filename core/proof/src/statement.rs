@@ -1,9 +1,10 @@
 //! The statement itself.
 
 use glacier_wire::{
-    Address, BadSignature, Commitment, Digest, EnclaveId, Identity, ManifestHash, Measurement, PlatformKind, ProofHash,
+    Address, BadKey, BadSignature, Commitment, Digest, EnclaveId, ManifestHash, Measurement, PlatformKind, ProofHash,
     Settlement, Signature, Work,
     eip712::{Domain, StructHasher},
+    sign_with,
 };
 
 /// "This enclave, running this code on this chip, did this work, and it was its nth."
@@ -83,9 +84,9 @@ impl WorkProof {
         ProofHash(domain.digest(hash))
     }
 
-    /// Signs with the enclave key.
-    pub fn sign(self, key: &Identity) -> SignedProof {
-        SignedProof { signature: key.sign(&self.hash().0), proof: self }
+    /// Signs with the secret of the enclave key.
+    pub fn sign(self, secret: &[u8; 32]) -> Result<SignedProof, BadKey> {
+        Ok(SignedProof { signature: sign_with(secret, &self.hash().0)?, proof: self })
     }
 }
 

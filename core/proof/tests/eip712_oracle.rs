@@ -14,7 +14,7 @@ mod typed {
         #[derive(Debug)]
         struct Manifest {
             string work; address dataProvider; address modelProvider; bytes32 data; bytes32 model; bytes32 measurement;
-            bytes32 enclaveId; bytes32[] recipients; uint64 memory; uint64 units; uint64 runs; uint64 notAfter;
+            bytes32 enclaveId; bytes32[] recipients; uint64 memoryBytes; uint64 units; uint64 runs; uint64 notAfter;
             address payer; uint64 price; bytes32 salt;
         }
         #[derive(Debug)]
@@ -29,7 +29,7 @@ mod typed {
 }
 
 fn domain(chain_id: u64, ledger: Address) -> Eip712Domain {
-    eip712_domain! { name: "Glacier", version: "1", chain_id: chain_id, verifying_contract: ledger.0.into() }
+    eip712_domain! { name: "Glacier", version: "1", chain_id: chain_id, verifying_contract: ledger.0.into(), }
 }
 
 #[test]
@@ -60,7 +60,7 @@ proptest! {
             work: manifest.work.as_str().into(), dataProvider: addresses[0].into(), modelProvider: addresses[1].into(),
             data: words[0].into(), model: words[1].into(), measurement: words[2].into(), enclaveId: words[3].into(),
             recipients: recipients.iter().map(|word| (*word).into()).collect(),
-            memory: numbers[0], units: numbers[1], runs: numbers[2], notAfter: numbers[3],
+            memoryBytes: numbers[0], units: numbers[1], runs: numbers[2], notAfter: numbers[3],
             payer: addresses[3].into(), price: numbers[5], salt: words[4].into(),
         };
         let hash = theirs.eip712_signing_hash(&domain(numbers[4], Address(addresses[2])));

@@ -3,7 +3,12 @@
 use crate::id::Address;
 use alloc::string::String;
 use core::fmt;
-use k256::ecdsa::{RecoveryId, SigningKey, VerifyingKey};
+use ecdsa::hazmat::sign_prehashed_rfc6979;
+use k256::{
+    NonZeroScalar, Secp256k1,
+    ecdsa::{RecoveryId, SigningKey, VerifyingKey},
+};
+use sha2::Sha256;
 use zeroize::Zeroizing;
 
 /// Bytes that are no secp256k1 secret key (zero, or not below the group order).
@@ -81,18 +86,28 @@ impl Identity {
 
     /// Signs a digest (deterministic nonce, RFC 6979).
     pub fn sign(&self, digest: &[u8; 32]) -> Signature {
-        let mut bytes = [0u8; 65];
-        let (signature, recovery) = self.key.sign_prehash_recoverable(digest);
-        let (body, v) = bytes.split_at_mut(64);
-        body.copy_from_slice(&signature.to_bytes());
-        v.copy_from_slice(&[if recovery.is_y_odd() { 28 } else { 27 }]);
-        Signature(bytes)
+        sign(self.key.as_nonzero_scalar(), digest)
     }
 
     /// The secret, for the keystore alone.
     pub fn expose_secret(&self) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(self.key.to_bytes().into())
     }
+}
+
+/// Signs with a secret that its caller keeps elsewhere, in locked memory: no copy outlives the call.
+pub fn sign_with(secret: &[u8; 32], digest: &[u8; 32]) -> Result<Signature, BadKey> {
+    let scalar = Zeroizing::new(NonZeroScalar::from_repr((*secret).into()).into_option().ok_or(BadKey)?);
+    Ok(sign(&scalar, digest))
+}
+
+fn sign(scalar: &NonZeroScalar, digest: &[u8; 32]) -> Signature {
+    let (signature, recovery) = sign_prehashed_rfc6979::<Secp256k1, Sha256>(scalar, digest, &[]);
+    let mut bytes = [0u8; 65];
+    let (body, v) = bytes.split_at_mut(64);
+    body.copy_from_slice(&signature.to_bytes());
+    v.copy_from_slice(&[if recovery.is_y_odd() { 28 } else { 27 }]);
+    Signature(bytes)
 }
 
 impl fmt::Debug for Identity {

@@ -25,7 +25,7 @@ mod tensor;
 pub use evidence::{Claims, Evidence, Purpose, ReportData};
 pub use grant::{Grant, Role, SignedGrant};
 pub use id::{Address, Commitment, Digest, EnclaveId, ManifestHash, Measurement, Nonce, ParseIdError, PlatformKind, ProofHash, Recipient, UnixTime};
-pub use identity::{BadKey, BadSignature, Identity, Signature};
+pub use identity::{BadKey, BadSignature, Identity, Signature, sign_with};
 pub use manifest::{Limits, Manifest, ManifestError, Settlement, SignedManifest, Work};
 pub use secret::FileKey;
 pub use tensor::{Dtype, Outputs, Tensor, TensorError};

@@ -140,7 +140,7 @@ impl Manifest {
 
     /// The EIP-712 type, as wallets show it and contracts hash it.
     pub const TYPE: &str = "Manifest(string work,address dataProvider,address modelProvider,bytes32 data,bytes32 model,\
-        bytes32 measurement,bytes32 enclaveId,bytes32[] recipients,uint64 memory,uint64 units,uint64 runs,uint64 notAfter,\
+        bytes32 measurement,bytes32 enclaveId,bytes32[] recipients,uint64 memoryBytes,uint64 units,uint64 runs,uint64 notAfter,\
         address payer,uint64 price,bytes32 salt)";
 
     /// What is signed. Two manifests that differ in one bit differ here.

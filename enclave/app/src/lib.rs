@@ -44,7 +44,7 @@ mod session;
 pub use app::{App, Request, Response, Worked};
 pub use asset::{AssetReader, ResultWriter, SealedResult};
 pub use context::Context;
-pub use glacier_platform::{CountingAllocator, Ending, Worker};
+pub use glacier_platform::{CountingAllocator, Ending, Leash, Worker};
 pub use glacier_wire::{
     Address,
     api::{Refusal, RefusalCode},

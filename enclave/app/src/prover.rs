@@ -1,6 +1,7 @@
 //! Signs Work Proofs, one after the other.
 
 use crate::host::HostPort;
+use glacier_platform::{LockError, LockedKey, Platform};
 use glacier_proof::{Bundle, Chain, SignedProof, WorkProof};
 use glacier_wire::{
     Address, Commitment, Digest, EnclaveId, Evidence, Identity, ManifestHash, Measurement, PlatformKind, Settlement,
@@ -32,7 +33,8 @@ pub struct Statement {
 /// The enclave key and its chain. Both live in memory only: a restart makes a new key, so no host
 /// can bring an old chain back.
 pub(crate) struct Prover {
-    key: Identity,
+    secret: LockedKey<32>,
+    address: Address,
     enclave_id: EnclaveId,
     measurement: Measurement,
     platform: PlatformKind,
@@ -40,17 +42,26 @@ pub(crate) struct Prover {
 }
 
 impl Prover {
-    pub(crate) fn new(
-        key: Identity,
-        enclave_id: EnclaveId,
-        measurement: Measurement,
-        platform: PlatformKind,
-    ) -> Self {
-        Self { key, enclave_id, measurement, platform, chain: Mutex::default() }
+    /// Draws a key and starts its chain.
+    pub(crate) fn new(platform: &dyn Platform) -> Result<Self, LockError> {
+        loop {
+            let secret = LockedKey::random()?;
+            // No key about once in 2^128 draws.
+            if let Ok(identity) = Identity::from_secret(secret.expose()) {
+                return Ok(Self {
+                    secret,
+                    address: identity.address(),
+                    enclave_id: platform.enclave_id(),
+                    measurement: platform.measurement(),
+                    platform: platform.kind(),
+                    chain: Mutex::default(),
+                });
+            }
+        }
     }
 
     pub(crate) fn address(&self) -> Address {
-        self.key.address()
+        self.address
     }
 
     pub(crate) fn count(&self) -> u64 {
@@ -63,7 +74,7 @@ impl Prover {
         let (sequence, previous) = chain.next();
         let proof = WorkProof {
             enclave_id: self.enclave_id,
-            enclave_key: self.key.address(),
+            enclave_key: self.address,
             measurement: self.measurement,
             platform: self.platform,
             work: statement.work,
@@ -77,8 +88,10 @@ impl Prover {
             settlement: statement.settlement,
         };
         let hash = proof.hash();
+        let signed = proof.sign(self.secret.expose());
+        let signed = signed.map_err(|fault| Refusal::new(RefusalCode::Platform, fault.to_string()))?;
         chain.push(hash).map_err(|fault| Refusal::new(RefusalCode::Busy, fault.to_string()))?;
-        Ok(proof.sign(&self.key))
+        Ok(signed)
     }
 }
 

@@ -10,10 +10,8 @@ use crate::{
 };
 use glacier_channel::{ChannelKey, Server};
 use glacier_platform::Enclave;
-use glacier_wire::Identity;
 use std::{io, os::unix::net::UnixStream, process::ExitCode, sync::Arc};
 use tokio::{net, sync::Semaphore};
-use zeroize::Zeroizing;
 
 /// Most sessions at once. More wait in the listener's queue.
 const MAX_SESSIONS: usize = 1024;
@@ -44,6 +42,8 @@ enum ServeError {
     Enter(#[from] glacier_platform::EnterError),
     #[error("the platform made no evidence: {0}")]
     Platform(#[from] glacier_platform::PlatformError),
+    #[error(transparent)]
+    Lock(#[from] glacier_platform::LockError),
     #[error("the channel could not be set up: {0}")]
     Channel(#[from] glacier_channel::ChannelError),
     #[error("the operating system failed: {0}")]
@@ -54,15 +54,14 @@ fn run<A: App>(app: A, enclave: Enclave) -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async move {
         let platform: Arc<dyn glacier_platform::Platform> = Arc::from(enclave.platform);
-        let key = enclave_key();
+        let prover = Prover::new(&*platform)?;
         let channel_key = ChannelKey::generate()?;
-        let epoch = Arc::new(Epoch::begin(platform.clone(), &channel_key, key.address())?);
+        let epoch = Arc::new(Epoch::begin(platform.clone(), &channel_key, prover.address())?);
         let server = Arc::new(Server::new(channel_key, &epoch.evidence(), epoch.clone())?);
         enclave.host.set_nonblocking(true)?;
         enclave.listener.set_nonblocking(true)?;
         let host = HostPort::new(net::UnixStream::from_std(enclave.host)?);
         let listener = net::UnixListener::from_std(enclave.listener)?;
-        let prover = Prover::new(key, platform.enclave_id(), platform.measurement(), platform.kind());
         let cx = Context::new(Inner { app: A::NAME, platform, zygote: enclave.zygote, host, epoch, prover });
         let app = Arc::new(app);
         app.start(&cx);
@@ -81,15 +80,4 @@ fn run<A: App>(app: A, enclave: Enclave) -> Result<(), ServeError> {
             });
         }
     })
-}
-
-fn enclave_key() -> Identity {
-    let mut secret = Zeroizing::new([0u8; 32]);
-    loop {
-        glacier_platform::random(&mut *secret);
-        // Fails for about one in 2^128 draws.
-        if let Ok(identity) = Identity::from_secret(&secret) {
-            return identity;
-        }
-    }
 }

@@ -8,7 +8,7 @@ use glacier_wire::{
     Tensor,
     api::{Refusal, RefusalCode},
 };
-use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
@@ -221,7 +221,7 @@ async fn exchange(
     mut answer: impl AsyncFnMut(Header, Vec<u8>) -> Result<Flow, EngineError>,
 ) -> Result<(), EngineError> {
     let (mut read, mut write) = stream.split();
-    let (stop, stopped) = (Notify::new(), Cell::new(false));
+    let (stop, stopped) = (Notify::new(), AtomicBool::new(false));
     let sending = send(&mut write, opening, chunks, &stop, &stopped);
     let reading = async {
         let mut verdict = Ok(());
@@ -244,7 +244,7 @@ async fn exchange(
                     if verdict.is_ok() {
                         verdict = Err(error);
                     }
-                    stopped.set(true);
+                    stopped.store(true, Ordering::Relaxed);
                     stop.notify_one();
                     if last {
                         break;
@@ -253,7 +253,7 @@ async fn exchange(
             }
         }
         // Whoever answers before all was sent wants no more of it.
-        stopped.set(true);
+        stopped.store(true, Ordering::Relaxed);
         stop.notify_one();
         verdict
     };
@@ -273,13 +273,13 @@ async fn send(
     opening: Opening,
     chunks: &mut mpsc::Receiver<Zeroizing<Vec<u8>>>,
     stop: &Notify,
-    stopped: &Cell<bool>,
+    stopped: &AtomicBool,
 ) -> Result<(), EngineError> {
     let header = Header { kind: opening.kind, len: opening.payload.len(), x: opening.len, y: 0 };
     put(write, header, &opening.payload).await?;
     let mut left = opening.len;
     let mut result = Ok(());
-    while left > 0 && !stopped.get() {
+    while left > 0 && !stopped.load(Ordering::Relaxed) {
         let chunk = tokio::select! {
             chunk = chunks.recv() => chunk,
             () = stop.notified() => break,

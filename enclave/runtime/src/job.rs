@@ -1,8 +1,8 @@
 //! One batch job: load, run, return, wipe, prove.
 
 use crate::ceremony::Keys;
-use glacier_app::{Context, Ending, Refusal, RefusalCode, ResultWriter, Statement, Worker};
-use glacier_engine::{EngineError, Limits, ModelInfo, RunReport, client::Client};
+use glacier_app::{Context, Ending, Leash, Refusal, RefusalCode, ResultWriter, Statement, Worker};
+use glacier_engine::{Client, EngineError, Limits, ModelInfo, RunReport};
 use glacier_proof::Bundle;
 use glacier_wire::{
     Digest, FileKey, Manifest, ManifestHash, Role, SignedManifest,
@@ -132,7 +132,7 @@ impl Job {
             while let Some(answer) = outbox.recv().await {
                 output.write(&Zeroizing::new(answer)).await?;
             }
-            Ok(())
+            Ok::<_, Refusal>(())
         };
         let (opened, ran, written) = tokio::join!(reading, running, writing);
         // The digest is known at the end of the stream: until it matches, the result is not finished.
@@ -255,18 +255,18 @@ impl Job {
     }
 }
 
-/// A worker process and the engine in it.
+/// A worker process and the engine in it. Dropping it kills the process.
 pub(crate) struct Engine {
     client: Client,
-    worker: Worker,
+    leash: Arc<Leash>,
 }
 
 impl Engine {
     fn start(worker: Worker) -> Result<Self, Refusal> {
         let broken = |_| Refusal::new(RefusalCode::Platform, "the worker's socket could not be used");
-        let stream = worker.stream().map_err(broken)?;
+        let Worker { stream, leash } = worker;
         stream.set_nonblocking(true).map_err(broken)?;
-        Ok(Self { client: Client::new(UnixStream::from_std(stream).map_err(broken)?), worker })
+        Ok(Self { client: Client::new(UnixStream::from_std(stream).map_err(broken)?), leash: Arc::new(leash) })
     }
 
     async fn load(
@@ -298,10 +298,16 @@ impl Engine {
         self.explain(answer).await
     }
 
-    /// Ends the process. Its memory goes back to the kernel, which clears it.
+    /// Ends the process and waits until it has. Its memory goes back to the kernel, which clears it
+    /// before anybody else gets it.
     pub(crate) async fn end(self) {
-        let worker = self.worker;
-        let _ = tokio::task::spawn_blocking(move || worker.kill()).await;
+        self.leash.kill();
+        let _ = self.ending().await;
+    }
+
+    async fn ending(&self) -> Option<Ending> {
+        let leash = self.leash.clone();
+        tokio::task::spawn_blocking(move || leash.ending()).await.ok()
     }
 
     /// Turns a worker's silence into the reason for it.
@@ -309,11 +315,10 @@ impl Engine {
         match outcome {
             Ok(value) => Ok(value),
             Err(EngineError::Refused(refusal)) => Err(refusal),
-            Err(EngineError::Gone) => Err(match self.worker.ending().await {
-                Ending::MemoryLimit => Refusal::new(
-                    RefusalCode::MemoryLimit,
-                    "the job needs more memory than its manifest allows",
-                ),
+            Err(EngineError::Gone) => Err(match self.ending().await {
+                Some(Ending::MemoryLimit) => {
+                    Refusal::new(RefusalCode::MemoryLimit, "the job needs more memory than its manifest allows")
+                }
                 _ => Refusal::new(RefusalCode::EngineCrashed, "the engine did not survive this input"),
             }),
             Err(EngineError::Cut) => Err(Refusal::new(RefusalCode::AssetMalformed, "the asset ended early")),

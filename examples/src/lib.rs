@@ -1,1 +1,0 @@
-//! Whole programs under 80 lines; see `src/bin`.
