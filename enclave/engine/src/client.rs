@@ -86,7 +86,7 @@ impl Client {
         self.begin()?;
         let opening = Opening { kind: Kind::Load, len, payload: encode(&limits) };
         let mut info = None;
-        let result = exchange(&mut self.stream, &mut self.inbox, opening, chunks, async |header, payload| {
+        let result = exchange(&mut self.stream, &mut self.inbox, opening, chunks, None, |header, payload| {
             if header.kind != Kind::Loaded {
                 return Err(EngineError::Protocol);
             }
@@ -111,7 +111,7 @@ impl Client {
         self.begin()?;
         let opening = Opening { kind: Kind::Rows, len, payload: Vec::new() };
         let mut report = RunReport { rows: 0, units: 0 };
-        let result = exchange(&mut self.stream, &mut self.inbox, opening, chunks, async |header, payload| {
+        let result = exchange(&mut self.stream, &mut self.inbox, opening, chunks, Some(&out), |header, payload| {
             match header.kind {
                 Kind::Window => {
                     report.rows = report.rows.saturating_add(header.x);
@@ -120,9 +120,8 @@ impl Client {
                     if header.x == 0 || report.rows > len {
                         return Err(EngineError::Protocol);
                     }
-                    out.send(payload).await.map_err(|_| EngineError::Unwanted)?;
                     progress(report.rows);
-                    Ok(Flow::More)
+                    Ok(Flow::Forward(payload))
                 }
                 Kind::Done if header.x == report.rows && header.y == report.units => Ok(Flow::End),
                 _ => Err(EngineError::Protocol),
@@ -205,9 +204,13 @@ struct Opening {
     payload: Vec<u8>,
 }
 
-/// Whether an answer was the last.
+/// What to do after an answer.
 enum Flow {
+    /// It was of no use; another follows.
     More,
+    /// Hand this on; another answer follows.
+    Forward(Vec<u8>),
+    /// It was the last.
     End,
 }
 
@@ -218,7 +221,8 @@ async fn exchange(
     inbox: &mut Inbox,
     opening: Opening,
     chunks: &mut mpsc::Receiver<Zeroizing<Vec<u8>>>,
-    mut answer: impl AsyncFnMut(Header, Vec<u8>) -> Result<Flow, EngineError>,
+    out: Option<&mpsc::Sender<Vec<u8>>>,
+    mut answer: impl FnMut(Header, Vec<u8>) -> Result<Flow, EngineError>,
 ) -> Result<(), EngineError> {
     let (mut read, mut write) = stream.split();
     let (stop, stopped) = (Notify::new(), AtomicBool::new(false));
@@ -229,14 +233,21 @@ async fn exchange(
             let (header, payload) = inbox.frame(&mut read).await?;
             let flow = match header.kind {
                 Kind::Refused => Err(refused(&payload)),
-                Kind::Window | Kind::Done | Kind::Loaded if verdict.is_ok() => answer(header, payload).await,
+                Kind::Window | Kind::Done | Kind::Loaded if verdict.is_ok() => answer(header, payload),
                 Kind::Window => Ok(Flow::More),
                 // The worker ended in its own way what was given up here.
                 _ => Ok(Flow::End),
             };
             let last = !matches!(header.kind, Kind::Window);
+            let flow = match flow {
+                Ok(Flow::Forward(payload)) => match out {
+                    Some(out) => out.send(payload).await.map(|()| Flow::More).map_err(|_| EngineError::Unwanted),
+                    None => Err(EngineError::Protocol),
+                },
+                flow => flow,
+            };
             match flow {
-                Ok(Flow::More) => {}
+                Ok(Flow::More | Flow::Forward(_)) => {}
                 Ok(Flow::End) => break,
                 Err(EngineError::Protocol) => return Err(EngineError::Protocol),
                 Err(error) => {
