@@ -1,21 +1,15 @@
-//! A node from outside: its untrusted host, which stores ciphertext, and the way to its enclave.
+//! A node from outside: its untrusted host, and the way through it to its enclave.
 
 use crate::{
-    file::{FileError, NewFile},
-    seal::Progress,
+    file::FileError,
     session::{ConnectError, Session},
     verify::Verifier,
 };
 use glacier_attest::Policy;
 use glacier_channel::{Client, Freshness};
 use glacier_wire::{Digest, Identity};
-use reqwest::{Method, StatusCode, header};
-use std::{
-    fs::File,
-    io::{self, Read, Seek, SeekFrom},
-    path::Path,
-    time::Duration,
-};
+use reqwest::Url;
+use std::{io, time::Duration};
 use tokio::net::TcpStream;
 
 /// What the host of a node does not do, or does wrong.
@@ -23,7 +17,7 @@ use tokio::net::TcpStream;
 #[non_exhaustive]
 pub enum NodeError {
     /// Not the address of a node.
-    #[error("not the address of a node: http://HOST:PORT is")]
+    #[error("not the address of a node, which is http://HOST:PORT")]
     Address,
     /// Nobody answers there, or not for long enough.
     #[error("the node cannot be reached")]
@@ -31,13 +25,13 @@ pub enum NodeError {
     /// The host has no such asset.
     #[error("the node has no asset {0}")]
     Missing(Digest),
-    /// The host's store is full.
+    /// The host's store is full, or has no room for another upload.
     #[error("the node's store is full")]
     Full,
-    /// What the host sent or stored is not the asset of that digest.
-    #[error("what the node sent is not asset {0}")]
+    /// What the host sent, or got, is not the asset of that digest.
+    #[error("the bytes are not those of asset {0}")]
     Digest(Digest),
-    /// The answer is none of this protocol.
+    /// An answer that this protocol does not have.
     #[error("the node answered with status {0}")]
     Status(u16),
     /// The answer cannot be read.
@@ -48,34 +42,34 @@ pub enum NodeError {
     File(#[from] FileError),
 }
 
-/// Bytes of one piece of an upload: what a cut connection costs at most.
-const PIECE: usize = 4 << 20;
-/// How often a cut transfer is taken up again before it is given up.
-const ATTEMPTS: u32 = 5;
+/// Largest status that is read.
+const MAX_STATUS: usize = 4 << 20;
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Largest status that is read.
-const MAX_STATUS: usize = 1 << 20;
 
-/// One node. Keep it: it remembers collateral and quotes, so a second session is cheaper.
+/// One node. Keep it: it remembers collateral and quotes, so that a second session is cheaper.
 pub struct Node {
-    base: reqwest::Url,
-    http: reqwest::Client,
+    base: Url,
+    pub(crate) http: reqwest::Client,
     channel: Client,
     verifier: Verifier,
 }
 
 impl Node {
     /// The node at `http://HOST:PORT`. Nothing is sent yet.
+    ///
+    /// Plain HTTP on purpose: the host is not trusted, so there is nothing to protect on the way to it.
+    /// What must be protected goes through the session's own TLS, which ends in the enclave.
     pub fn at(url: &str) -> Result<Self, NodeError> {
-        let base: reqwest::Url = url.parse().map_err(|_| NodeError::Address)?;
-        let plain = base.scheme() == "http" && base.has_host() && base.query().is_none() && base.path() == "/";
+        let base: Url = url.parse().map_err(|_| NodeError::Address)?;
+        let plain = base.scheme() == "http" && base.has_host() && base.path() == "/" && base.query().is_none();
         if !plain {
             return Err(NodeError::Address);
         }
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT)
             .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
             .build()
             .map_err(|_| NodeError::Address)?;
         let channel = Client::new().map_err(|_| NodeError::Address)?;
@@ -89,45 +83,57 @@ impl Node {
 
     /// What the host says of itself: a JSON object. Nothing in it is to be believed.
     pub async fn status(&self) -> Result<serde_json::Value, NodeError> {
-        let response = self.send(self.http.get(self.path("status")?)).await?;
-        let bytes = small(response, MAX_STATUS).await?;
+        let bytes = self.document(&["glacier", "v1", "status"], MAX_STATUS).await?;
         serde_json::from_slice(&bytes).map_err(|_| NodeError::Malformed)
     }
 
     /// Opens a session with the node's enclave, if `policy` accepts it. `identity` is who the enclave
     /// will know this side as. Nothing private is sent before the enclave is accepted.
+    ///
+    /// [`Freshness::Cached`] is bound to this very session all the same, by a signature of the attested
+    /// key; [`Freshness::Fresh`] asks for a new quote as well, which says that the chip is there now.
     pub async fn connect(
         &self,
         policy: &Policy,
         identity: &Identity,
         freshness: Freshness,
     ) -> Result<Session, ConnectError> {
-        let address = self.base.socket_addrs(|| None).map_err(|error| ConnectError::Unreachable(error.kind()))?;
-        let stream = tokio::time::timeout(CONNECT, TcpStream::connect(address.as_slice()))
+        let unreachable = |error: io::Error| ConnectError::Unreachable(error.kind());
+        // `at` saw to it that there is a host; an IPv6 address stands in brackets.
+        let host = self.base.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        let address = (host, self.base.port_or_known_default().unwrap_or(80));
+        let stream = tokio::time::timeout(CONNECT, TcpStream::connect(address))
             .await
             .map_err(|_| ConnectError::Unreachable(io::ErrorKind::TimedOut))?
-            .map_err(|error| ConnectError::Unreachable(error.kind()))?;
+            .map_err(unreachable)?;
         Session::open(stream, &self.channel, &self.verifier, policy, identity, freshness).await
     }
 
-    /// Brings a sealed file to the host. What is there already is not sent again: an upload that was
-    /// cut goes on where it stopped, also in another process.
-    pub async fn upload(&self, asset: &Digest, file: &Path, progress: Progress<'_>) -> Result<(), NodeError> {
-        let mut source = File::open(file).map_err(FileError::from)?;
-        let total = source.metadata().map_err(FileError::from)?.len();
-        let mut piece = Vec::new();
-        let mut failures = 0;
-        loop {
-            match self.upload_from(asset, &mut source, total, &mut piece, progress).await {
-                // Each piece that arrives earns new patience.
-                Err(Cut::Again { moved }) if failures < ATTEMPTS || moved => {
-                    failures = if moved { 1 } else { failures.saturating_add(1) };
-                    pause(failures).await;
-                }
-                Err(Cut::Again { .. }) => return Err(NodeError::Unreachable),
-                Err(Cut::Final(error)) => return Err(error),
-                Ok(()) => return Ok(()),
-            }
+    pub(crate) fn path(&self, segments: &[&str]) -> Url {
+        let mut url = self.base.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.clear().extend(segments);
+        }
+        url
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("url", &self.url()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_of_nodes_are_taken() {
+        assert_eq!(Node::at("http://127.0.0.1:8480").unwrap().url(), "http://127.0.0.1:8480/");
+        for bad in ["127.0.0.1:8480", "https://a", "http://a/b", "http://a?b", "ftp://a", ""] {
+            assert_eq!(Node::at(bad).err(), Some(NodeError::Address), "{bad:?}");
         }
     }
 }

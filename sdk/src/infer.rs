@@ -1,0 +1,210 @@
+//! The common case in one call: one owner brings model and data to an enclave, and gets proved labels back.
+
+use crate::{
+    ceremony::{Finished, Release},
+    error::Error,
+    file::Scratch,
+    job::{Draft, Job},
+    keystore::Key,
+    node::Node,
+    seal::{SealError, Sealed, seal_file},
+    session::Session,
+    verify::now,
+};
+use glacier_asset::{AssetError, Header, Parsed};
+use glacier_attest::Policy;
+use glacier_channel::Freshness;
+use glacier_wire::{
+    FileKey, ManifestHash, Role, SignedManifest, UnixTime,
+    api::{Event, JobStatus},
+};
+use std::path::{Path, PathBuf};
+
+/// What a caller may want otherwise than it is by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Bytes the worker may hold at once.
+    pub memory: u64,
+    /// Multiply-accumulates that may be spent.
+    pub units: u64,
+    /// How often a deployment may be asked. A batch job runs once.
+    pub runs: u64,
+    /// Seconds until the job must have started, or the deployment ends.
+    pub lasts: u64,
+    /// Whether the chip makes a new quote for this session.
+    pub freshness: Freshness,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { memory: Draft::MEMORY, units: Draft::UNITS, runs: Draft::RUNS, lasts: 3600, freshness: Freshness::Cached }
+    }
+}
+
+/// What happens, as it happens, for progress bars and logs.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Step<'a> {
+    /// The enclave was accepted; the session tells by which checks.
+    Accepted(&'a Session),
+    /// A file is being encrypted here: bytes done, bytes in all.
+    Sealing(Role, u64, u64),
+    /// Ciphertext goes to the host: bytes done, bytes in all.
+    Uploading(Role, u64, u64),
+    /// The manifest is signed.
+    Signed(&'a SignedManifest),
+    /// A party's key was released to the enclave.
+    Joined(Role),
+    /// News from inside.
+    Status(&'a JobStatus),
+    /// The sealed result comes from the host: bytes done, bytes in all.
+    Fetching(u64, u64),
+}
+
+/// Watches [`Step`]s.
+pub type Watch<'a> = &'a mut (dyn FnMut(Step<'_>) + Send);
+
+/// Labels that can be trusted, and why.
+#[derive(Debug, Clone)]
+pub struct Inference {
+    /// The job, signed.
+    pub manifest: SignedManifest,
+    /// Result and proof.
+    pub finished: Finished,
+    /// What happened inside, in order.
+    pub events: Vec<Event>,
+}
+
+/// A model that serves.
+#[derive(Debug, Clone)]
+pub struct Deployment {
+    /// Its name: what callers ask for.
+    pub name: ManifestHash,
+    /// What the model provider signed.
+    pub manifest: SignedManifest,
+    /// What happened inside so far.
+    pub status: JobStatus,
+}
+
+/// Runs a model over a data set, both files of the caller: attests, seals both under fresh keys,
+/// brings the ciphertext to the host, releases the keys to the accepted enclave, and hands out the
+/// result after its proof was checked.
+///
+/// The data may be `.csv`, `.npy` or `.npz`; the enclave tells by its content.
+pub async fn infer(
+    node: &Node,
+    policy: &Policy,
+    key: &Key,
+    model: &Path,
+    data: &Path,
+    options: &Options,
+    watch: Watch<'_>,
+) -> Result<Inference, Error> {
+    let session = accepted(node, policy, key, options, watch).await?;
+    let scratch = Scratch::new().map_err(SealError::Write)?;
+    let model = bring(node, &scratch, key, Role::Model, model, watch).await?;
+    let data = bring(node, &scratch, key, Role::Data, data, watch).await?;
+    let not_after = UnixTime(now().0.saturating_add(options.lasts));
+    let place = (session.accepted().measurement(), session.accepted().enclave_id());
+    let mut draft = Draft::inference(
+        (key.address(), data.sealed.digest),
+        (key.address(), model.sealed.digest),
+        place,
+        vec![key.recipient()],
+        not_after,
+    );
+    (draft.limits.memory, draft.limits.units) = (options.memory, options.units);
+    let manifest = sign(draft, key, watch)?;
+    for brought in [&model, &data] {
+        let release =
+            Release { role: brought.role, manifest: &manifest, file_key: brought.file_key(key)?, uses: 1, not_after };
+        session.join(key.identity(), release).await?;
+        watch(Step::Joined(brought.role));
+    }
+    let status = session.wait(&manifest.manifest.hash(), &mut |status| watch(Step::Status(status))).await?;
+    let finished = session
+        .collect(node, &manifest, key, policy, &mut |done, total| watch(Step::Fetching(done, total)))
+        .await?;
+    Ok(Inference { manifest, finished, events: status.events })
+}
+
+/// Opens a deployment: a model that stays loaded and answers whoever asks, until its time or its runs
+/// are used up.
+pub async fn serve(
+    node: &Node,
+    policy: &Policy,
+    key: &Key,
+    model: &Path,
+    options: &Options,
+    watch: Watch<'_>,
+) -> Result<Deployment, Error> {
+    let session = accepted(node, policy, key, options, watch).await?;
+    let scratch = Scratch::new().map_err(SealError::Write)?;
+    let model = bring(node, &scratch, key, Role::Model, model, watch).await?;
+    let not_after = UnixTime(now().0.saturating_add(options.lasts));
+    let place = (session.accepted().measurement(), session.accepted().enclave_id());
+    let mut draft = Draft::deployment((key.address(), model.sealed.digest), place, not_after);
+    (draft.limits.memory, draft.limits.units, draft.limits.runs) = (options.memory, options.units, options.runs);
+    let manifest = sign(draft, key, watch)?;
+    let release = Release {
+        role: Role::Model,
+        manifest: &manifest,
+        file_key: model.file_key(key)?,
+        uses: options.runs,
+        not_after,
+    };
+    session.join(key.identity(), release).await?;
+    watch(Step::Joined(Role::Model));
+    let name = manifest.manifest.hash();
+    let status = session.wait(&name, &mut |status| watch(Step::Status(status))).await?;
+    Ok(Deployment { name, manifest, status })
+}
+
+async fn accepted(
+    node: &Node,
+    policy: &Policy,
+    key: &Key,
+    options: &Options,
+    watch: Watch<'_>,
+) -> Result<Session, Error> {
+    let session = node.connect(policy, key.identity(), options.freshness).await?;
+    watch(Step::Accepted(&session));
+    Ok(session)
+}
+
+fn sign(draft: Draft, key: &Key, watch: Watch<'_>) -> Result<SignedManifest, Error> {
+    let mut job = Job::propose(draft)?;
+    job.sign(key.identity())?;
+    let manifest = job.complete()?.clone();
+    watch(Step::Signed(&manifest));
+    Ok(manifest)
+}
+
+/// A file that was sealed and is at the host.
+struct Brought {
+    role: Role,
+    sealed: Sealed,
+}
+
+impl Brought {
+    fn file_key(&self, key: &Key) -> Result<FileKey, SealError> {
+        match Header::parse(&self.sealed.header)? {
+            Parsed::Complete { header, .. } => Ok(header.unwrap(key.age())?),
+            Parsed::NeedsMore => Err(AssetError::Truncated.into()),
+        }
+    }
+}
+
+async fn bring(
+    node: &Node,
+    scratch: &Scratch,
+    key: &Key,
+    role: Role,
+    file: &Path,
+    watch: Watch<'_>,
+) -> Result<Brought, Error> {
+    let to: PathBuf = scratch.path(role.as_str());
+    let sealed = seal_file(file, &to, &[key.recipient()], &mut |done, total| watch(Step::Sealing(role, done, total)))?;
+    node.upload(&sealed.digest, &to, &mut |done, total| watch(Step::Uploading(role, done, total))).await?;
+    Ok(Brought { role, sealed })
+}
