@@ -52,10 +52,10 @@ impl Anchors {
         self.with_simulated(Fingerprint::of(certificate))
     }
 
-    /// What evidence of Intel's formats is under this root; `None` if the root is not trusted.
-    pub(crate) fn dcap_platform(&self, root: &Fingerprint, hardware: PlatformKind) -> Option<PlatformKind> {
-        if *root == INTEL_SGX_ROOT {
-            Some(hardware)
+    /// What an SGX quote under this root stands for; `None` if the root is not trusted.
+    pub(crate) fn sgx_platform(&self, root: &Fingerprint) -> Option<PlatformKind> {
+        if self.is_vendor(root) {
+            Some(PlatformKind::Sgx)
         } else if self.simulated.contains(root) {
             Some(PlatformKind::Simulated)
         } else {

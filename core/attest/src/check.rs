@@ -1,7 +1,15 @@
 //! The closed list of checks, what each found, and why.
 
-use crate::{anchors::Fingerprint, format::Format, tcb::TcbStatus};
-use alloc::string::String;
+use crate::{
+    anchors::Fingerprint,
+    certificate::CertificateError,
+    endorsement::{DocumentError, QuotingEnclaveError},
+    format::Format,
+    quote::QuoteError,
+    tcb::TcbStatus,
+    window::Part,
+};
+use alloc::{string::String, vec::Vec};
 use core::fmt;
 use glacier_wire::{EnclaveId, Measurement, PlatformKind, UnixTime};
 
@@ -167,18 +175,53 @@ pub struct Check {
     pub reason: Reason,
 }
 
-impl Check {
-    pub(crate) fn pass(id: CheckId, reason: Reason) -> Self {
-        Self { id, outcome: Outcome::Pass, reason }
+/// An appraisal while it is being made: checks are put on the list in order, each by a step.
+#[derive(Debug, Default)]
+pub(crate) struct Steps {
+    pub(crate) checks: Vec<Check>,
+}
+
+/// Why a step did not pass.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// It does not hold.
+    Fail(Reason),
+    /// It cannot be evaluated.
+    Skip(Reason),
+}
+
+impl From<Reason> for Stop {
+    fn from(reason: Reason) -> Self {
+        Self::Fail(reason)
+    }
+}
+
+impl Steps {
+    /// Puts the outcome of one check on the list; what it yields is there only if it passed.
+    pub(crate) fn step<T>(&mut self, id: CheckId, outcome: Result<T, Stop>) -> Option<T> {
+        self.step_because(id, outcome.map(|value| (value, Reason::Holds)))
     }
 
-    pub(crate) fn fail(id: CheckId, reason: impl Into<Reason>) -> Self {
-        Self { id, outcome: Outcome::Fail, reason: reason.into() }
+    /// The line of a check that is not made at all.
+    pub(crate) fn skipped(id: CheckId, reason: Reason) -> Check {
+        Check { id, outcome: Outcome::Skip, reason }
     }
 
-    pub(crate) fn skip(id: CheckId, reason: Reason) -> Self {
-        Self { id, outcome: Outcome::Skip, reason }
+    /// [`Steps::step`] with a reason to show when it passes.
+    pub(crate) fn step_because<T>(&mut self, id: CheckId, outcome: Result<(T, Reason), Stop>) -> Option<T> {
+        let (check, value) = match outcome {
+            Ok((value, reason)) => (Check { id, outcome: Outcome::Pass, reason }, Some(value)),
+            Err(Stop::Fail(reason)) => (Check { id, outcome: Outcome::Fail, reason }, None),
+            Err(Stop::Skip(reason)) => (Check { id, outcome: Outcome::Skip, reason }, None),
+        };
+        self.checks.push(check);
+        value
     }
+}
+
+/// What an earlier check yielded, or that it is needed.
+pub(crate) fn needs<T>(id: CheckId, earlier: Option<T>) -> Result<T, Stop> {
+    earlier.ok_or(Stop::Skip(Reason::Needs(id)))
 }
 
 /// Why a check came out as it did.
@@ -222,6 +265,58 @@ pub enum Reason {
     // Why it fails.
     /// No known kind of evidence.
     Unrecognised,
+    /// The quote's frame.
+    Quote(QuoteError),
+    /// A root that nobody said to trust.
+    UntrustedRoot(Fingerprint),
+    /// Chains of the collateral that end in different roots.
+    RootsDiffer,
+    /// A certificate or revocation list.
+    Certificate {
+        /// Which one.
+        part: Part,
+        /// What is wrong with it.
+        error: CertificateError,
+    },
+    /// A certificate that its issuer revoked.
+    Revoked(Part),
+    /// A signed document.
+    Document {
+        /// Which one.
+        part: Part,
+        /// What is wrong with it.
+        error: DocumentError,
+    },
+    /// Past its last second.
+    Expired {
+        /// Which part.
+        part: Part,
+        /// Its last second.
+        until: UnixTime,
+    },
+    /// Before its first second.
+    NotYetValid {
+        /// Which part.
+        part: Part,
+        /// Its first second.
+        from: UnixTime,
+    },
+    /// The PCK certificate comes from another issuer than the collateral speaks of.
+    OtherIssuer,
+    /// A signature that does not hold.
+    BadSignature(Part),
+    /// The quoting enclave vouches for another attestation key.
+    OtherAttestationKey,
+    /// The quoting enclave.
+    QuotingEnclave(QuotingEnclaveError),
+    /// The TCB info is for another processor model (FMSPC).
+    OtherModel,
+    /// The TCB info is for another provisioning enclave (PCEID).
+    OtherProvisioning,
+    /// The chip is older than every level of the TCB info.
+    NoLevel,
+    /// The vendor withdrew the level of this part.
+    LevelRevoked(Part),
 
     /// Evidence comes from another kind of platform than the policy lists.
     PlatformNotListed(PlatformKind),
@@ -289,6 +384,22 @@ impl fmt::Display for Reason {
             Self::NotEvaluated => f.write_str("not evaluated"),
             Self::AgeUnknown => f.write_str("the policy limits the age of evidence, and nothing says when it was made"),
             Self::Unrecognised => f.write_str("no known kind of evidence"),
+            Self::Quote(error) => write!(f, "{error}"),
+            Self::UntrustedRoot(root) => write!(f, "root {root} is not trusted"),
+            Self::RootsDiffer => f.write_str("chains of the collateral end in different roots"),
+            Self::Certificate { part, error } => write!(f, "{part}: {error}"),
+            Self::Revoked(part) => write!(f, "{part} is revoked"),
+            Self::Document { part, error } => write!(f, "{part}: {error}"),
+            Self::Expired { part, until } => write!(f, "{part} expired after {}", until.0),
+            Self::NotYetValid { part, from } => write!(f, "{part} is not valid before {}", from.0),
+            Self::OtherIssuer => f.write_str("PCK certificate of another issuer than the collateral speaks of"),
+            Self::BadSignature(part) => write!(f, "signature of the {part} does not hold"),
+            Self::OtherAttestationKey => f.write_str("the quoting enclave vouches for another attestation key"),
+            Self::QuotingEnclave(error) => write!(f, "quoting enclave: {error}"),
+            Self::OtherModel => f.write_str("TCB info is for another processor model"),
+            Self::OtherProvisioning => f.write_str("TCB info is for another provisioning enclave"),
+            Self::NoLevel => f.write_str("older than every level of the TCB info"),
+            Self::LevelRevoked(part) => write!(f, "the vendor withdrew the level of the {part}"),
             Self::PlatformNotListed(kind) => write!(f, "platform {kind} is not allowed by the policy"),
             Self::RootNotListed(root) => write!(f, "simulated root {root} is not listed in the policy"),
             Self::EnclaveIdNotPinned(id) => write!(f, "enclave {id} is not one of those pinned"),

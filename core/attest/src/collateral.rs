@@ -1,27 +1,32 @@
 //! Endorsements: vendor-signed facts needed to judge evidence.
 
 use crate::{
-    anchors::Anchors,
+    anchors::{Anchors, Fingerprint},
     appraisal::Appraisal,
-    check::{Check, CheckId, Reason},
+    certificate::{Certificate, CertificateError},
+    check::{Check, CheckId, Reason, Steps, Stop, needs},
+    crl::Crl,
+    endorsement::{DocumentError, QeIdentity, TcbInfo},
+    pem,
+    window::{Part, Window},
 };
 use alloc::{string::String, vec::Vec};
-use glacier_wire::UnixTime;
+use glacier_wire::{PlatformKind, UnixTime};
 
 /// Collateral as it came: bounded and of the right shape, not one signature checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Collateral {
-    pub(crate) pck_crl_issuer_chain: String,
-    pub(crate) root_ca_crl: Vec<u8>,
-    pub(crate) pck_crl: Vec<u8>,
-    pub(crate) tcb_info_issuer_chain: String,
+    pck_crl_issuer_chain: String,
+    root_ca_crl: Vec<u8>,
+    pck_crl: Vec<u8>,
+    tcb_info_issuer_chain: String,
     /// Exactly the text that was signed.
-    pub(crate) tcb_info: String,
-    pub(crate) tcb_info_signature: [u8; 64],
-    pub(crate) qe_identity_issuer_chain: String,
+    tcb_info: String,
+    tcb_info_signature: [u8; 64],
+    qe_identity_issuer_chain: String,
     /// Exactly the text that was signed.
-    pub(crate) qe_identity: String,
-    pub(crate) qe_identity_signature: [u8; 64],
+    qe_identity: String,
+    qe_identity_signature: [u8; 64],
 }
 
 /// Why bytes are not collateral.
@@ -71,9 +76,81 @@ impl Collateral {
     /// Checks everything that can be checked without evidence: chains, revocation lists, signatures,
     /// validity at the time `at`.
     pub fn check(&self, anchors: &Anchors, at: UnixTime) -> Appraisal<CheckedCollateral> {
-        let _ = (anchors, at);
-        let checks = CheckId::of_collateral().map(|id| Check::skip(id, Reason::NotEvaluated)).collect();
-        Appraisal::new(checks, None)
+        let mut steps = Steps::default();
+        let root = steps.step_because(CheckId::TrustAnchor, self.root(anchors));
+        let root_crl = steps.step(CheckId::RootCrl, self.root_crl(&root));
+        let pck = steps.step(CheckId::PckCrl, self.pck_issuer(&root, &root_crl));
+        let tcb_info = steps.step(CheckId::TcbInfo, self.tcb_info(&root, &root_crl));
+        let qe_identity = steps.step(CheckId::QeIdentity, self.qe_identity(&root, &root_crl));
+        let checked = (|| {
+            let (root, root_crl, pck) = (root?, root_crl?, pck?);
+            let ((tcb_info_signer, tcb_info), (qe_identity_signer, qe_identity)) = (tcb_info?, qe_identity?);
+            let windows = [
+                (Part::Root, root.certificate.window),
+                (Part::RootCrl, root_crl.window),
+                (Part::PckCa, pck.certificate.window),
+                (Part::PckCrl, pck.crl.window),
+                (Part::TcbInfoSigner, tcb_info_signer.window),
+                (Part::TcbInfo, tcb_info.window),
+                (Part::QeIdentitySigner, qe_identity_signer.window),
+                (Part::QeIdentity, qe_identity.window),
+            ];
+            Some(CheckedCollateral { root, pck, tcb_info, qe_identity, windows, checks: Vec::new() })
+        })();
+        let current = match &checked {
+            Some(checked) => checked.current(at).map(|reason| ((), reason)),
+            // Whichever of them is missing has its own line above.
+            None => Err(Stop::Skip(Reason::Needs(CheckId::QeIdentity))),
+        };
+        steps.step_because(CheckId::CollateralCurrent, current);
+        let checks = steps.checks;
+        Appraisal::new(checks.clone(), checked.map(|checked| CheckedCollateral { checks, ..checked }))
+    }
+
+    /// The one trusted root in which all three chains end.
+    fn root(&self, anchors: &Anchors) -> Result<(Root, Reason), Stop> {
+        let [_, root] = chain(Part::PckCa, &self.pck_crl_issuer_chain)?;
+        let [_, second] = chain(Part::TcbInfoSigner, &self.tcb_info_issuer_chain)?;
+        let [_, third] = chain(Part::QeIdentitySigner, &self.qe_identity_issuer_chain)?;
+        if root != second || root != third {
+            return Err(Reason::RootsDiffer.into());
+        }
+        Root::trusted(root, anchors)
+    }
+
+    fn root_crl(&self, root: &Option<Root>) -> Result<Crl, Stop> {
+        let root = &needs(CheckId::TrustAnchor, root.as_ref())?.certificate;
+        let crl = Crl::read(&self.root_ca_crl, root).map_err(refused(Part::RootCrl))?;
+        not_revoked(Part::Root, root, &crl)?;
+        Ok(crl)
+    }
+
+    fn pck_issuer(&self, root: &Option<Root>, root_crl: &Option<Crl>) -> Result<PckIssuer, Stop> {
+        let root = &needs(CheckId::TrustAnchor, root.as_ref())?.certificate;
+        let root_crl = needs(CheckId::RootCrl, root_crl.as_ref())?;
+        let [der, _] = chain(Part::PckCa, &self.pck_crl_issuer_chain)?;
+        let certificate = pck_ca(&der, root)?;
+        not_revoked(Part::PckCa, &certificate, root_crl)?;
+        let crl = Crl::read(&self.pck_crl, &certificate).map_err(refused(Part::PckCrl))?;
+        Ok(PckIssuer { der, certificate, crl })
+    }
+
+    fn tcb_info(&self, root: &Option<Root>, root_crl: &Option<Crl>) -> Result<(Certificate, TcbInfo), Stop> {
+        let signer = document_signer(Part::TcbInfoSigner, &self.tcb_info_issuer_chain, root, root_crl)?;
+        let refused = |error| Reason::Document { part: Part::TcbInfo, error };
+        if !signer.key.verifies(self.tcb_info.as_bytes(), &self.tcb_info_signature) {
+            return Err(refused(DocumentError::Signature).into());
+        }
+        Ok((signer, TcbInfo::read(&self.tcb_info).map_err(refused)?))
+    }
+
+    fn qe_identity(&self, root: &Option<Root>, root_crl: &Option<Crl>) -> Result<(Certificate, QeIdentity), Stop> {
+        let signer = document_signer(Part::QeIdentitySigner, &self.qe_identity_issuer_chain, root, root_crl)?;
+        let refused = |error| Reason::Document { part: Part::QeIdentity, error };
+        if !signer.key.verifies(self.qe_identity.as_bytes(), &self.qe_identity_signature) {
+            return Err(refused(DocumentError::Signature).into());
+        }
+        Ok((signer, QeIdentity::read(&self.qe_identity).map_err(refused)?))
     }
 }
 
@@ -81,15 +158,108 @@ impl Collateral {
 /// its validity. Made by [`Collateral::check`] alone.
 #[derive(Debug, Clone)]
 pub struct CheckedCollateral {
-    pub(crate) valid_from: UnixTime,
-    pub(crate) valid_until: UnixTime,
+    pub(crate) root: Root,
+    pub(crate) pck: PckIssuer,
+    pub(crate) tcb_info: TcbInfo,
+    pub(crate) qe_identity: QeIdentity,
+    windows: [(Part, Window); 8],
+    checks: Vec<Check>,
 }
 
 impl CheckedCollateral {
     /// First and last second at which every part is current.
     pub fn validity(&self) -> (UnixTime, UnixTime) {
-        (self.valid_from, self.valid_until)
+        let window = self.window();
+        (window.from, window.until)
     }
+
+    /// The root that it chains to.
+    pub fn anchor(&self) -> Fingerprint {
+        self.root.fingerprint
+    }
+
+    /// The checks that made it, with that of the time made again for `at`.
+    pub(crate) fn checks_at(&self, at: UnixTime) -> Vec<Check> {
+        let before = self.checks.iter().filter(|check| check.id != CheckId::CollateralCurrent);
+        let mut steps = Steps { checks: before.cloned().collect() };
+        steps.step_because(CheckId::CollateralCurrent, self.current(at).map(|reason| ((), reason)));
+        steps.checks
+    }
+
+    pub(crate) fn window(&self) -> Window {
+        let all = Window { from: UnixTime(0), until: UnixTime(u64::MAX) };
+        self.windows.iter().fold(all, |window, (_, part)| window.and(*part))
+    }
+
+    /// When the oldest monthly part was issued.
+    pub(crate) fn issued(&self) -> UnixTime {
+        self.tcb_info.window.from.min(self.qe_identity.window.from).min(self.pck.crl.window.from)
+    }
+
+    fn current(&self, at: UnixTime) -> Result<Reason, Stop> {
+        self.windows.iter().try_for_each(|(part, window)| window.check(*part, at))?;
+        Ok(Reason::CurrentUntil(self.window().until))
+    }
+}
+
+/// A trusted root.
+#[derive(Debug, Clone)]
+pub(crate) struct Root {
+    pub(crate) der: Vec<u8>,
+    pub(crate) certificate: Certificate,
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) platform: PlatformKind,
+}
+
+impl Root {
+    pub(crate) fn trusted(der: Vec<u8>, anchors: &Anchors) -> Result<(Self, Reason), Stop> {
+        let fingerprint = Fingerprint::of(&der);
+        let platform = anchors.sgx_platform(&fingerprint).ok_or(Reason::UntrustedRoot(fingerprint))?;
+        let certificate = Certificate::pinned_root(&der).map_err(refused(Part::Root))?;
+        Ok((Self { der, certificate, fingerprint, platform }, Reason::Anchored { root: fingerprint, platform }))
+    }
+}
+
+/// The authority that issues PCK certificates, and what it revoked.
+#[derive(Debug, Clone)]
+pub(crate) struct PckIssuer {
+    pub(crate) der: Vec<u8>,
+    pub(crate) certificate: Certificate,
+    pub(crate) crl: Crl,
+}
+
+/// Reads the Platform or Processor CA under the root.
+pub(crate) fn pck_ca(der: &[u8], root: &Certificate) -> Result<Certificate, Reason> {
+    let certificate = Certificate::authority(der, root).map_err(refused(Part::PckCa))?;
+    if !certificate.is_named(&["Platform", "Processor"]) {
+        return Err(refused(Part::PckCa)(CertificateError::Role));
+    }
+    Ok(certificate)
+}
+
+pub(crate) fn refused(part: Part) -> impl Fn(CertificateError) -> Reason {
+    move |error| Reason::Certificate { part, error }
+}
+
+pub(crate) fn not_revoked(part: Part, certificate: &Certificate, crl: &Crl) -> Result<(), Reason> {
+    if crl.revokes(certificate) { Err(Reason::Revoked(part)) } else { Ok(()) }
+}
+
+/// The signer of TCB info or QE identity: an end entity straight under the root.
+fn document_signer(part: Part, text: &str, root: &Option<Root>, root_crl: &Option<Crl>) -> Result<Certificate, Stop> {
+    let root = &needs(CheckId::TrustAnchor, root.as_ref())?.certificate;
+    let root_crl = needs(CheckId::RootCrl, root_crl.as_ref())?;
+    let [der, _] = chain(part, text)?;
+    let signer = Certificate::leaf(&der, root).map_err(refused(part))?;
+    if !signer.is_named(&["TCB Signing"]) {
+        return Err(refused(part)(CertificateError::Role).into());
+    }
+    not_revoked(part, &signer, root_crl)?;
+    Ok(signer)
+}
+
+fn chain(part: Part, text: &str) -> Result<[Vec<u8>; 2], Reason> {
+    pem::certificates(text.as_bytes()).map_err(refused(part))
 }
 
 /// The text form. Members of later schema versions are ignored: what counts is signed, and every

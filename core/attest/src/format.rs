@@ -19,7 +19,7 @@ pub enum Format {
 }
 
 /// QE vendor of every DCAP quote, at offset 12 of the header.
-const INTEL_VENDOR: [u8; 16] =
+pub(crate) const INTEL_VENDOR: [u8; 16] =
     [0x93, 0x9a, 0x72, 0x33, 0xf7, 0x9c, 0x4c, 0xa9, 0x94, 0x0a, 0x0d, 0xb3, 0x95, 0x7f, 0x06, 0x07];
 /// Bytes of an SNP report, all versions.
 const SNP_REPORT_BYTES: usize = 1184;

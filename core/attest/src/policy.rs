@@ -3,7 +3,7 @@
 use crate::{
     anchors::{Anchors, Fingerprint},
     appraisal::Appraisal,
-    check::{Check, CheckId, Reason},
+    check::{CheckId, Reason, Steps, Stop},
     genuine::{Genuine, Signer},
     tcb::TcbStatus,
 };
@@ -186,42 +186,40 @@ impl Genuine {
     /// Whether `policy` accepts this evidence, bound as `binding` says, at the time `at`. The
     /// checks that made it genuine come first in the list, then the policy's.
     pub fn judge(self, policy: &Policy, binding: Binding<'_>, at: UnixTime) -> Appraisal<Accepted> {
-        let mut checks = self.checks().to_vec();
-        checks.extend(CheckId::of_policy().map(|id| match self.policy_finding(id, policy, binding, at) {
-            Finding::Holds(reason) => Check::pass(id, reason),
-            Finding::Fails(reason) => Check::fail(id, reason),
-            Finding::Open(reason) => Check::skip(id, reason),
-        }));
+        let mut steps = Steps { checks: self.checks().to_vec() };
+        for id in CheckId::of_policy() {
+            steps.step_because(id, self.meets(id, policy, binding, at).map(|reason| ((), reason)));
+        }
         let bound = !matches!(binding, Binding::Unbound);
-        Appraisal::new(checks, Some(Accepted { genuine: self, bound }))
+        Appraisal::new(steps.checks, Some(Accepted { genuine: self, bound }))
     }
 
-    fn policy_finding(&self, id: CheckId, policy: &Policy, binding: Binding<'_>, at: UnixTime) -> Finding {
+    fn meets(&self, id: CheckId, policy: &Policy, binding: Binding<'_>, at: UnixTime) -> Result<Reason, Stop> {
         match id {
             CheckId::PolicyPlatform => self.platform_allowed(policy),
             CheckId::PolicyEnclaveId => self.chip_allowed(policy),
             CheckId::PolicyCode => self.code_allowed(policy),
             CheckId::PolicyDebug => match (self.debug(), policy.allow_debug) {
-                (true, false) => Finding::Fails(Reason::DebugEnabled),
-                _ => Finding::Holds(Reason::Holds),
+                (true, false) => Err(Stop::Fail(Reason::DebugEnabled)),
+                _ => Ok(Reason::Holds),
             },
             CheckId::PolicyTcbStatus => match self.tcb_status() {
-                found if found >= policy.min_tcb => Finding::Holds(Reason::Level(found)),
-                found => Finding::Fails(Reason::StatusBelow { found, floor: policy.min_tcb }),
+                found if found >= policy.min_tcb => Ok(Reason::Level(found)),
+                found => Err(Stop::Fail(Reason::StatusBelow { found, floor: policy.min_tcb })),
             },
             CheckId::PolicyAdvisories => {
                 match self.advisories().iter().find(|id| !policy.allowed_advisories.contains(id)) {
-                    Some(id) => Finding::Fails(Reason::AdvisoryNotAllowed(id.clone())),
-                    None => Finding::Holds(Reason::Holds),
+                    Some(id) => Err(Stop::Fail(Reason::AdvisoryNotAllowed(id.clone()))),
+                    None => Ok(Reason::Holds),
                 }
             }
             CheckId::PolicyTcbEvaluation => match (policy.min_tcb_evaluation, self.tcb_evaluation()) {
-                (None, _) => Finding::Holds(Reason::NotRestricted),
-                (Some(floor), found) if found >= floor => Finding::Holds(Reason::Holds),
-                (Some(floor), found) => Finding::Fails(Reason::EvaluationBelow { found, floor }),
+                (None, _) => Ok(Reason::NotRestricted),
+                (Some(floor), found) if found >= floor => Ok(Reason::Holds),
+                (Some(floor), found) => Err(Stop::Fail(Reason::EvaluationBelow { found, floor })),
             },
             CheckId::PolicyCollateralAge => match policy.max_collateral_age {
-                None => Finding::Holds(Reason::NotRestricted),
+                None => Ok(Reason::NotRestricted),
                 // Genuine implies issued before `at` of the appraisal; another `at` here must not turn that around.
                 Some(max) => age_within(self.collateral_issued(), 0, max, at),
             },
@@ -229,76 +227,66 @@ impl Genuine {
                 (Binding::Claims(claims), max) => {
                     age_within(claims.issued_at, Policy::CLOCK_SKEW, max.unwrap_or(Policy::DEFAULT_EVIDENCE_AGE), at)
                 }
-                (_, Some(_)) => Finding::Open(Reason::AgeUnknown),
-                (_, None) => Finding::Holds(Reason::NotRestricted),
+                (_, Some(_)) => Err(Stop::Skip(Reason::AgeUnknown)),
+                (_, None) => Ok(Reason::NotRestricted),
             },
             CheckId::ReportData => match binding {
                 Binding::Claims(claims) => self.carries(&claims.report_data()),
                 Binding::ReportData(expected) => self.carries(expected),
-                Binding::Unbound => Finding::Holds(Reason::Unbound),
+                Binding::Unbound => Ok(Reason::Unbound),
             },
             // Not a policy's check; `of_policy` yields none of these.
-            _ => Finding::Open(Reason::NotEvaluated),
+            _ => Err(Stop::Skip(Reason::NotEvaluated)),
         }
     }
 
-    fn platform_allowed(&self, policy: &Policy) -> Finding {
+    fn platform_allowed(&self, policy: &Policy) -> Result<Reason, Stop> {
         let simulated = self.platform() == PlatformKind::Simulated;
         let listed = match policy.platforms.as_slice() {
             [] => !simulated,
             platforms => platforms.contains(&self.platform()),
         };
         if !listed {
-            return Finding::Fails(Reason::PlatformNotListed(self.platform()));
+            return Err(Stop::Fail(Reason::PlatformNotListed(self.platform())));
         }
         if simulated && !policy.simulated_roots.contains(&self.anchor()) {
-            return Finding::Fails(Reason::RootNotListed(self.anchor()));
+            return Err(Stop::Fail(Reason::RootNotListed(self.anchor())));
         }
-        Finding::Holds(Reason::Anchored { root: self.anchor(), platform: self.platform() })
+        Ok(Reason::Anchored { root: self.anchor(), platform: self.platform() })
     }
 
-    fn chip_allowed(&self, policy: &Policy) -> Finding {
+    fn chip_allowed(&self, policy: &Policy) -> Result<Reason, Stop> {
         match self.enclave_id() {
-            _ if policy.enclave_ids.is_empty() => Finding::Holds(Reason::NotRestricted),
-            id if policy.enclave_ids.contains(&id) => Finding::Holds(Reason::Holds),
-            id => Finding::Fails(Reason::EnclaveIdNotPinned(id)),
+            _ if policy.enclave_ids.is_empty() => Ok(Reason::NotRestricted),
+            id if policy.enclave_ids.contains(&id) => Ok(Reason::Holds),
+            id => Err(Stop::Fail(Reason::EnclaveIdNotPinned(id))),
         }
     }
 
-    fn code_allowed(&self, policy: &Policy) -> Finding {
+    fn code_allowed(&self, policy: &Policy) -> Result<Reason, Stop> {
         if policy.measurements.is_empty() && policy.signers.is_empty() {
-            return Finding::Fails(Reason::NoCodeNamed);
+            return Err(Stop::Fail(Reason::NoCodeNamed));
         }
         if !policy.measurements.is_empty() && !policy.measurements.contains(&self.measurement()) {
-            return Finding::Fails(Reason::MeasurementNotListed(self.measurement()));
+            return Err(Stop::Fail(Reason::MeasurementNotListed(self.measurement())));
         }
         if !policy.signers.is_empty() && !policy.signers.contains(&self.signer()) {
-            return Finding::Fails(Reason::SignerNotListed(self.signer()));
+            return Err(Stop::Fail(Reason::SignerNotListed(self.signer())));
         }
-        Finding::Holds(Reason::Holds)
+        Ok(Reason::Holds)
     }
 
-    fn carries(&self, expected: &ReportData) -> Finding {
-        if self.report_data() == expected {
-            Finding::Holds(Reason::Holds)
-        } else {
-            Finding::Fails(Reason::ReportDataDiffers)
-        }
+    fn carries(&self, expected: &ReportData) -> Result<Reason, Stop> {
+        if self.report_data() == expected { Ok(Reason::Holds) } else { Err(Stop::Fail(Reason::ReportDataDiffers)) }
     }
 }
 
-enum Finding {
-    Holds(Reason),
-    Fails(Reason),
-    Open(Reason),
-}
-
-fn age_within(made: UnixTime, skew: u64, max: Age, at: UnixTime) -> Finding {
+fn age_within(made: UnixTime, skew: u64, max: Age, at: UnixTime) -> Result<Reason, Stop> {
     if made.0 > at.0.saturating_add(skew) {
-        return Finding::Fails(Reason::FromTheFuture(made));
+        return Err(Stop::Fail(Reason::FromTheFuture(made)));
     }
     match at.0.saturating_sub(made.0) {
-        age if age > max.0 => Finding::Fails(Reason::TooOld { age, max: max.0 }),
-        _ => Finding::Holds(Reason::Holds),
+        age if age > max.0 => Err(Stop::Fail(Reason::TooOld { age, max: max.0 })),
+        _ => Ok(Reason::Holds),
     }
 }

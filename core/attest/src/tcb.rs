@@ -42,6 +42,19 @@ impl TcbStatus {
             Self::UpToDate => "UpToDate",
         }
     }
+
+    /// Status of a platform whose quoting enclave has the status `qe`. A quoting enclave that is
+    /// behind makes the whole behind, and what the platform lacks in configuration stays lacking.
+    pub(crate) fn folded_with(self, qe: Self) -> Self {
+        match (qe, self) {
+            (Self::Revoked, _) => Self::Revoked,
+            (Self::OutOfDate, Self::UpToDate | Self::SWHardeningNeeded) => Self::OutOfDate,
+            (Self::OutOfDate, Self::ConfigurationNeeded | Self::ConfigurationAndSWHardeningNeeded) => {
+                Self::OutOfDateConfigurationNeeded
+            }
+            (_, platform) => platform,
+        }
+    }
 }
 
 impl fmt::Display for TcbStatus {

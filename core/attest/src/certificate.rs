@@ -1,0 +1,272 @@
+//! X.509 certificates of the profile in use: version 3, ECDSA P-256 with SHA-256, chains of two or
+//! three. A signature is checked before anything that it covers is parsed.
+
+use crate::{signature::PublicKey, window::Window};
+use alloc::vec::Vec;
+use der::{
+    Decode, Reader, SliceReader,
+    asn1::{BitStringRef, ObjectIdentifier},
+};
+use glacier_wire::UnixTime;
+use x509_cert::{
+    TbsCertificate, Version,
+    ext::{
+        Extension,
+        pkix::{AuthorityKeyIdentifier, BasicConstraints, KeyUsage, SubjectKeyIdentifier},
+    },
+    name::Name,
+    spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoOwned},
+    time::Time,
+};
+
+/// Why a certificate or a chain is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CertificateError {
+    /// Not a PEM chain of the expected number of certificates.
+    #[error("not a PEM chain of the expected length")]
+    Pem,
+    /// Not DER of the expected shape.
+    #[error("malformed")]
+    Malformed,
+    /// Another signature or key algorithm than ECDSA P-256 with SHA-256, or two that differ.
+    #[error("another algorithm than ECDSA P-256 with SHA-256")]
+    Algorithm,
+    /// Not signed by its issuer.
+    #[error("not signed by its issuer")]
+    Signature,
+    /// Names another issuer than the one that signed it.
+    #[error("names another issuer")]
+    Issuer,
+    /// Not a certificate authority, or not one that may issue this.
+    #[error("issuer is no certificate authority for this")]
+    NotAuthority,
+    /// A certificate authority where an end entity belongs.
+    #[error("certificate authority where an end entity belongs")]
+    NotLeaf,
+    /// The key is not for this use.
+    #[error("key is not for this use")]
+    KeyUsage,
+    /// An extension twice, or a critical one that is not understood.
+    #[error("an extension twice, or a critical one that is not understood")]
+    Extension,
+    /// The wrong certificate for this place in the chain, by its name.
+    #[error("wrong certificate for this place in the chain")]
+    Role,
+    /// No Intel SGX extension, or a malformed one.
+    #[error("Intel SGX extension missing or malformed")]
+    SgxExtension,
+}
+
+impl From<der::Error> for CertificateError {
+    fn from(_: der::Error) -> Self {
+        Self::Malformed
+    }
+}
+
+/// A certificate whose signature held, or a root that was pinned.
+#[derive(Debug, Clone)]
+pub(crate) struct Certificate {
+    pub(crate) subject: Name,
+    pub(crate) serial: Vec<u8>,
+    pub(crate) window: Window,
+    pub(crate) key: PublicKey,
+    issuer: Name,
+    constraints: Option<BasicConstraints>,
+    usage: KeyUsage,
+    key_id: Option<Vec<u8>>,
+    issuer_key_id: Option<Vec<u8>>,
+    sgx_extension: Option<Vec<u8>>,
+}
+
+impl Certificate {
+    /// Reads a root certificate. The caller has pinned it by its fingerprint, so nothing vouches
+    /// for it but that.
+    pub(crate) fn pinned_root(der: &[u8]) -> Result<Self, CertificateError> {
+        let root = Self::read(&Signed::read(der)?)?;
+        if root.subject != root.issuer {
+            return Err(CertificateError::Issuer);
+        }
+        root.may_issue(Depth::Authority)?;
+        Ok(root)
+    }
+
+    /// Reads a certificate authority under `issuer`.
+    pub(crate) fn authority(der: &[u8], issuer: &Self) -> Result<Self, CertificateError> {
+        let authority = Self::issued(der, issuer, Depth::Authority)?;
+        authority.may_issue(Depth::Leaf)?;
+        Ok(authority)
+    }
+
+    /// Reads an end entity, for signatures, under `issuer`.
+    pub(crate) fn leaf(der: &[u8], issuer: &Self) -> Result<Self, CertificateError> {
+        let leaf = Self::issued(der, issuer, Depth::Leaf)?;
+        if leaf.constraints.as_ref().is_some_and(|constraints| constraints.ca) {
+            return Err(CertificateError::NotLeaf);
+        }
+        if !leaf.usage.digital_signature() || leaf.usage.key_cert_sign() || leaf.usage.crl_sign() {
+            return Err(CertificateError::KeyUsage);
+        }
+        Ok(leaf)
+    }
+
+    /// Whether the subject's common name has one of these words.
+    pub(crate) fn is_named(&self, words: &[&str]) -> bool {
+        match self.subject.common_name() {
+            Ok(Some(name)) => words.iter().any(|word| name.value().contains(word)),
+            _ => false,
+        }
+    }
+
+    /// Whether `authority_key_id` (of something this key signed) is this certificate's, where both are present.
+    pub(crate) fn has_key_id(&self, authority_key_id: Option<&[u8]>) -> bool {
+        match (self.key_id.as_deref(), authority_key_id) {
+            (Some(own), Some(named)) => own == named,
+            _ => true,
+        }
+    }
+
+    /// Content of the Intel SGX extension.
+    pub(crate) fn sgx_extension(&self) -> Option<&[u8]> {
+        self.sgx_extension.as_deref()
+    }
+
+    fn issued(der: &[u8], issuer: &Self, depth: Depth) -> Result<Self, CertificateError> {
+        issuer.may_issue(depth)?;
+        let signed = Signed::read(der)?;
+        if !signed.is_by(&issuer.key) {
+            return Err(CertificateError::Signature);
+        }
+        let certificate = Self::read(&signed)?;
+        if certificate.issuer != issuer.subject || !issuer.has_key_id(certificate.issuer_key_id.as_deref()) {
+            return Err(CertificateError::Issuer);
+        }
+        Ok(certificate)
+    }
+
+    /// RFC 5280 §6.1.4 (k) to (n), for chains whose depth is fixed.
+    fn may_issue(&self, depth: Depth) -> Result<(), CertificateError> {
+        let constraints = self.constraints.as_ref().filter(|constraints| constraints.ca);
+        let below = match depth {
+            Depth::Leaf => 0,
+            Depth::Authority => 1,
+        };
+        if constraints.is_none_or(|constraints| constraints.path_len_constraint.is_some_and(|length| length < below)) {
+            return Err(CertificateError::NotAuthority);
+        }
+        if !self.usage.key_cert_sign() || !self.usage.crl_sign() {
+            return Err(CertificateError::KeyUsage);
+        }
+        Ok(())
+    }
+
+    fn read(signed: &Signed<'_>) -> Result<Self, CertificateError> {
+        let tbs = TbsCertificate::from_der(signed.content)?;
+        // RFC 5280 §4.1.2.3: the algorithm is said twice, once outside the signature.
+        if tbs.signature().oid != signed.algorithm.oid || tbs.signature().parameters.is_some() {
+            return Err(CertificateError::Algorithm);
+        }
+        if tbs.version() != Version::V3 || tbs.issuer_unique_id().is_some() || tbs.subject_unique_id().is_some() {
+            return Err(CertificateError::Malformed);
+        }
+        let extensions = tbs.extensions().map(Vec::as_slice).unwrap_or_default();
+        understood(extensions, &[BASIC_CONSTRAINTS, KEY_USAGE])?;
+        let value =
+            |oid| extensions.iter().find(|extension| extension.extn_id == oid).map(|found| found.extn_value.as_bytes());
+        Ok(Self {
+            subject: tbs.subject().clone(),
+            issuer: tbs.issuer().clone(),
+            serial: tbs.serial_number().as_bytes().to_vec(),
+            window: Window { from: unix(tbs.validity().not_before), until: unix(tbs.validity().not_after) },
+            key: key(tbs.subject_public_key_info())?,
+            constraints: value(BASIC_CONSTRAINTS).map(BasicConstraints::from_der).transpose()?,
+            usage: value(KEY_USAGE).map(KeyUsage::from_der).transpose()?.ok_or(CertificateError::KeyUsage)?,
+            key_id: value(SUBJECT_KEY_ID)
+                .map(SubjectKeyIdentifier::from_der)
+                .transpose()?
+                .map(|id| id.0.as_bytes().to_vec()),
+            issuer_key_id: issuer_key_id(extensions)?,
+            sgx_extension: value(SGX_EXTENSION).map(<[u8]>::to_vec),
+        })
+    }
+}
+
+/// What a certificate issues.
+#[derive(Clone, Copy)]
+enum Depth {
+    Leaf,
+    Authority,
+}
+
+const ECDSA_WITH_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
+const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const PRIME256V1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
+const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
+const SUBJECT_KEY_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.14");
+const AUTHORITY_KEY_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.35");
+const SGX_EXTENSION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113741.1.13.1");
+
+/// The frame that certificates and revocation lists share: content, algorithm, signature.
+pub(crate) struct Signed<'a> {
+    /// The signed bytes, not parsed.
+    pub(crate) content: &'a [u8],
+    pub(crate) algorithm: AlgorithmIdentifierRef<'a>,
+    signature: &'a [u8],
+}
+
+impl<'a> Signed<'a> {
+    pub(crate) fn read(der: &'a [u8]) -> Result<Self, CertificateError> {
+        let mut reader = SliceReader::new(der)?;
+        let signed = reader.sequence(|reader| -> der::Result<_> {
+            Ok(Self {
+                content: reader.tlv_bytes()?,
+                algorithm: AlgorithmIdentifierRef::decode(reader)?,
+                signature: BitStringRef::decode(reader)?.as_bytes().ok_or(der::ErrorKind::Failed)?,
+            })
+        })?;
+        reader.finish()?;
+        if signed.algorithm.oid != ECDSA_WITH_SHA256 || signed.algorithm.parameters.is_some() {
+            return Err(CertificateError::Algorithm);
+        }
+        Ok(signed)
+    }
+
+    pub(crate) fn is_by(&self, key: &PublicKey) -> bool {
+        key.verifies_der(self.content, self.signature)
+    }
+}
+
+/// Refuses an extension that is there twice, and a critical one outside `known` (RFC 5280 §4.2).
+pub(crate) fn understood(extensions: &[Extension], known: &[ObjectIdentifier]) -> Result<(), CertificateError> {
+    let mut rest = extensions;
+    while let Some((extension, tail)) = rest.split_first() {
+        let twice = tail.iter().any(|other| other.extn_id == extension.extn_id);
+        if twice || extension.critical && !known.contains(&extension.extn_id) {
+            return Err(CertificateError::Extension);
+        }
+        rest = tail;
+    }
+    Ok(())
+}
+
+/// Key identifier of the authority key identifier extension.
+pub(crate) fn issuer_key_id(extensions: &[Extension]) -> Result<Option<Vec<u8>>, CertificateError> {
+    let Some(extension) = extensions.iter().find(|extension| extension.extn_id == AUTHORITY_KEY_ID) else {
+        return Ok(None);
+    };
+    let id = AuthorityKeyIdentifier::from_der(extension.extn_value.as_bytes())?;
+    Ok(id.key_identifier.map(|id| id.as_bytes().to_vec()))
+}
+
+fn key(info: &SubjectPublicKeyInfoOwned) -> Result<PublicKey, CertificateError> {
+    let curve = info.algorithm.parameters.as_ref().and_then(|curve| curve.decode_as::<ObjectIdentifier>().ok());
+    if info.algorithm.oid != EC_PUBLIC_KEY || curve != Some(PRIME256V1) {
+        return Err(CertificateError::Algorithm);
+    }
+    info.subject_public_key.as_bytes().and_then(PublicKey::from_sec1).ok_or(CertificateError::Malformed)
+}
+
+pub(crate) fn unix(time: Time) -> UnixTime {
+    UnixTime(time.to_unix_duration().as_secs())
+}

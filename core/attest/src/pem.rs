@@ -1,0 +1,80 @@
+//! PEM chains: a fixed number of certificates and nothing else.
+
+use crate::certificate::CertificateError;
+use alloc::vec::Vec;
+
+/// Exactly `N` certificates, in order. Line ends may be LF or CRLF; a single NUL may follow, as
+/// quoting libraries append one.
+pub(crate) fn certificates<const N: usize>(text: &[u8]) -> Result<[Vec<u8>; N], CertificateError> {
+    let mut rest = text.strip_suffix(b"\0").unwrap_or(text);
+    let mut chain = [const { Vec::new() }; N];
+    for certificate in &mut chain {
+        (*certificate, rest) = block(rest).ok_or(CertificateError::Pem)?;
+    }
+    if skip_line_ends(rest).is_empty() { Ok(chain) } else { Err(CertificateError::Pem) }
+}
+
+const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
+const END: &[u8] = b"-----END CERTIFICATE-----";
+
+fn block(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let text = skip_line_ends(text).strip_prefix(BEGIN)?;
+    let (body, end) = text.split_at_checked(text.iter().position(|byte| *byte == b'-')?)?;
+    Some((base64(body)?, end.strip_prefix(END)?))
+}
+
+fn skip_line_ends(text: &[u8]) -> &[u8] {
+    let start = text.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(text.len());
+    text.get(start..).unwrap_or_default()
+}
+
+/// Standard alphabet, padded, canonical; line ends anywhere.
+fn base64(text: &[u8]) -> Option<Vec<u8>> {
+    let mut digits: Vec<u8> = Vec::with_capacity(text.len());
+    text.split(|byte| *byte == b'\n').for_each(|line| digits.extend(line.strip_suffix(b"\r").unwrap_or(line)));
+    let (groups, rest) = digits.as_chunks::<4>();
+    let (last, groups) = groups.split_last().filter(|_| rest.is_empty())?;
+    let mut out = Vec::with_capacity(digits.len());
+    for group in groups {
+        let [_, a, b, c] = value(group)?.to_be_bytes();
+        out.extend([a, b, c]);
+    }
+    match *last {
+        [x, y, b'=', b'='] => {
+            let [_, a, 0, 0] = value(&[x, y, b'A', b'A'])?.to_be_bytes() else { return None };
+            out.push(a);
+        }
+        [x, y, z, b'='] => {
+            let [_, a, b, 0] = value(&[x, y, z, b'A'])?.to_be_bytes() else { return None };
+            out.extend([a, b]);
+        }
+        ref group => {
+            let [_, a, b, c] = value(group)?.to_be_bytes();
+            out.extend([a, b, c]);
+        }
+    }
+    Some(out)
+}
+
+/// 24 bits of four digits.
+fn value(group: &[u8; 4]) -> Option<u32> {
+    let mut bits = 0;
+    for digit in group {
+        let digit = SEXTETS.get(usize::from(*digit)).copied().filter(|digit| *digit < 64)?;
+        bits = bits << 6 | u32::from(digit);
+    }
+    Some(bits)
+}
+
+/// Value of each digit; 255 for what is none.
+const SEXTETS: [u8; 256] = {
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut table = [255; 256];
+    let mut index = 0;
+    #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)] // evaluated at compile time
+    while index < alphabet.len() {
+        table[alphabet[index] as usize] = index as u8;
+        index += 1;
+    }
+    table
+};
