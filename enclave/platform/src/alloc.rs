@@ -1,12 +1,14 @@
-//! The global allocator of enclave programs: it knows how many bytes live, and ends a worker that
-//! would pass its ceiling before the memory is taken.
+//! The global allocator of enclave programs: what is freed is wiped, so that no buffer of any
+//! library leaves a key or a row behind; and a worker that would pass its ceiling is ended before
+//! the memory is taken.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
+    ptr,
     sync::atomic::{AtomicI32, AtomicUsize, Ordering::Relaxed},
 };
 
-/// Counts live bytes. In a worker it also holds the job's ceiling: the allocation that would pass
+/// Counts live bytes and wipes freed ones. In a worker it does not wipe, since the worker's end does, and it also holds the job's ceiling: the allocation that would pass
 /// it writes the worker's last word and ends the process, without unwinding and without allocating.
 ///
 /// Every enclave program must install it: `#[global_allocator] static A: CountingAllocator = CountingAllocator;`
@@ -78,6 +80,23 @@ fn checked(pointer: *mut u8) -> *mut u8 {
     pointer
 }
 
+/// Everywhere but in a worker, whose whole process ends with its job.
+fn wipes() -> bool {
+    LAST_WORDS.load(Relaxed) < 0
+}
+
+/// Writes zeros that the compiler may not leave out.
+///
+/// # Safety
+///
+/// `pointer` must be valid for writes of `size` bytes.
+unsafe fn wipe(pointer: *mut u8, size: usize) {
+    // SAFETY: as the caller promises.
+    unsafe { ptr::write_bytes(pointer, 0, size) };
+    // The block escapes into this barrier, so the writes above count as observed.
+    std::hint::black_box(pointer);
+}
+
 #[cold]
 fn end() -> ! {
     let word = [WORD_MEMORY];
@@ -105,6 +124,10 @@ unsafe impl GlobalAlloc for CountingAllocator {
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        if wipes() {
+            // SAFETY: the block is the caller's to give back and `layout.size()` bytes long.
+            unsafe { wipe(pointer, layout.size()) };
+        }
         // SAFETY: the caller keeps `dealloc`'s contract.
         unsafe { System.dealloc(pointer, layout) };
         give(layout.size());
@@ -115,7 +138,21 @@ unsafe impl GlobalAlloc for CountingAllocator {
             Some(more) => take(more),
             None => give(layout.size().saturating_sub(size)),
         }
-        // SAFETY: the caller keeps `realloc`'s contract.
-        checked(unsafe { System.realloc(pointer, layout, size) })
+        if !wipes() {
+            // SAFETY: the caller keeps `realloc`'s contract.
+            return checked(unsafe { System.realloc(pointer, layout, size) });
+        }
+        // The system's realloc may move the block and leave the old one as it was.
+        // SAFETY: `size` is not zero and, rounded up to the alignment, fits `isize`: `realloc`'s
+        // contract. Both blocks are valid for the bytes copied and do not overlap.
+        unsafe {
+            let grown = System.alloc(Layout::from_size_align_unchecked(size, layout.align()));
+            if !grown.is_null() {
+                ptr::copy_nonoverlapping(pointer, grown, layout.size().min(size));
+                wipe(pointer, layout.size());
+                System.dealloc(pointer, layout);
+            }
+            grown
+        }
     }
 }
