@@ -87,12 +87,34 @@ impl Model {
 pub struct Answer {
     /// The outputs and the names of the classes.
     pub results: Results,
-    /// The proof: signed by the session's enclave, about this request and this answer.
-    pub proof: SignedProof,
-    /// Opens the proof's commitment to the request.
-    pub input_salt: Nonce,
-    /// Opens the proof's commitment to the answer.
-    pub output_salt: Nonce,
+    /// Its proof.
+    pub proof: AnswerProof,
+}
+
+/// A Work Proof of one answer: signed by the session's enclave, about exactly the request that was
+/// sent and the answer that came. Made by [`Session::check_answer`] alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnswerProof {
+    signed: SignedProof,
+    input_salt: Nonce,
+    output_salt: Nonce,
+}
+
+impl AnswerProof {
+    /// The statement and its signature.
+    pub fn signed(&self) -> &SignedProof {
+        &self.signed
+    }
+
+    /// Opens the proof's commitment to the request's body, to whom its owner shows both.
+    pub fn input_salt(&self) -> Nonce {
+        self.input_salt
+    }
+
+    /// Opens the proof's commitment to the answer's body.
+    pub fn output_salt(&self) -> Nonce {
+        self.output_salt
+    }
 }
 
 #[derive(Serialize)]
@@ -148,16 +170,19 @@ impl Session {
         let headers = [("content-type", "application/octet-stream"), (JSON_LENGTH, json.as_str())];
         let path = format!("/v2/models/{deployment}/infer");
         let response = self.request(Method::POST, &path, &headers, body.clone()).await?;
-        let (proof, input_salt, output_salt) = self.check_proof(deployment, &body, &response)?;
-        Ok(Answer { results: read_response(&response)?, proof, input_salt, output_salt })
+        let proof = self.check_answer(Work::Deployment, deployment, &body, &response)?;
+        Ok(Answer { results: read_response(&response)?, proof })
     }
 
-    fn check_proof(
+    /// Checks the Work Proof that comes with an answer: a deployment's, or that of an application of
+    /// one's own. `manifest` is zero where the application has none; `body` is the request's, to the byte.
+    pub fn check_answer(
         &self,
-        deployment: &ManifestHash,
+        work: Work,
+        manifest: &ManifestHash,
         body: &[u8],
         response: &Response,
-    ) -> Result<(SignedProof, Nonce, Nonce), Unproved> {
+    ) -> Result<AnswerProof, Unproved> {
         let missing = || Unproved::Unreadable(CborError::Malformed);
         let encoded = response.header("glacier-proof").and_then(|text| hex::decode(text).ok()).ok_or_else(missing)?;
         let signed: SignedProof = cbor::decode(&encoded, WorkProof::MAX_BYTES).map_err(Unproved::Unreadable)?;
@@ -172,7 +197,7 @@ impl Session {
         if !ours {
             return Err(Unproved::OtherEnclave);
         }
-        if proof.manifest != *deployment || proof.work != Work::Deployment {
+        if proof.manifest != *manifest || proof.work != work {
             return Err(Unproved::OtherJob);
         }
         if proof.input != Commitment::to_body(&input_salt, body) {
@@ -181,7 +206,7 @@ impl Session {
         if proof.output != Commitment::to_body(&output_salt, &response.body) {
             return Err(Unproved::OtherOutput);
         }
-        Ok((signed, input_salt, output_salt))
+        Ok(AnswerProof { signed, input_salt, output_salt })
     }
 }
 

@@ -2,8 +2,10 @@
 
 use crate::{
     ceremony::{Finished, Release},
+    deployment::Answer,
     error::Error,
     file::Scratch,
+    input::read_tensors,
     job::{Draft, Job},
     keystore::Key,
     node::Node,
@@ -158,6 +160,22 @@ pub async fn serve(
     let name = manifest.manifest.hash();
     let status = session.wait(&name, &mut |status| watch(Step::Status(status))).await?;
     Ok(Deployment { name, manifest, status })
+}
+
+/// Asks a served model about the rows of a file, and hands out the answer after its proof was checked.
+pub async fn ask(
+    node: &Node,
+    policy: &Policy,
+    key: &Key,
+    deployment: &ManifestHash,
+    input: &Path,
+    options: &Options,
+    watch: Watch<'_>,
+) -> Result<Answer, Error> {
+    let session = accepted(node, policy, key, options, watch).await?;
+    let model = session.model(deployment).await?;
+    let inputs = model.fit(read_tensors(input, model.features())?)?;
+    session.infer(deployment, &inputs).await
 }
 
 async fn accepted(
