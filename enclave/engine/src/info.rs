@@ -76,7 +76,7 @@ impl ModelInfo {
     pub const MAX_BYTES: usize = 8 << 20;
 }
 
-/// What a job allows its worker. The memory ceiling is the worker process's own and not said here.
+/// What a job allows its worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
 pub struct Limits {
     /// Multiply-accumulates, all runs of this worker together.
@@ -88,6 +88,10 @@ pub struct Limits {
     /// Most rows that are run at once; less where rows are large.
     #[n(2)]
     pub window: u32,
+    /// Bytes that weights and values may take. What surely needs more is refused ahead; that no more
+    /// is taken is up to the worker process's own ceiling.
+    #[n(3)]
+    pub memory: u64,
 }
 
 impl Limits {

@@ -8,8 +8,18 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 mod client;
+mod data;
+mod engine;
 mod frame;
 mod info;
+pub mod ingest;
+pub mod meter;
+pub mod onnx;
+mod rten;
+pub mod worker;
 
 pub use client::{Client, EngineError, Inference, RunReport};
+pub use data::{CellFault, DataError};
+pub use engine::{Engine, Model, RunError, Session};
 pub use info::{Dim, Limits, ModelInfo, Port};
+pub use rten::Rten;
