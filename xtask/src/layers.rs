@@ -51,7 +51,7 @@ const LAYERS: &[Layer] = &[
         ],
     },
     // Programs at the edge: the front door, and the SDK for applications.
-    Layer { name: "glacier-examples", may_use: &[WIRE, SDK, APP] },
+    Layer { name: "glacier-examples", may_use: &[WIRE, APP, SDK] },
     Layer {
         name: "glacier-bench",
         may_use: &[
@@ -59,7 +59,7 @@ const LAYERS: &[Layer] = &[
             TESTKIT,
         ],
     },
-    Layer { name: "glacier-fuzz-bodies", may_use: &[WIRE, ASSET, ATTEST, PROOF, CHANNEL, ENGINE] },
+    Layer { name: "glacier-fuzz-bodies", may_use: &[WIRE, ASSET, ATTEST, PROOF, PLATFORM, ENGINE] },
     Layer { name: "xtask", may_use: &[] },
 ];
 

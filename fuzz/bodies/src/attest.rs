@@ -4,7 +4,7 @@ use glacier_attest::{Anchors, Collateral, Verdict, appraise};
 use glacier_wire::UnixTime;
 use std::{fs, path::Path};
 
-const NOW: UnixTime = UnixTime(1_760_000_000);
+pub(crate) const NOW: UnixTime = UnixTime(1_760_000_000);
 
 /// Without collateral nothing is genuine, and the list of checks is whole whatever came.
 pub(crate) fn quote(bytes: &[u8]) {

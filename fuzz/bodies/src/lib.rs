@@ -7,6 +7,7 @@
 
 mod asset;
 mod attest;
+mod platform;
 mod proof;
 mod wire;
 
@@ -26,7 +27,10 @@ pub const BODIES: &[Body] = &[
     Body { name: "asset_opener", check: asset::opener, seeds: asset::seeds },
     Body { name: "attest_collateral", check: attest::collateral, seeds: attest::collaterals },
     Body { name: "attest_quote", check: attest::quote, seeds: attest::quotes },
-    Body { name: "proof_statement", check: proof::statement, seeds: proof::seeds },
+    Body { name: "platform_chip_answer", check: platform::chip_answer, seeds: platform::chip_answer_seeds },
+    Body { name: "platform_chip_call", check: platform::chip_call, seeds: platform::chip_call_seeds },
+    Body { name: "proof_bundle", check: proof::bundle, seeds: proof::bundle_seeds },
+    Body { name: "proof_statement", check: proof::statement, seeds: proof::statement_seeds },
     Body { name: "wire_claims", check: wire::claims, seeds: wire::claims_seeds },
     Body { name: "wire_evidence", check: wire::evidence, seeds: wire::evidence_seeds },
     Body { name: "wire_host_answer", check: wire::host_answer, seeds: wire::host_answer_seeds },

@@ -63,7 +63,7 @@ pub(crate) fn outputs(bytes: &[u8]) {
     }
 }
 
-fn canonical<T>(bytes: &[u8], max: usize) -> Option<T>
+pub(crate) fn canonical<T>(bytes: &[u8], max: usize) -> Option<T>
 where
     T: minicbor::Encode<()> + for<'b> minicbor::Decode<'b, ()>,
 {
@@ -141,7 +141,7 @@ pub(crate) fn outputs_seeds() -> Vec<Vec<u8>> {
     vec![cbor::encode(&Outputs { tensors: vec![tensor], labels })]
 }
 
-fn signed(work: Work) -> SignedManifest {
+pub(crate) fn signed(work: Work) -> SignedManifest {
     let deployment = work == Work::Deployment;
     let manifest = Manifest {
         work,

@@ -98,6 +98,13 @@ fn the_seeds_are_well_formed() {
     all("proof_statement", |seed| {
         cbor::decode::<glacier_proof::SignedProof>(seed, 4096).is_ok_and(|signed| signed.verify().is_ok())
     });
+    all("proof_bundle", |seed| glacier_proof::Bundle::decode(seed).is_ok());
+    all("platform_chip_call", |seed| {
+        cbor::decode::<glacier_platform::simulated::ChipCall>(seed, glacier_platform::simulated::CALL_MAX).is_ok()
+    });
+    all("platform_chip_answer", |seed| {
+        cbor::decode::<glacier_platform::simulated::ChipAnswer>(seed, glacier_platform::simulated::ANSWER_MAX).is_ok()
+    });
     all("asset_header", |seed| {
         matches!(glacier_asset::Header::parse(seed), Ok(glacier_asset::Parsed::Complete { .. }))
     });
