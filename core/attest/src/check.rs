@@ -355,6 +355,11 @@ pub enum Reason {
         /// Seconds.
         max: u64,
     },
+    /// Was genuine until then, under the collateral that it was appraised with.
+    NoLongerGenuine {
+        /// Its last second.
+        until: UnixTime,
+    },
     /// Says that it was made in the future.
     FromTheFuture(UnixTime),
     /// Carries other report data than expected.
@@ -411,6 +416,7 @@ impl fmt::Display for Reason {
             Self::AdvisoryNotAllowed(id) => write!(f, "{id} is open and not allowed by the policy"),
             Self::EvaluationBelow { found, floor } => write!(f, "TCB evaluation {found}, the policy asks for {floor}"),
             Self::TooOld { age, max } => write!(f, "{age} s old, the policy allows {max} s"),
+            Self::NoLongerGenuine { until } => write!(f, "its collateral expired after {}", until.0),
             Self::FromTheFuture(at) => write!(f, "made in the future, at {}", at.0),
             Self::ReportDataDiffers => f.write_str("report data differs from what is expected"),
             Self::Unbound => f.write_str("not bound to anything, as asked"),

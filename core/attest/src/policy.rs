@@ -218,9 +218,15 @@ impl Genuine {
                 (Some(floor), found) if found >= floor => Ok(Reason::Holds),
                 (Some(floor), found) => Err(Stop::Fail(Reason::EvaluationBelow { found, floor })),
             },
+            // Judged at another time than appraised: what made it genuine has to hold now, too.
+            CheckId::PolicyCollateralAge if at < self.validity().0 => {
+                Err(Stop::Fail(Reason::FromTheFuture(self.validity().0)))
+            }
+            CheckId::PolicyCollateralAge if at > self.validity().1 => {
+                Err(Stop::Fail(Reason::NoLongerGenuine { until: self.validity().1 }))
+            }
             CheckId::PolicyCollateralAge => match policy.max_collateral_age {
                 None => Ok(Reason::NotRestricted),
-                // Genuine implies issued before `at` of the appraisal; another `at` here must not turn that around.
                 Some(max) => age_within(self.collateral_issued(), 0, max, at),
             },
             CheckId::PolicyEvidenceAge => match (binding, policy.max_evidence_age) {
