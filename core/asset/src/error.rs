@@ -40,6 +40,9 @@ pub enum AssetError {
     /// The system's random generator failed.
     #[error("no randomness")]
     Random,
+    /// The caller's memory is smaller than [`Opener::room`](crate::Opener::room).
+    #[error("not enough room for the plaintext")]
+    NoRoom,
     /// A primitive failed where it cannot by its contract.
     #[error("a cipher failed")]
     Cipher,
