@@ -1,0 +1,90 @@
+//! What was typed, exactly. Each command turns its part into working values before it begins.
+
+use crate::command::{completions, demo, infer, job, key, measure, node, seal, serve, verify};
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+
+const STATUS: &str = "\
+Exit status:
+  0  done, or the answer is yes
+  1  the answer is no: rejected, refused, does not verify
+  2  no answer: misuse, a file or node out of reach, evidence that could not be judged
+
+With --json, stdout holds exactly one JSON object: the result, or
+{\"error\": {\"code\", \"message\", \"help\"}}. Without it, errors go to stderr.";
+
+/// Confidential computing between parties that do not trust each other: models and data meet in an
+/// attested enclave, and nobody else sees either.
+#[derive(Debug, Parser)]
+#[command(name = "glacier", version, after_help = STATUS, propagate_version = true, max_term_width = 100)]
+#[command(subcommand_required = true, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Everywhere")]
+pub(crate) struct Global {
+    /// Print one JSON object instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// No progress and no remarks
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Folder of keys and node state [default: ~/.glacier]
+    #[arg(long, global = true, value_name = "DIR", env = "GLACIER_HOME", hide_env_values = true)]
+    pub(crate) home: Option<PathBuf>,
+    /// Which identity acts
+    #[arg(long, global = true, value_name = "NAME", default_value = "default", env = "GLACIER_KEY", hide_env_values = true)]
+    pub(crate) key: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// The whole path on this machine: three parties, one enclave, real data (simulated platform)
+    Demo(demo::Args),
+    /// Run a node, or ask one how it is
+    #[command(subcommand)]
+    Node(node::Command),
+    /// Identities of parties, kept in this machine's key store
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Encrypt a file into an asset that only its owner can open or release
+    Seal(seal::SealArgs),
+    /// Open an asset or a result with a key from the key store
+    Open(seal::OpenArgs),
+    /// The measurement of an enclave binary, as a policy names it
+    Measure(measure::Args),
+    /// The three-party path, each party on its own machine
+    #[command(subcommand)]
+    Job(job::Command),
+    /// Send rows to a served model, get predictions and a Work Proof
+    Infer(infer::Args),
+    /// Open a deployment: load your model into an attested enclave, for others to call
+    Serve(serve::Args),
+    /// Judge evidence, proofs and nodes
+    #[command(subcommand)]
+    Verify(verify::Command),
+    /// Completions for a shell, on stdout
+    Completions(completions::Args),
+}
+
+/// A node to talk to.
+#[derive(Debug, clap::Args)]
+pub(crate) struct NodeArg {
+    /// Address of the node, such as http://127.0.0.1:8480
+    #[arg(long, value_name = "URL", env = "GLACIER_NODE", hide_env_values = true)]
+    pub(crate) node: String,
+}
+
+/// What the caller accepts.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PolicyArg {
+    /// Policy that the enclave must meet (TOML); what it does not name is refused
+    #[arg(long, value_name = "FILE", env = "GLACIER_POLICY", hide_env_values = true)]
+    pub(crate) policy: PathBuf,
+}

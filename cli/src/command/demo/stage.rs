@@ -1,0 +1,94 @@
+//! What the ceremony needs: a folder, a node behind a recording relay, three parties.
+
+use super::wire::Wire;
+use crate::{error::Failure, explain, programs::Programs};
+use glacier::{Freshness, Key, Keystore, Node, Policy, Session, policy, session::ConnectError};
+use glacier_wire::{EnclaveId, Measurement};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+use zeroize::Zeroizing;
+
+/// Where everything is kept; removed at the end unless the caller named it.
+pub(super) struct Folder {
+    path: PathBuf,
+    keep: bool,
+}
+
+impl Folder {
+    pub(super) fn make(named: Option<PathBuf>) -> Result<Self, Failure> {
+        let keep = named.is_some();
+        let path = named.unwrap_or_else(|| {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            std::env::temp_dir().join(format!("glacier-demo-{}-{}", std::process::id(), now.as_nanos()))
+        });
+        let mut builder = fs::DirBuilder::new();
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => Failure::trouble(
+                "file-write",
+                format!("{} exists already", path.display()),
+                "name a new folder: keys are never mixed with older ones",
+            ),
+            _ => Failure::writing(&path, &error),
+        })?;
+        Ok(Self { path, keep })
+    }
+
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    pub(super) fn kept(&self) -> Option<PathBuf> {
+        self.keep.then(|| self.path.clone())
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if !self.keep {
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// A party: its own key store, its own way to the node.
+pub(super) struct Party {
+    pub(super) name: &'static str,
+    pub(super) keys: Keystore,
+    pub(super) key: Key,
+    pub(super) node: Node,
+}
+
+impl Party {
+    fn new(name: &'static str, folder: &Folder, node: &str) -> Result<Self, Failure> {
+        let keys = Keystore::open(folder.file(name)).map_err(explain::keystore)?;
+        let key = keys.load_or_create(&glacier::KeyName::default_key()).map_err(explain::keystore)?;
+        Ok(Self { name, keys, key, node: Node::at(node).map_err(explain::node)? })
+    }
+
+    pub(super) async fn connect(&self, policy: &Policy, freshness: Freshness) -> Result<Session, ConnectError> {
+        self.node.connect(policy, self.key.identity(), freshness).await
+    }
+}
+
+/// The set stage.
+pub(super) struct Stage {
+    pub(super) hospital: Party,
+    pub(super) firm: Party,
+    pub(super) operator: Party,
+    /// Where the parties reach the node: the recording relay in front of it.
+    pub(super) address: String,
+    pub(super) wire: Wire,
+    /// Everything that the host keeps on disk.
+    pub(super) state: PathBuf,
+    pub(super) policy: Policy,
+    pub(super) measurement: Measurement,
+    pub(super) enclave_id: EnclaveId,
+    secrets: Mutex<Vec<Zeroizing<Vec<u8>>>>,
+    running: glacier_host::Node,
+}

@@ -1,0 +1,123 @@
+//! `glacier job join`: the moment at which a key leaves its owner.
+
+use super::status::Progress;
+use crate::{
+    args::{NodeArg, PolicyArg},
+    checks::{self, Line},
+    context::Context,
+    error::{Exit, Failure, Outcome},
+    explain, files,
+    door::Door,
+    output::{Report, field},
+    progress,
+};
+use glacier::{Freshness, Job, Release};
+use glacier_wire::{Address, Digest, PlatformKind, Role, api::JobStatus};
+use serde::Serialize;
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
+
+/// What was typed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The job, signed by all its parties
+    #[arg(value_name = "JOB")]
+    job: PathBuf,
+    /// What you bring
+    #[arg(long)]
+    role: RoleArg,
+    /// Your sealed asset
+    #[arg(long, value_name = "FILE")]
+    asset: PathBuf,
+    #[command(flatten)]
+    node: NodeArg,
+    #[command(flatten)]
+    policy: PolicyArg,
+    /// Have the chip make a new quote for this session
+    #[arg(long)]
+    fresh: bool,
+    /// Stay until the job is done
+    #[arg(long)]
+    wait: bool,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum RoleArg {
+    Data,
+    Model,
+}
+
+pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
+    let door = Door::find(&args.node, &args.policy, cx)?;
+    let job = Job::read(&args.job).map_err(|error| explain::job(&args.job, error))?;
+    let manifest = job.complete().map_err(|error| explain::unsigned(&args.job, error))?;
+    let (role, asset) = match args.role {
+        RoleArg::Data => (Role::Data, manifest.manifest.data),
+        RoleArg::Model => (Role::Model, manifest.manifest.model),
+    };
+    require(&args.asset, asset, role)?;
+    let file_key = cx.keystore()?.file_key(&asset).map_err(explain::keystore)?;
+
+    let freshness = if args.fresh { Freshness::Fresh } else { Freshness::Cached };
+    let session = door.open(freshness, cx).await?;
+    let bar = progress::bytes(cx.output, "uploading", 0);
+    let uploaded = door.node.upload(&asset, &args.asset, &mut progress::follow(&bar)).await;
+    bar.finish_and_clear();
+    uploaded.map_err(explain::node)?;
+
+    let limits = &manifest.manifest.limits;
+    let release = Release { role, manifest, file_key, uses: limits.runs, not_after: limits.not_after };
+    let mut status = session.join(door.key.identity(), release).await.map_err(explain::client)?;
+    if args.wait {
+        let progress = Progress::new(cx.output);
+        let waited = session.wait(&job.hash(), &mut |status| progress.show(status)).await;
+        progress.finish();
+        status = waited.map_err(explain::client)?;
+    }
+    cx.output.report(&Joined {
+        role,
+        asset,
+        party: session.party(),
+        platform: session.accepted().platform(),
+        post_quantum: session.post_quantum(),
+        checks: checks::lines(session.appraisal()),
+        status,
+    })?;
+    Ok(Exit::Yes)
+}
+
+/// A file that is not the job's asset is found out before anything is sent.
+fn require(file: &std::path::Path, asset: Digest, role: Role) -> Result<(), Failure> {
+    let found = files::digest(file)?;
+    if found == asset {
+        return Ok(());
+    }
+    let message = format!("{} is asset {found}, the job's {} is {asset}", file.display(), role.as_str());
+    Err(Failure::trouble("asset-digest", message, "pass the very file that the job was proposed with; sealing it again makes another"))
+}
+
+#[derive(Serialize)]
+struct Joined {
+    role: Role,
+    asset: Digest,
+    party: Address,
+    platform: PlatformKind,
+    post_quantum: bool,
+    checks: Vec<Line>,
+    status: JobStatus,
+}
+
+impl Report for Joined {
+    fn human(&self, page: &mut dyn Write) -> io::Result<()> {
+        let simulated = if self.platform == PlatformKind::Simulated { " (SIMULATED: no hardware protects it)" } else { "" };
+        writeln!(page, "the enclave was accepted{simulated}")?;
+        checks::tree(page, &self.checks, None)?;
+        writeln!(page, "the key of your {} was released to it, for this job alone", self.role.as_str())?;
+        field(page, "asset", self.asset)?;
+        let kept = if self.post_quantum { "TLS 1.3, X25519MLKEM768" } else { "TLS 1.3, without post-quantum exchange" };
+        field(page, "channel", kept)?;
+        super::status::Status::from(&self.status).human(page)
+    }
+}

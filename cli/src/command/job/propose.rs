@@ -1,0 +1,107 @@
+//! `glacier job propose`.
+
+use super::{Sheet, asset::AssetRef};
+use crate::{
+    args::{NodeArg, PolicyArg},
+    context::{Context, now},
+    error::{Exit, Failure, Outcome},
+    explain,
+    door::Door,
+    units::{Count, Size, Span},
+};
+use glacier::{Draft, Freshness, Job};
+use glacier_wire::{Address, Limits, Recipient, Settlement, UnixTime};
+use std::path::PathBuf;
+
+/// What was typed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The sealed data: a file, or its digest
+    #[arg(long, value_name = "FILE|DIGEST")]
+    data: AssetRef,
+    /// The sealed model: a file, or its digest
+    #[arg(long, value_name = "FILE|DIGEST")]
+    model: AssetRef,
+    /// Who brings the data [default: you]
+    #[arg(long, value_name = "ADDR")]
+    data_provider: Option<Address>,
+    /// Who brings the model [default: you]
+    #[arg(long, value_name = "ADDR")]
+    model_provider: Option<Address>,
+    /// Who can open the result [default: you, if the data is yours]
+    #[arg(long, value_name = "age1...", value_parser = recipient)]
+    recipient: Vec<Recipient>,
+    #[command(flatten)]
+    node: NodeArg,
+    #[command(flatten)]
+    policy: PolicyArg,
+    /// How often the model may be run
+    #[arg(long, value_name = "N", default_value = "1")]
+    runs: Count,
+    /// How much memory model and data may take
+    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
+    memory: Size,
+    /// How many multiply-accumulates may be spent
+    #[arg(long, value_name = "N", default_value = "10T")]
+    units: Count,
+    /// How long from now the job may start
+    #[arg(long, value_name = "SPAN", default_value = "1h")]
+    expires: Span,
+    /// Who pays [default: the data provider]
+    #[arg(long, value_name = "ADDR")]
+    payer: Option<Address>,
+    /// What the run pays, in the ledger's smallest unit
+    #[arg(long, value_name = "N", default_value = "0")]
+    price: u64,
+    /// Chain of the ledger (EIP-155)
+    #[arg(long, value_name = "ID", default_value = "0")]
+    chain_id: u64,
+    /// Contract where the Work Proof counts
+    #[arg(long, value_name = "ADDR")]
+    ledger: Option<Address>,
+    /// Where to write the job
+    #[arg(short, long, value_name = "JOB", default_value = "job.json")]
+    output: PathBuf,
+}
+
+fn recipient(text: &str) -> Result<Recipient, String> {
+    glacier_asset::parse_recipient(text).map_err(|_| "a recipient begins with age1; `glacier key show` prints it".to_owned())
+}
+
+pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
+    let door = Door::find(&args.node, &args.policy, cx)?;
+    let me = door.key.address();
+    let data_provider = args.data_provider.unwrap_or(me);
+    let mut recipients = args.recipient;
+    if recipients.is_empty() {
+        if data_provider != me {
+            let message = "the data is not yours, and nobody is named to open the result";
+            let help = "ask the data provider for the age1... line of `glacier key show`, and pass it with --recipient";
+            return Err(Failure::trouble("usage", message, help));
+        }
+        recipients.push(door.key.recipient());
+    }
+    let (data, model) = (args.data.digest()?, args.model.digest()?);
+    let session = door.open(Freshness::Cached, cx).await?;
+    let not_after = UnixTime(now().0.saturating_add(args.expires.0.as_secs()));
+    let mut draft = Draft::inference(
+        (data_provider, data),
+        (args.model_provider.unwrap_or(me), model),
+        (session.accepted().measurement(), session.accepted().enclave_id()),
+        recipients,
+        not_after,
+    );
+    draft.limits = Limits { memory: args.memory.0, units: args.units.0, runs: args.runs.0, not_after };
+    draft.settlement = Settlement {
+        chain_id: args.chain_id,
+        ledger: args.ledger.unwrap_or(Address::ZERO),
+        // Zero: the data provider.
+        payer: args.payer.unwrap_or(Address::ZERO),
+        price: args.price,
+    };
+    let job = Job::propose(draft).map_err(|error| explain::job(&args.output, error))?;
+    job.write_new(&args.output).map_err(|error| explain::job(&args.output, error))?;
+    cx.output.report(&Sheet::new(&job, args.output.clone(), Some(me)))?;
+    cx.output.remark(format_args!("next: each party runs `glacier job sign {}`", args.output.display()));
+    Ok(Exit::Yes)
+}

@@ -1,0 +1,113 @@
+//! `glacier job result`: believed only when proved.
+
+use crate::{
+    args::{NodeArg, PolicyArg},
+    command::verify::Proven,
+    context::{Context, now},
+    error::{Exit, Outcome},
+    explain, files,
+    door::Door,
+    output::{Report, field},
+    progress,
+    units::{Size, grouped},
+};
+use glacier::{Format, Freshness, Job, Results, output::OutputError};
+use glacier_wire::ManifestHash;
+use serde::Serialize;
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+/// What was typed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The job
+    #[arg(value_name = "JOB")]
+    job: PathBuf,
+    #[command(flatten)]
+    node: NodeArg,
+    #[command(flatten)]
+    policy: PolicyArg,
+    /// Where to write the labels: .csv .json .npy .npz
+    #[arg(short, long, value_name = "OUT")]
+    output: PathBuf,
+    /// Where to write the Work Proof with its evidence, for others to verify
+    #[arg(long, value_name = "FILE")]
+    proof: Option<PathBuf>,
+}
+
+pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
+    require_format(&args.output)?;
+    let door = Door::find(&args.node, &args.policy, cx)?;
+    let job = Job::read(&args.job).map_err(|error| explain::job(&args.job, error))?;
+    let manifest = job.complete().map_err(|error| explain::unsigned(&args.job, error))?;
+    let session = door.open(Freshness::Cached, cx).await?;
+    let bar = progress::bytes(cx.output, "fetching", 0);
+    let finished = session.collect(&door.node, manifest, &door.key, &door.policy, &mut progress::follow(&bar)).await;
+    bar.finish_and_clear();
+    let finished = finished.map_err(explain::client)?;
+    finished.results.write_file(&args.output).map_err(|error| explain::output(&args.output, error))?;
+    if let Some(path) = &args.proof {
+        files::write_new(path, &glacier_wire::cbor::encode(&finished.bundle))?;
+    }
+    cx.output.report(&Collected {
+        job: Some(job.hash()),
+        sealed_bytes: Some(finished.sealed_bytes),
+        proven: Some(Proven::judge(&finished.bundle, Some(&door.policy), now())),
+        ..Collected::new(&finished.results, Some(args.output), args.proof)
+    })?;
+    Ok(Exit::Yes)
+}
+
+/// A name that no format is known by is found out before anything is fetched.
+pub(crate) fn require_format(path: &Path) -> Result<(), crate::error::Failure> {
+    Format::of(path).map(|_| ()).ok_or_else(|| explain::output(path, OutputError::Format))
+}
+
+/// What a party has now.
+#[derive(Serialize)]
+pub(crate) struct Collected {
+    pub(crate) job: Option<ManifestHash>,
+    pub(crate) rows: u64,
+    /// How many rows have which label.
+    pub(crate) label_counts: Option<BTreeMap<String, u64>>,
+    pub(crate) output: Option<PathBuf>,
+    pub(crate) proof_file: Option<PathBuf>,
+    pub(crate) sealed_bytes: Option<u64>,
+    pub(crate) proven: Option<Proven>,
+}
+
+impl Collected {
+    pub(crate) fn new(results: &Results, output: Option<PathBuf>, proof_file: Option<PathBuf>) -> Self {
+        let label_counts = results.labels.as_ref().map(|labels| {
+            let mut counts = BTreeMap::new();
+            labels.iter().for_each(|label| *counts.entry(label.clone()).or_default() += 1);
+            counts
+        });
+        Self { job: None, rows: results.rows(), label_counts, output, proof_file, sealed_bytes: None, proven: None }
+    }
+}
+
+impl Report for Collected {
+    fn human(&self, page: &mut dyn Write) -> io::Result<()> {
+        if let Some(file) = &self.output {
+            writeln!(page, "{}", file.display())?;
+        }
+        field(page, "rows", grouped(self.rows))?;
+        for (label, rows) in self.label_counts.iter().flatten() {
+            field(page, "", format_args!("{} {label}", grouped(*rows)))?;
+        }
+        if let Some(bytes) = self.sealed_bytes {
+            field(page, "fetched", format_args!("{} of ciphertext, only you can open it", Size(bytes)))?;
+        }
+        if let Some(file) = &self.proof_file {
+            field(page, "proof", file.display())?;
+        }
+        match &self.proven {
+            Some(proven) => proven.human(page),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! One file for each group of commands: what was typed, what it means, what it does.
+
+pub(crate) mod completions;
+pub(crate) mod demo;
+pub(crate) mod infer;
+pub(crate) mod job;
+pub(crate) mod key;
+pub(crate) mod measure;
+pub(crate) mod node;
+pub(crate) mod seal;
+pub(crate) mod serve;
+pub(crate) mod verify;

@@ -1,0 +1,45 @@
+//! `glacier verify`: judge evidence, proofs and nodes.
+
+mod evidence;
+mod node;
+mod proof;
+
+use crate::{context::Context, error::{Exit, Outcome}};
+use glacier_attest::Verdict;
+
+pub(crate) use node::Showing;
+pub(crate) use proof::Proven;
+
+/// Judge evidence, proofs and nodes.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Is this evidence genuine, and does it meet a policy?
+    ///
+    /// Without --policy the question is only whether the vendor's hardware made it: signatures,
+    /// chain, revocation, quoting enclave, TCB level, collateral current at --at. A platform that is
+    /// behind, or a debug enclave, is reported then, and judged by a policy.
+    Evidence(evidence::Args),
+    /// Does this Work Proof hold together, and does its enclave meet a policy?
+    Proof(proof::Args),
+    /// Is the enclave behind a node genuine, and does it meet a policy?
+    ///
+    /// Without --policy nothing is accepted: the command prints what the enclave showed, and the lines
+    /// of a policy that would pin it.
+    Node(node::Args),
+}
+
+pub(crate) async fn run(command: Command, cx: &Context) -> Outcome {
+    match command {
+        Command::Evidence(args) => evidence::run(args, cx.output),
+        Command::Proof(args) => proof::run(args, cx.output),
+        Command::Node(args) => node::run(args, cx).await,
+    }
+}
+
+fn exit(verdict: Verdict) -> Exit {
+    match verdict {
+        Verdict::Accepted => Exit::Yes,
+        Verdict::Rejected => Exit::No,
+        Verdict::Undetermined => Exit::Trouble,
+    }
+}

@@ -1,0 +1,35 @@
+//! A way to a node that a policy accepts.
+
+use crate::{
+    args::{NodeArg, PolicyArg},
+    context::Context,
+    error::Failure,
+    explain, files, progress,
+};
+use glacier::{Freshness, Key, Node, Policy, Session};
+
+/// A node, what is accepted of it, and who calls.
+pub(crate) struct Door {
+    pub(crate) node: Node,
+    pub(crate) policy: Policy,
+    pub(crate) key: Key,
+}
+
+impl Door {
+    /// Reads the policy and the key. Nothing is sent yet.
+    pub(crate) fn find(node: &NodeArg, policy: &PolicyArg, cx: &Context) -> Result<Self, Failure> {
+        Ok(Self {
+            node: Node::at(&node.node).map_err(explain::node)?,
+            policy: files::policy(&policy.policy)?,
+            key: cx.key()?,
+        })
+    }
+
+    /// Attests the enclave. Nothing private is sent before it is accepted.
+    pub(crate) async fn open(&self, freshness: Freshness, cx: &Context) -> Result<Session, Failure> {
+        let spinner = progress::spinner(cx.output, "attesting");
+        let session = self.node.connect(&self.policy, self.key.identity(), freshness).await;
+        spinner.finish_and_clear();
+        session.map_err(explain::connect)
+    }
+}

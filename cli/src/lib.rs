@@ -1,1 +1,0 @@
-//! The glacier command line.

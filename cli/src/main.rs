@@ -1,0 +1,77 @@
+//! `glacier`: the command line over the client library, the host daemon and the verifier. It decides
+//! nothing about trust itself; it finds files, asks, and tells.
+
+mod args;
+mod checks;
+mod command;
+mod context;
+mod error;
+mod explain;
+mod files;
+mod door;
+mod output;
+mod programs;
+mod progress;
+mod units;
+mod watch;
+
+use args::{Cli, Command};
+use clap::Parser;
+use command::{completions, demo, infer, job, key, measure, node, seal, serve, verify};
+use context::Context;
+use error::{Failure, Outcome};
+use output::Output;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let (output, outcome) = match Cli::try_parse() {
+        Ok(cli) => {
+            let output = Output { json: cli.global.json, quiet: cli.global.quiet };
+            (output, run(cli, output))
+        }
+        // --help, --version, and `glacier` alone.
+        Err(error) if !error.use_stderr() || error.kind() == SHORT_HELP => {
+            let _ = error.print();
+            return ExitCode::from(error.exit_code() as u8);
+        }
+        Err(error) => (Output { json: asked_for_json(), quiet: false }, Err(error.into())),
+    };
+    let exit = outcome.unwrap_or_else(|failure| {
+        output.failure(&failure);
+        failure.exit
+    });
+    ExitCode::from(exit as u8)
+}
+
+const SHORT_HELP: clap::error::ErrorKind = clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+
+/// A command line that cannot be parsed still says how its error is wanted.
+fn asked_for_json() -> bool {
+    std::env::args_os().take_while(|arg| arg != "--").any(|arg| arg == "--json")
+}
+
+fn run(cli: Cli, output: Output) -> Outcome {
+    let cx = Context::resolve(cli.global, output)?;
+    match cli.command {
+        Command::Key(command) => key::run(&command, &cx),
+        Command::Seal(args) => seal::seal(&args, &cx),
+        Command::Open(args) => seal::open(&args, &cx),
+        Command::Measure(args) => measure::run(&args, output),
+        Command::Completions(args) => completions::run(&args, output),
+        Command::Demo(args) => wait(demo::run(args, &cx)),
+        Command::Node(command) => wait(node::run(command, &cx)),
+        Command::Job(command) => wait(job::run(command, &cx)),
+        Command::Infer(args) => wait(infer::run(args, &cx)),
+        Command::Serve(args) => wait(serve::run(args, &cx)),
+        Command::Verify(command) => wait(verify::run(command, &cx)),
+    }
+}
+
+/// Runs what talks to the network.
+fn wait(work: impl Future<Output = Outcome>) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| {
+        Failure::trouble("system", format!("cannot start threads: {error}"), "check the limits of this user (ulimit -u)")
+    })?;
+    runtime.block_on(work)
+}
