@@ -39,7 +39,14 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "DIR", env = "GLACIER_HOME", hide_env_values = true)]
     pub(crate) home: Option<PathBuf>,
     /// Which identity acts
-    #[arg(long, global = true, value_name = "NAME", default_value = "default", env = "GLACIER_KEY", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        default_value = "default",
+        env = "GLACIER_KEY",
+        hide_env_values = true
+    )]
     pub(crate) key: String,
 }
 

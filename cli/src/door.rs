@@ -18,11 +18,7 @@ pub(crate) struct Door {
 impl Door {
     /// Reads the policy and the key. Nothing is sent yet.
     pub(crate) fn find(node: &NodeArg, policy: &PolicyArg, cx: &Context) -> Result<Self, Failure> {
-        Ok(Self {
-            node: Node::at(&node.node).map_err(explain::node)?,
-            policy: files::policy(&policy.policy)?,
-            key: cx.key()?,
-        })
+        Ok(Self { node: self::node(&node.node)?, policy: files::policy(&policy.policy)?, key: cx.key()? })
     }
 
     /// Attests the enclave. Nothing private is sent before it is accepted.
@@ -32,4 +28,9 @@ impl Door {
         spinner.finish_and_clear();
         session.map_err(explain::connect)
     }
+}
+
+/// The node at an address.
+pub(crate) fn node(url: &str) -> Result<Node, Failure> {
+    Node::at(url).map_err(explain::node)
 }

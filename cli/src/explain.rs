@@ -33,7 +33,9 @@ pub(crate) fn client(error: Error) -> Failure {
         Error::Seal(error) => seal(Path::new("asset"), Path::new("asset"), error),
         Error::Input(error) => input(Path::new("input"), error),
         Error::Output(error) => output(Path::new("output"), error),
-        Error::NotYourRole => Failure::trouble("not-a-party", message, "pick the identity that the job names with --key"),
+        Error::NotYourRole => {
+            Failure::trouble("not-a-party", message, "pick the identity that the job names with --key")
+        }
         Error::Random => Failure::trouble("system", message, "check that the system's random source works"),
         Error::Node(error) => node(error),
         Error::Connect(error) => connect(error),
@@ -44,9 +46,11 @@ pub(crate) fn client(error: Error) -> Failure {
         ),
         Error::Request(error) => request(error),
         Error::Refused(error) => refusal(&error),
-        Error::Unproved(_) => {
-            Failure::no("unproved", message, "do not use this result; show the proof and this message to the node's operator")
-        }
+        Error::Unproved(_) => Failure::no(
+            "unproved",
+            message,
+            "do not use this result; show the proof and this message to the node's operator",
+        ),
         _ => Failure::trouble("client", message, "try again with a newer glacier"),
     }
 }
@@ -63,7 +67,9 @@ pub(crate) fn with_file(error: Error, file: &Path) -> Failure {
 pub(crate) fn node(error: NodeError) -> Failure {
     let (code, help) = match error {
         NodeError::Address => ("usage", "pass --node http://HOST:PORT".to_owned()),
-        NodeError::Unreachable => ("node-unreachable", "check --node, and that `glacier node run` runs there".to_owned()),
+        NodeError::Unreachable => {
+            ("node-unreachable", "check --node, and that `glacier node run` runs there".to_owned())
+        }
         NodeError::Missing(_) => ("asset-missing", "upload the asset again, with `glacier job join`".to_owned()),
         NodeError::Full => ("node-full", "ask the operator to make room".to_owned()),
         NodeError::Digest(_) => {
@@ -92,9 +98,11 @@ pub(crate) fn connect(error: ConnectError) -> Failure {
                 "nothing was sent; see what the node shows with `glacier verify node`, and change the policy only if you trust that",
             )
         },
-        ConnectError::Collateral(_) => {
-            Failure::no("evidence-rejected", message, "nothing was sent; ask the operator to mend the node's collateral")
-        }
+        ConnectError::Collateral(_) => Failure::no(
+            "evidence-rejected",
+            message,
+            "nothing was sent; ask the operator to mend the node's collateral",
+        ),
         ConnectError::Channel(_) => Failure::no(
             "channel",
             message,
@@ -109,9 +117,11 @@ fn request(error: RequestError) -> Failure {
     let message = error.to_string();
     match error {
         RequestError::Refused(error) => refusal(&error),
-        RequestError::Cut => {
-            Failure::trouble("node", message, "the host cut the session or the enclave ended; see `glacier node status`")
-        }
+        RequestError::Cut => Failure::trouble(
+            "node",
+            message,
+            "the host cut the session or the enclave ended; see `glacier node status`",
+        ),
         RequestError::Deadline => Failure::trouble("node", message, "try again; large jobs need `glacier job`"),
         _ => Failure::trouble("node", message, "the node may run another version; compare `glacier --version`"),
     }
@@ -130,9 +140,13 @@ fn refusal(refusal: &Refusal) -> Failure {
         Code::GrantReplayed => "you have joined already: see `glacier job status`",
         Code::GrantExhausted => "propose a new job, or serve the model again with more --runs",
         Code::AssetMissing => "its owner uploads the asset with `glacier job join --asset FILE`",
-        Code::AssetDigest | Code::AssetMalformed => "the host's copy is not what was sealed: upload it again, and tell the operator",
+        Code::AssetDigest | Code::AssetMalformed => {
+            "the host's copy is not what was sealed: upload it again, and tell the operator"
+        }
         Code::AssetKey => "use the key store that sealed the asset",
-        Code::ModelInvalid | Code::ModelUnsupported => "the model's owner exports it again: ONNX, opset and sizes as the docs say",
+        Code::ModelInvalid | Code::ModelUnsupported => {
+            "the model's owner exports it again: ONNX, opset and sizes as the docs say"
+        }
         Code::DataInvalid => "mend the table and seal it again",
         Code::MemoryLimit => "propose the job with more --memory",
         Code::UnitLimit => "propose the job with more --units",
@@ -181,9 +195,10 @@ pub(crate) fn keystore(error: KeystoreError) -> Failure {
             ("key-damaged", "restore the file from a backup; nothing else can mend it".to_owned())
         }
         KeystoreError::Version { .. } => ("key-version", "use the newer glacier that wrote it".to_owned()),
-        KeystoreError::UnknownAsset(_) => {
-            ("asset-unknown", "seal the file here first (`glacier seal FILE`), or pass the --home that sealed it".to_owned())
-        }
+        KeystoreError::UnknownAsset(_) => (
+            "asset-unknown",
+            "seal the file here first (`glacier seal FILE`), or pass the --home that sealed it".to_owned(),
+        ),
         KeystoreError::Unwrap(_) => ("asset-key", "use the --home and --key that sealed the file".to_owned()),
         KeystoreError::Random => ("system", "check that the system's random source works".to_owned()),
         KeystoreError::File(fault) => ("file", file_help(*fault)),
@@ -197,7 +212,9 @@ pub(crate) fn job(path: &Path, error: JobError) -> Failure {
     let message = format!("{}: {error}", path.display());
     let (code, help) = match error {
         JobError::Malformed => ("job-malformed", "pass the file that `glacier job propose` wrote".to_owned()),
-        JobError::Manifest(_) => ("job-invalid", "ask its author for a new proposal; a signed job cannot be edited".to_owned()),
+        JobError::Manifest(_) => {
+            ("job-invalid", "ask its author for a new proposal; a signed job cannot be edited".to_owned())
+        }
         JobError::NotNamed(_) => ("not-a-party", "pick the identity that the job names with --key".to_owned()),
         JobError::OtherJob => ("other-job", "these files are different jobs; use copies of one".to_owned()),
         JobError::Random => ("system", "check that the system's random source works".to_owned()),
@@ -246,7 +263,9 @@ pub(crate) fn seal(from: &Path, to: &Path, error: SealError) -> Failure {
                 AssetError::NoMatch => ("asset-key", "name the key that it was encrypted to with --key or --home"),
                 AssetError::Malformed(_) => ("asset-malformed", "pass a file that `glacier seal` or age has written"),
                 AssetError::Truncated => ("asset-malformed", "the file is incomplete: fetch it again"),
-                AssetError::BadRecipient => ("recipient", "a recipient begins with age1; `glacier key show` prints yours"),
+                AssetError::BadRecipient => {
+                    ("recipient", "a recipient begins with age1; `glacier key show` prints yours")
+                }
                 AssetError::Random => ("system", "check that the system's random source works"),
                 _ => ("asset-malformed", "the file was altered on its way: fetch it again"),
             };

@@ -5,10 +5,10 @@ mod args;
 mod checks;
 mod command;
 mod context;
+mod door;
 mod error;
 mod explain;
 mod files;
-mod door;
 mod output;
 mod programs;
 mod progress;
@@ -71,7 +71,11 @@ fn run(cli: Cli, output: Output) -> Outcome {
 fn wait(work: impl Future<Output = Outcome>) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| {
-        Failure::trouble("system", format!("cannot start threads: {error}"), "check the limits of this user (ulimit -u)")
+        Failure::trouble(
+            "system",
+            format!("cannot start threads: {error}"),
+            "check the limits of this user (ulimit -u)",
+        )
     })?;
     runtime.block_on(work)
 }

@@ -79,8 +79,9 @@ pub(crate) fn field(page: &mut dyn Write, label: &str, value: impl std::fmt::Dis
 }
 
 fn json(value: &impl Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|error| Failure::trouble("internal", error.to_string(), "this is a fault of glacier; please report it"))?;
+    let text = serde_json::to_string_pretty(value).map_err(|error| {
+        Failure::trouble("internal", error.to_string(), "this is a fault of glacier; please report it")
+    })?;
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{text}").and_then(|()| stdout.flush()).or_else(closed)
 }

@@ -15,11 +15,6 @@ pub(crate) fn bytes(output: Output, what: &'static str, total: u64) -> ProgressB
     bar(output, what, total, "{msg:13} {wide_bar:.cyan/dim} {binary_bytes:>11} of {binary_total_bytes} {eta:>4}")
 }
 
-/// Things of a known total.
-pub(crate) fn steps(output: Output, what: &'static str, total: u64) -> ProgressBar {
-    bar(output, what, total, "{msg:13} {wide_bar:.cyan/dim} {human_pos} of {human_len}")
-}
-
 /// Work of unknown length.
 pub(crate) fn spinner(output: Output, what: impl Into<std::borrow::Cow<'static, str>>) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, target(output)).with_message(what);

@@ -112,7 +112,9 @@ impl FromStr for Moment {
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
         let moment = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| UnitError::Time)?;
-        u64::try_from(moment.unix_timestamp()).map(|seconds| Self(glacier_wire::UnixTime(seconds))).map_err(|_| UnitError::Time)
+        u64::try_from(moment.unix_timestamp())
+            .map(|seconds| Self(glacier_wire::UnixTime(seconds)))
+            .map_err(|_| UnitError::Time)
     }
 }
 
@@ -153,7 +155,8 @@ fn scale(number: &str, factor: u64) -> Option<u64> {
     if fraction > 0 && factor == 1 {
         return None;
     }
-    let total = u128::from(whole.parse::<u64>().ok()?) * u128::from(factor) + u128::from(fraction) * u128::from(factor) / parts;
+    let total =
+        u128::from(whole.parse::<u64>().ok()?) * u128::from(factor) + u128::from(fraction) * u128::from(factor) / parts;
     u64::try_from(total).ok()
 }
 

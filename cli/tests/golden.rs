@@ -9,7 +9,17 @@ use support::Party;
 #[test]
 fn help() {
     let party = Party::new();
-    let pages = ["--help", "seal --help", "key --help", "job --help", "job propose --help", "verify --help", "verify evidence --help", "node run --help", "demo --help"];
+    let pages = [
+        "--help",
+        "seal --help",
+        "key --help",
+        "job --help",
+        "job propose --help",
+        "verify --help",
+        "verify evidence --help",
+        "node run --help",
+        "demo --help",
+    ];
     assert_data_eq!(party.transcript(&pages), file!["golden/help.txt"]);
 }
 

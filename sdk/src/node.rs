@@ -7,7 +7,7 @@ use crate::{
 };
 use glacier_attest::Policy;
 use glacier_channel::{Client, Freshness};
-use glacier_wire::{Digest, Identity};
+use glacier_wire::{Claims, Digest, Evidence, Identity};
 use reqwest::Url;
 use std::{io, time::Duration};
 use tokio::net::TcpStream;
@@ -98,15 +98,29 @@ impl Node {
         identity: &Identity,
         freshness: Freshness,
     ) -> Result<Session, ConnectError> {
-        let unreachable = |error: io::Error| ConnectError::Unreachable(error.kind());
+        let stream = self.dial().await?;
+        Session::open(stream, &self.channel, &self.verifier, policy, identity, freshness).await
+    }
+
+    /// Looks at what the node's enclave shows to anyone, and hangs up. Nothing is accepted by that, and
+    /// nothing is said of the caller.
+    pub async fn look(&self, freshness: Freshness) -> Result<Showing, ConnectError> {
+        let offered = self.channel.offer(self.dial().await?, freshness).await?;
+        Ok(Showing {
+            evidence: offered.evidence().clone(),
+            claims: offered.claims().clone(),
+            post_quantum: offered.post_quantum(),
+        })
+    }
+
+    async fn dial(&self) -> Result<TcpStream, ConnectError> {
         // `at` saw to it that there is a host; an IPv6 address stands in brackets.
         let host = self.base.host_str().unwrap_or_default().trim_matches(['[', ']']);
         let address = (host, self.base.port_or_known_default().unwrap_or(80));
-        let stream = tokio::time::timeout(CONNECT, TcpStream::connect(address))
+        tokio::time::timeout(CONNECT, TcpStream::connect(address))
             .await
             .map_err(|_| ConnectError::Unreachable(io::ErrorKind::TimedOut))?
-            .map_err(unreachable)?;
-        Session::open(stream, &self.channel, &self.verifier, policy, identity, freshness).await
+            .map_err(|error| ConnectError::Unreachable(error.kind()))
     }
 
     pub(crate) fn path(&self, segments: &[&str]) -> Url {
@@ -116,6 +130,17 @@ impl Node {
         }
         url
     }
+}
+
+/// What an enclave shows of itself, bound to one session that was then closed. Not judged yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Showing {
+    /// Quote and collateral.
+    pub evidence: Evidence,
+    /// What the quote is said to commit to.
+    pub claims: Claims,
+    /// Whether the session's key exchange withstands quantum computers.
+    pub post_quantum: bool,
 }
 
 impl std::fmt::Debug for Node {

@@ -109,12 +109,8 @@ async fn ask(name: ManifestHash, args: Args, door: &Door, cx: &Context) -> Outco
 async fn bring(model: &Path, args: Args, door: &Door, cx: &Context) -> Outcome {
     require_plain(model)?;
     require_plain(&args.input)?;
-    let options = Options {
-        memory: args.memory.0,
-        units: args.units.0,
-        freshness: freshness(args.fresh),
-        ..Options::default()
-    };
+    let options =
+        Options { memory: args.memory.0, units: args.units.0, freshness: freshness(args.fresh), ..Options::default() };
     let (mut watcher, mut seen) = (Watcher::new(cx.output), Vec::new());
     let inference = glacier::infer(&door.node, &door.policy, &door.key, model, &args.input, &options, &mut |step| {
         if let Step::Accepted(session) = &step {
@@ -168,7 +164,8 @@ const SHOWN: usize = 20;
 
 impl Report for Answered {
     fn human(&self, page: &mut dyn Write) -> io::Result<()> {
-        let simulated = if self.platform == PlatformKind::Simulated { " (SIMULATED: no hardware protects it)" } else { "" };
+        let simulated =
+            if self.platform == PlatformKind::Simulated { " (SIMULATED: no hardware protects it)" } else { "" };
         writeln!(page, "the enclave was accepted{simulated}")?;
         checks::tree(page, &self.checks, None)?;
         if let (None, Some(labels)) = (&self.collected.output, &self.labels) {

@@ -39,7 +39,8 @@ pub(crate) fn run(command: &Command, cx: &Context) -> Outcome {
         Command::New { name } => {
             let key = keys.create(&key_name(name)?).map_err(explain::keystore)?;
             cx.output.report(&Card::new(&key))?;
-            cx.output.remark(format_args!("kept in {}; back this folder up, nothing can restore it", cx.home.display()));
+            cx.output
+                .remark(format_args!("kept in {}; back this folder up, nothing can restore it", cx.home.display()));
         }
         Command::List => {
             let names = keys.list().map_err(explain::keystore)?;

@@ -45,7 +45,13 @@ pub(crate) fn seal(args: &SealArgs, cx: &Context) -> Outcome {
     bar.finish_and_clear();
     let sealed = sealed.map_err(|error| explain::seal(&args.file, &to, error))?;
     let owner = key.name().to_string();
-    cx.output.report(&Sealed { digest: sealed.digest, file: to, bytes: sealed.bytes, content: sealed.content, owner })?;
+    cx.output.report(&Sealed {
+        digest: sealed.digest,
+        file: to,
+        bytes: sealed.bytes,
+        content: sealed.content,
+        owner,
+    })?;
     Ok(Exit::Yes)
 }
 

@@ -88,7 +88,11 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
 pub(crate) fn require_plain(file: &Path) -> Result<(), Failure> {
     if file.extension().is_some_and(|extension| extension == "age") {
         let message = format!("{} is sealed already, and this command seals under a key of its own", file.display());
-        return Err(Failure::trouble("usage", message, "pass the file itself, or use the sealed one with `glacier job`"));
+        return Err(Failure::trouble(
+            "usage",
+            message,
+            "pass the file itself, or use the sealed one with `glacier job`",
+        ));
     }
     Ok(())
 }
@@ -106,7 +110,8 @@ struct Served {
 
 impl Report for Served {
     fn human(&self, page: &mut dyn Write) -> io::Result<()> {
-        let simulated = if self.platform == Some(PlatformKind::Simulated) { " (SIMULATED: no hardware protects it)" } else { "" };
+        let simulated =
+            if self.platform == Some(PlatformKind::Simulated) { " (SIMULATED: no hardware protects it)" } else { "" };
         writeln!(page, "the enclave was accepted{simulated}")?;
         checks::tree(page, &self.checks, None)?;
         writeln!(page, "the model serves")?;

@@ -82,7 +82,9 @@ impl Party {
 
     /// Takes out keys, digests, folders and addresses of this run.
     pub fn redact(&self, text: &str) -> String {
-        let text = text.replace(self.folder.path().to_str().unwrap(), "[HERE]").replace(env!("CARGO_PKG_VERSION"), "[VERSION]");
+        let text = text
+            .replace(self.folder.path().to_str().unwrap(), "[HERE]")
+            .replace(env!("CARGO_PKG_VERSION"), "[VERSION]");
         let mut out = String::new();
         let mut rest = text.as_str();
         while let Some(start) = rest.find(|c: char| c.is_ascii_alphanumeric()) {

@@ -5,9 +5,9 @@ use crate::{
     args::{NodeArg, PolicyArg},
     checks::{self, Line},
     context::Context,
+    door::Door,
     error::{Exit, Failure, Outcome},
     explain, files,
-    door::Door,
     output::{Report, field},
     progress,
 };
@@ -95,7 +95,11 @@ fn require(file: &std::path::Path, asset: Digest, role: Role) -> Result<(), Fail
         return Ok(());
     }
     let message = format!("{} is asset {found}, the job's {} is {asset}", file.display(), role.as_str());
-    Err(Failure::trouble("asset-digest", message, "pass the very file that the job was proposed with; sealing it again makes another"))
+    Err(Failure::trouble(
+        "asset-digest",
+        message,
+        "pass the very file that the job was proposed with; sealing it again makes another",
+    ))
 }
 
 #[derive(Serialize)]
@@ -111,7 +115,8 @@ struct Joined {
 
 impl Report for Joined {
     fn human(&self, page: &mut dyn Write) -> io::Result<()> {
-        let simulated = if self.platform == PlatformKind::Simulated { " (SIMULATED: no hardware protects it)" } else { "" };
+        let simulated =
+            if self.platform == PlatformKind::Simulated { " (SIMULATED: no hardware protects it)" } else { "" };
         writeln!(page, "the enclave was accepted{simulated}")?;
         checks::tree(page, &self.checks, None)?;
         writeln!(page, "the key of your {} was released to it, for this job alone", self.role.as_str())?;

@@ -4,9 +4,9 @@ use super::{Sheet, asset::AssetRef};
 use crate::{
     args::{NodeArg, PolicyArg},
     context::{Context, now},
+    door::Door,
     error::{Exit, Failure, Outcome},
     explain,
-    door::Door,
     units::{Count, Size, Span},
 };
 use glacier::{Draft, Freshness, Job};
@@ -65,7 +65,8 @@ pub(crate) struct Args {
 }
 
 fn recipient(text: &str) -> Result<Recipient, String> {
-    glacier_asset::parse_recipient(text).map_err(|_| "a recipient begins with age1; `glacier key show` prints it".to_owned())
+    glacier_asset::parse_recipient(text)
+        .map_err(|_| "a recipient begins with age1; `glacier key show` prints it".to_owned())
 }
 
 pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {

@@ -4,9 +4,9 @@ use crate::{
     args::{NodeArg, PolicyArg},
     checks::mark,
     context::Context,
+    door::Door,
     error::{Exit, Outcome},
     explain,
-    door::Door,
     output::{BAD, GOOD, Output, Report, WARN, field, paint},
     progress,
     units::{Size, grouped},
@@ -95,7 +95,9 @@ pub(crate) fn tell(event: &Event) -> String {
         Event::Opened { role, bytes } => {
             format!("{} opened inside: {} of ciphertext, digest as signed", role.as_str(), Size(*bytes))
         }
-        Event::Ran { rows, units } => format!("{} rows answered, {} multiply-accumulates", grouped(*rows), grouped(*units)),
+        Event::Ran { rows, units } => {
+            format!("{} rows answered, {} multiply-accumulates", grouped(*rows), grouped(*units))
+        }
         Event::Sealed { bytes } => format!("result encrypted to its recipients: {}", Size(*bytes)),
         Event::Wiped => "keys overwritten; the process that held model and data has ended".to_owned(),
         Event::Proved { sequence } => format!("Work Proof {sequence} signed"),

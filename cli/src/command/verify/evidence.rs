@@ -9,7 +9,8 @@ use crate::{
     units::{Moment, rfc3339},
 };
 use glacier_attest::{
-    Anchors, Appraisal, Binding, Collateral, Fingerprint, Format, Genuine, Outcome as Found, Policy, Signer, Verdict, appraise,
+    Anchors, Appraisal, Binding, Collateral, Fingerprint, Format, Genuine, Outcome as Found, Policy, Signer, Verdict,
+    appraise,
 };
 use glacier_wire::{EnclaveId, Measurement, PlatformKind, ReportData};
 use serde::Serialize;

@@ -4,10 +4,12 @@ mod evidence;
 mod node;
 mod proof;
 
-use crate::{context::Context, error::{Exit, Outcome}};
+use crate::{
+    context::Context,
+    error::{Exit, Outcome},
+};
 use glacier_attest::Verdict;
 
-pub(crate) use node::Showing;
 pub(crate) use proof::Proven;
 
 /// Judge evidence, proofs and nodes.
