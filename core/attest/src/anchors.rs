@@ -67,3 +67,31 @@ impl Anchors {
         *root == INTEL_SGX_ROOT
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn a_vendors_root_stays_the_vendors_however_it_is_named() {
+        let anchors = Anchors::vendor().with_simulated(INTEL_SGX_ROOT);
+        assert_eq!(anchors, Anchors::vendor());
+        assert_eq!(anchors.sgx_platform(&INTEL_SGX_ROOT), Some(PlatformKind::Sgx));
+    }
+
+    #[test]
+    fn a_root_is_untrusted_until_named_and_then_simulated() {
+        let root = Fingerprint::of(b"root");
+        assert_eq!(Anchors::vendor().sgx_platform(&root), None);
+        assert_eq!(Anchors::vendor().with_root_der(b"root").sgx_platform(&root), Some(PlatformKind::Simulated));
+    }
+
+    #[test]
+    fn fingerprints_round_trip_as_text() {
+        let root = Fingerprint::of(b"root");
+        assert_eq!(root.to_string().parse(), Ok(root));
+        assert!("abcd".parse::<Fingerprint>().is_err());
+    }
+}

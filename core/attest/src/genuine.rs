@@ -161,3 +161,21 @@ pub fn enclave_id(platform: PlatformKind, chip_identity: &[u8]) -> EnclaveId {
     hash.update(chip_identity);
     EnclaveId(hash.finalize().into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn the_enclave_id_depends_on_kind_and_chip_and_never_changes() {
+        let id = |kind, chip: &[u8]| enclave_id(kind, chip);
+        assert_ne!(id(PlatformKind::Sgx, &[1; 16]), id(PlatformKind::Tdx, &[1; 16]));
+        assert_ne!(id(PlatformKind::Sgx, &[1; 16]), id(PlatformKind::Sgx, &[2; 16]));
+        // SHA-256 of the preimage written out, made by another tool.
+        assert_eq!(
+            id(PlatformKind::Sgx, &[1; 16]).to_string(),
+            "3e4c78f5c2d5ff4f4fc7324d0100ba813b26d7f6f8367050a7e4b2e43c0093b8"
+        );
+    }
+}

@@ -78,3 +78,48 @@ const SEXTETS: [u8; 256] = {
     }
     table
 };
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn read<const N: usize>(text: &str) -> Option<[Vec<u8>; N]> {
+        certificates(text.as_bytes()).ok()
+    }
+
+    fn one(body: &str) -> Option<Vec<u8>> {
+        let text = alloc::format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n");
+        read::<1>(&text).map(|[der]| der)
+    }
+
+    #[test]
+    fn every_length_of_the_last_group_is_read() {
+        assert_eq!(one("AQID").unwrap(), [1, 2, 3]);
+        assert_eq!(one("AQIDBA==").unwrap(), [1, 2, 3, 4]);
+        assert_eq!(one("AQIDBAU=").unwrap(), [1, 2, 3, 4, 5]);
+        assert_eq!(one("AQ\nID\r\nBA==").unwrap(), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn other_encodings_of_the_same_bytes_are_refused() {
+        for body in
+            ["AQIDBB==", "AQIDBAV=", "AQIDBA", "AQIDBA=", "AQIDBA===", "AQ=DBAUG", "AQ==AQID", "AQ ID", "AQI*", ""]
+        {
+            assert_eq!(one(body), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn exactly_the_asked_number_is_read() {
+        let block = "-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n";
+        let two = alloc::format!("{block}{block}");
+        assert!(read::<2>(&two).is_some());
+        assert!(read::<1>(&two).is_none());
+        assert!(read::<3>(&two).is_none());
+        assert!(read::<2>(&alloc::format!("{two}\0")).is_some());
+        assert!(read::<2>(&alloc::format!("{two}\0\0")).is_none());
+        assert!(read::<2>(&alloc::format!("{two}x")).is_none());
+        assert!(read::<2>(&alloc::format!("{block}x{block}")).is_none());
+    }
+}

@@ -70,3 +70,73 @@ mod portable {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+mod tests {
+    use super::*;
+    use p256::ecdsa::{Signature, SigningKey, signature::Signer as _};
+    use proptest::prelude::*;
+
+    fn signed(secret: u8, message: &[u8]) -> ([u8; 65], Signature) {
+        let key = SigningKey::from_slice(&[secret; 32]).unwrap();
+        let point = key.verifying_key().to_sec1_point(false).as_bytes().try_into().unwrap();
+        (point, key.sign(message))
+    }
+
+    fn agree(key: &[u8; 65], message: &[u8], raw: &[u8; 64], der: &[u8]) -> (bool, bool) {
+        let answer = (native::verifies(key, message, raw), native::verifies_der(key, message, der));
+        assert_eq!(answer, (portable::verifies(key, message, raw), portable::verifies_der(key, message, der)));
+        answer
+    }
+
+    proptest! {
+        #[test]
+        fn backends_agree_on_good_and_changed_signatures(
+            message in prop::collection::vec(any::<u8>(), 0..100),
+            raw_at in 0..64usize, der_at in any::<prop::sample::Index>(), key_at in 0..65usize, flip: u8,
+        ) {
+            let (mut key, signature) = signed(7, &message);
+            let (mut raw, mut der) = (<[u8; 64]>::from(signature.to_bytes()), signature.to_der().as_bytes().to_vec());
+            prop_assert_eq!(agree(&key, &message, &raw, &der), (true, true));
+            raw[raw_at] ^= flip;
+            let at = der_at.index(der.len());
+            der[at] ^= flip;
+            let changed = flip != 0;
+            prop_assert_eq!(agree(&key, &message, &raw, &der), (!changed, !changed));
+            key[key_at] ^= flip;
+            agree(&key, &message, &raw, &der);
+        }
+    }
+
+    #[test]
+    fn zero_and_overlong_numbers_are_refused() {
+        let (key, signature) = signed(7, b"m");
+        let good: [u8; 64] = signature.to_bytes().into();
+        let order = hex::decode("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551").unwrap();
+        let order = <[u8; 32]>::try_from(order).unwrap();
+        for half in [[0; 32], order, [0xff; 32]] {
+            for at in [0, 32] {
+                let mut raw = good;
+                raw[at..at + 32].copy_from_slice(&half);
+                assert_eq!(agree(&key, b"m", &raw, &[]), (false, false));
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_off_the_curve_verifies_nothing() {
+        let (mut key, signature) = signed(7, b"m");
+        key[64] ^= 1;
+        let raw = signature.to_bytes().into();
+        assert_eq!(agree(&key, b"m", &raw, signature.to_der().as_bytes()), (false, false));
+    }
+
+    #[test]
+    fn der_with_bytes_after_it_is_refused() {
+        let (key, signature) = signed(7, b"m");
+        let raw = signature.to_bytes().into();
+        let long = [signature.to_der().as_bytes(), &[0]].concat();
+        assert_eq!(agree(&key, b"m", &raw, &long), (true, false));
+    }
+}

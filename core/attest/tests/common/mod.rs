@@ -28,8 +28,9 @@ pub fn collateral(path: &str) -> Collateral {
 /// Roots of a case: the vendors', or the test root that lies beside a simulated quote.
 pub fn anchors(base: &str) -> Anchors {
     match base.strip_prefix("simulated/") {
-        Some(rest) => Anchors::vendor()
-            .with_root_der(&read(&format!("simulated/{}/root.der", rest.split('/').next().unwrap()))),
+        Some(rest) => {
+            Anchors::vendor().with_root_der(&read(&format!("simulated/{}/root.der", rest.split('/').next().unwrap())))
+        }
         None => Anchors::vendor(),
     }
 }
