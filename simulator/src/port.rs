@@ -50,7 +50,10 @@ impl Port {
     ) -> io::Result<()> {
         loop {
             let call = match simulated::read_frame(port, simulated::CALL_MAX) {
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+                // Closed, or killed with an answer unread.
+                Err(error) if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) => {
+                    return Ok(());
+                }
                 call => call?,
             };
             match &call {

@@ -160,3 +160,48 @@ fn hung_up(chip: BorrowedFd<'_>) -> bool {
     let polled_ok = rustix::event::poll(&mut polled, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok();
     !polled_ok || polled.iter().any(|chip| chip.revents().intersects(PollFlags::HUP | PollFlags::ERR))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_are_noticed() {
+        std::thread::scope(|scope| {
+            let (done, wait) = std::sync::mpsc::channel::<()>();
+            scope.spawn(move || wait.recv());
+            assert!(!single_threaded());
+            drop(done);
+        });
+    }
+
+    #[test]
+    fn a_program_without_the_allocator_is_noticed() {
+        assert!(!CountingAllocator::installed());
+    }
+
+    #[test]
+    fn a_chip_port_that_was_closed_is_noticed() -> std::io::Result<()> {
+        let (ours, theirs) = UnixStream::pair()?;
+        assert!(!hung_up(ours.as_fd()));
+        drop(theirs);
+        assert!(hung_up(ours.as_fd()));
+        Ok(())
+    }
+
+    #[test]
+    fn ports_are_told_apart() -> std::io::Result<()> {
+        let (connected, _other) = UnixStream::pair()?;
+        assert!(is(Descriptor::Host, connected.as_fd()));
+        assert!(!is(Descriptor::Listener, connected.as_fd()));
+        let address = <std::os::unix::net::SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(
+            format!("glacier-{}", std::process::id()),
+        )?;
+        let listener = UnixListener::bind_addr(&address)?;
+        assert!(is(Descriptor::Listener, listener.as_fd()));
+        assert!(!is(Descriptor::Chip, listener.as_fd()));
+        assert!(!is(Descriptor::Chip, std::net::UdpSocket::bind("127.0.0.1:0")?.as_fd()));
+        assert!(!is(Descriptor::Chip, std::fs::File::open("/dev/null")?.as_fd()));
+        Ok(())
+    }
+}

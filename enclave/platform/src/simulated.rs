@@ -246,3 +246,93 @@ fn call(port: &UnixStream, question: &ChipCall) -> Result<ChipAnswer, PlatformEr
 fn unreachable(error: &io::Error) -> PlatformError {
     PlatformError::Unreachable(Errno::from_io_error(error).unwrap_or(Errno::PIPE))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::locked::Protection;
+    use proptest::prelude::*;
+
+    fn calls() -> impl Strategy<Value = ChipCall> {
+        prop_oneof![
+            (any::<Option<u32>>(), any::<bool>()).prop_map(|(landlock, secret)| ChipCall::Hello {
+                sandbox: SandboxReport {
+                    landlock,
+                    keys: if secret { Protection::MemfdSecret } else { Protection::Mlock },
+                },
+            }),
+            "[ -~]{0,256}".prop_map(|why| ChipCall::NotStarted { why }),
+            any::<u8>().prop_map(|byte| ChipCall::Quote { report_data: [byte; 64] }),
+            Just(ChipCall::Collateral),
+            Just(ChipCall::SealingKey { purpose: SealingPurpose::State }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn calls_round_trip_within_their_bound(call in calls()) {
+            let mut frame = Vec::new();
+            write_frame(&mut frame, &call).unwrap();
+            prop_assert!(frame.len() <= CALL_MAX + 4);
+            prop_assert_eq!(read_frame::<ChipCall>(frame.as_slice(), CALL_MAX).unwrap(), call);
+        }
+
+        #[test]
+        fn bytes_that_are_read_are_written_the_same(body in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let frame = [(body.len() as u32).to_le_bytes().as_slice(), &body].concat();
+            if let Ok(answer) = read_frame::<ChipAnswer>(frame.as_slice(), ANSWER_MAX) {
+                let mut again = Vec::new();
+                write_frame(&mut again, &answer).unwrap();
+                prop_assert_eq!(again, frame);
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_beyond_the_bound_is_refused_before_it_is_read() {
+        let frame = (ANSWER_MAX as u32 + 1).to_le_bytes();
+        let error = read_frame::<ChipAnswer>(frame.as_slice(), ANSWER_MAX).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
+
+    /// The error of a quote when the chip answers with these bytes.
+    fn quote_error(frame: &'static [u8]) -> PlatformError {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let chip = std::thread::spawn(move || {
+            read_frame::<ChipCall>(&theirs, CALL_MAX).unwrap();
+            write_frame(
+                &theirs,
+                &ChipAnswer::Facts { measurement: Measurement([1; 32]), enclave_id: EnclaveId([2; 32]) },
+            )
+            .unwrap();
+            read_frame::<ChipCall>(&theirs, CALL_MAX).unwrap();
+            (&theirs).write_all(frame).unwrap();
+        });
+        let sandbox = SandboxReport { landlock: None, keys: Protection::Mlock };
+        let error = Chip::connect(ours, sandbox).unwrap().quote(&[0; 64]).unwrap_err();
+        chip.join().unwrap();
+        error
+    }
+
+    #[test]
+    fn an_answer_to_another_question_is_malformed() {
+        // Collateral of no bytes.
+        assert_eq!(quote_error(&[4, 0, 0, 0, 0x82, 0x02, 0x81, 0x40]), PlatformError::Malformed);
+    }
+
+    #[test]
+    fn an_answer_that_is_not_cbor_is_malformed() {
+        assert_eq!(quote_error(&[1, 0, 0, 0, 0xff]), PlatformError::Malformed);
+    }
+
+    #[test]
+    fn a_chip_that_hangs_up_is_unreachable() {
+        assert!(matches!(quote_error(&[4, 0]), PlatformError::Unreachable(_)));
+    }
+
+    #[test]
+    fn a_refusal_is_a_refusal() {
+        assert_eq!(quote_error(&[3, 0, 0, 0, 0x82, 0x04, 0x80]), PlatformError::Refused);
+    }
+}
