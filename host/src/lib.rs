@@ -1,1 +1,34 @@
-//! The untrusted daemon: starts enclaves, relays ciphertext, stores blobs.
+//! The untrusted daemon around an enclave: starts it, relays ciphertext to it, stores ciphertext for
+//! it, keeps its Work Proofs.
+//!
+//! Everything here may be replaced by an attacker's version; what that attacker can take is
+//! availability. So this crate has no dependency that could open a relayed byte, and what it owes is
+//! to its operator: bounded memory, connections and disk, and that `kill -9` loses no stored blob and
+//! no published proof. The program is `glacier node`; application code wants the crate `glacier`.
+
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+mod config;
+pub mod danger;
+mod enclave;
+mod error;
+mod http;
+mod node;
+mod port;
+mod proofs;
+mod relay;
+mod status;
+
+pub use config::NodeConfig;
+pub use enclave::{ChipInfo, LaunchError};
+pub use error::HostError;
+pub use http::{ProofPage, UPLOAD_LENGTH, UPLOAD_OFFSET};
+pub use node::Node;
+pub use proofs::{ProofError, StoredProof};
+pub use status::{EnclaveState, Status};

@@ -1,0 +1,129 @@
+//! What an operator can set.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use crate::error::HostError;
+
+/// A node's settings. In TOML every member but `home` may be left out; unknown ones are refused.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeConfig {
+    /// Where the one TCP port listens. Default `127.0.0.1:8480`; port 0 takes a free one.
+    #[serde(default = "default_listen")]
+    pub listen: SocketAddr,
+    /// The node's folder: store, proofs, the simulated chip's state, sockets. Made private to the user.
+    pub home: PathBuf,
+    /// The program that plays the chip. Default: `glacier-chip` beside this program.
+    #[serde(default = "default_chip")]
+    pub chip: PathBuf,
+    /// The enclave program. Default: `glacier-enclave` beside this program.
+    #[serde(default = "default_enclave")]
+    pub enclave: PathBuf,
+    /// Most bytes of ciphertext kept. Default 64 GiB.
+    #[serde(default = "default_max_store_bytes")]
+    pub max_store_bytes: u64,
+    /// Most connections at once: so many relayed, and so many to the host's own API. Default 512.
+    #[serde(default = "default_max_connections")]
+    pub max_connections: usize,
+    /// A relayed connection without a byte either way for so many seconds is closed. Default 600.
+    #[serde(default = "default_idle_seconds")]
+    pub idle_seconds: u64,
+    /// An unfinished upload that nobody continued for so many seconds is removed. Default one day.
+    #[serde(default = "default_upload_seconds")]
+    pub upload_seconds: u64,
+}
+
+impl NodeConfig {
+    /// All defaults around one folder.
+    pub fn new(home: impl Into<PathBuf>) -> Self {
+        Self {
+            listen: default_listen(),
+            home: home.into(),
+            chip: default_chip(),
+            enclave: default_enclave(),
+            max_store_bytes: default_max_store_bytes(),
+            max_connections: default_max_connections(),
+            idle_seconds: default_idle_seconds(),
+            upload_seconds: default_upload_seconds(),
+        }
+    }
+
+    /// Reads `node.toml`.
+    ///
+    /// # Errors
+    /// [`HostError::Config`], which says line and member.
+    pub fn from_toml(text: &str) -> Result<Self, HostError> {
+        Ok(toml::from_str(text)?)
+    }
+
+    pub(crate) fn idle(&self) -> Duration {
+        Duration::from_secs(self.idle_seconds)
+    }
+
+    pub(crate) fn upload_age(&self) -> Duration {
+        Duration::from_secs(self.upload_seconds)
+    }
+}
+
+fn default_listen() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 8480))
+}
+
+fn default_chip() -> PathBuf {
+    beside("glacier-chip")
+}
+
+fn default_enclave() -> PathBuf {
+    beside("glacier-enclave")
+}
+
+fn default_max_store_bytes() -> u64 {
+    64 << 30
+}
+
+fn default_max_connections() -> usize {
+    512
+}
+
+fn default_idle_seconds() -> u64 {
+    600
+}
+
+fn default_upload_seconds() -> u64 {
+    24 * 60 * 60
+}
+
+fn beside(program: &str) -> PathBuf {
+    std::env::current_exe().map(|this| this.with_file_name(program)).unwrap_or_else(|_| program.into())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_enough() {
+        assert_eq!(NodeConfig::from_toml("home = '/n'").unwrap(), NodeConfig::new("/n"));
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let config = NodeConfig { idle_seconds: 3, ..NodeConfig::new("/n") };
+        assert_eq!(NodeConfig::from_toml(&toml::to_string(&config).unwrap()).unwrap(), config);
+    }
+
+    #[test]
+    fn unknown_members_are_refused() {
+        assert!(matches!(NodeConfig::from_toml("home = '/n'\nmax_stor_bytes = 1"), Err(HostError::Config(_))));
+    }
+
+    #[test]
+    fn a_node_without_a_folder_is_refused() {
+        assert!(matches!(NodeConfig::from_toml("listen = '127.0.0.1:1'"), Err(HostError::Config(_))));
+    }
+}

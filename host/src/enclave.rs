@@ -1,0 +1,189 @@
+//! The enclave's processes: starting them, knowing when they end, ending them.
+
+use std::{
+    fs,
+    io::{self, BufRead as _, BufReader, Read as _},
+    os::unix::{fs::PermissionsExt as _, net::UnixListener},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    time::Duration,
+};
+
+use command_fds::{CommandFdExt as _, FdMapping};
+use glacier_wire::{EnclaveId, Measurement};
+use tokio::{net::UnixStream, task::JoinHandle, time::timeout};
+use tracing::{info, warn};
+
+use crate::{
+    config::NodeConfig,
+    port::{PortError, Service},
+};
+
+/// What the chip announces when the enclave is up.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ChipInfo {
+    /// Whether the chip is software: nothing is protected by hardware then.
+    pub simulated: bool,
+    /// The code that was launched.
+    pub measurement: Measurement,
+    /// The hardware it was launched on.
+    pub enclave_id: EnclaveId,
+    /// Fingerprint of the vendor root that certifies this chip: what a policy must name to accept a simulated one.
+    pub root_fingerprint: String,
+    /// Process of the enclave.
+    pub pid: u32,
+}
+
+/// Why the enclave did not come up.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LaunchError {
+    /// The chip's program is not there.
+    #[error("there is no chip program {0}")]
+    NoChip(PathBuf),
+    /// The enclave's program is not there.
+    #[error("there is no enclave program {0}")]
+    NoEnclave(PathBuf),
+    /// The chip could not be started, or its sockets could not be made.
+    #[error("the chip could not be started: {0}")]
+    Start(io::ErrorKind),
+    /// The chip ended before the enclave was up; its own words stand before this.
+    #[error("the chip ended before the enclave was up")]
+    Ended,
+    /// The chip said nothing for [`PATIENCE`](Self::PATIENCE).
+    #[error("the enclave was not up in time")]
+    TimedOut,
+    /// What the chip said is not an announcement.
+    #[error("the chip's announcement is not understood")]
+    Announcement,
+}
+
+impl LaunchError {
+    /// How long an enclave may take to come up.
+    pub const PATIENCE: Duration = Duration::from_secs(30);
+}
+
+impl From<io::Error> for LaunchError {
+    fn from(error: io::Error) -> Self {
+        Self::Start(error.kind())
+    }
+}
+
+/// Longest announcement that is read.
+const MAX_ANNOUNCEMENT: u64 = 64 << 10;
+/// How long the chip may take to end once it was asked to.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// A chip and its enclave. Dropping it ends both: the chip's standard input closes.
+pub(crate) struct Enclave {
+    pub(crate) info: ChipInfo,
+    chip: Chip,
+    port: JoinHandle<PortError>,
+}
+
+struct Chip {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    /// Kept open: a chip that prints to a closed pipe would fail.
+    _stdout: ChildStdout,
+}
+
+impl Enclave {
+    /// Starts chip and enclave, and answers the enclave's calls from then on.
+    pub(crate) async fn launch(config: &NodeConfig, socket: &Path, service: Service) -> Result<Self, LaunchError> {
+        for (program, missing) in [
+            (&config.chip, LaunchError::NoChip as fn(PathBuf) -> LaunchError),
+            (&config.enclave, LaunchError::NoEnclave),
+        ] {
+            if !program.is_file() {
+                return Err(missing(program.clone()));
+            }
+        }
+        // A fresh socket each time: what still waits in the queue of the last one is refused with it.
+        match fs::remove_file(socket) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        let listener = UnixListener::bind(socket)?;
+        fs::set_permissions(socket, fs::Permissions::from_mode(0o600))?;
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let ours = UnixStream::from_std(ours)?;
+
+        let mut command = Command::new(&config.chip);
+        command.arg("--home").arg(config.home.join("chip")).arg("--enclave").arg(&config.enclave);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let descriptors = vec![
+            FdMapping { parent_fd: listener.into(), child_fd: 3 },
+            FdMapping { parent_fd: theirs.into(), child_fd: 4 },
+        ];
+        command.fd_mappings(descriptors).map_err(|_| LaunchError::Start(io::ErrorKind::InvalidInput))?;
+        let mut child = command.spawn()?;
+        // Our copies of the enclave's descriptors go with it, so that they close when the enclave ends.
+        drop(command);
+        let stdin = child.stdin.take();
+        let Some(stdout) = child.stdout.take() else { return Err(LaunchError::Start(io::ErrorKind::BrokenPipe)) };
+        let port = tokio::spawn(service.serve(ours));
+
+        let announced = tokio::task::spawn_blocking(move || read_announcement(stdout));
+        match timeout(LaunchError::PATIENCE, announced).await {
+            Ok(Ok(Ok((info, stdout)))) => {
+                info!(pid = info.pid, measurement = %info.measurement, simulated = info.simulated, "the enclave is up");
+                Ok(Self { info, chip: Chip { child, stdin, _stdout: stdout }, port })
+            }
+            failed => {
+                drop(stdin);
+                port.abort();
+                reap(child).await;
+                Err(match failed {
+                    Ok(Ok(Err(error))) => error,
+                    Ok(_) => LaunchError::Announcement,
+                    Err(_) => LaunchError::TimedOut,
+                })
+            }
+        }
+    }
+
+    /// Returns when the enclave has ended, or has broken the host port's rules.
+    pub(crate) async fn ended(&mut self) -> PortError {
+        (&mut self.port).await.unwrap_or(PortError::Ended)
+    }
+
+    /// Ends it, and waits until it has.
+    pub(crate) async fn stop(mut self) {
+        drop(self.chip.stdin.take());
+        reap(self.chip.child).await;
+        // The port closes with the enclave, after the last change it asked for.
+        if !self.port.is_finished() {
+            let _ = timeout(FAREWELL, self.port).await;
+        }
+    }
+}
+
+fn read_announcement(stdout: ChildStdout) -> Result<(ChipInfo, ChildStdout), LaunchError> {
+    let mut reader = BufReader::new(stdout.take(MAX_ANNOUNCEMENT));
+    let mut line = String::new();
+    reader.read_line(&mut line).map_err(|_| LaunchError::Announcement)?;
+    if line.is_empty() {
+        return Err(LaunchError::Ended);
+    }
+    let info = serde_json::from_str(&line).map_err(|_| LaunchError::Announcement)?;
+    Ok((info, reader.into_inner().into_inner()))
+}
+
+/// Waits for a process that was asked to end, and kills one that does not.
+async fn reap(mut child: Child) {
+    let asked = tokio::time::Instant::now();
+    loop {
+        match child.try_wait() {
+            Ok(None) if asked.elapsed() < FAREWELL => tokio::time::sleep(Duration::from_millis(10)).await,
+            Ok(None) => {
+                warn!(pid = child.id(), "the chip does not end and is killed");
+                let _ = child.kill();
+                let _ = tokio::task::spawn_blocking(move || child.wait()).await;
+                return;
+            }
+            Ok(Some(_)) | Err(_) => return,
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The host port: what the enclave asks of the host, answered.
+
+use std::{collections::HashSet, io, sync::Arc};
+
+use glacier_store::{Store, StoreError, UploadId};
+use glacier_wire::{
+    api::{HOST_CHUNK, HOST_FRAME, HostAnswer, HostCall, HostFault, HostReply, HostRequest},
+    cbor::{self, CborError},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::UnixStream,
+    sync::{Semaphore, mpsc},
+    task::JoinSet,
+};
+use tracing::warn;
+
+use crate::{
+    danger::Meddler,
+    proofs::{ProofError, Proofs},
+};
+
+/// Reads under way at once: each holds at most [`HOST_CHUNK`] bytes.
+const MAX_READS: usize = 16;
+/// Answers waiting to be written, and changes waiting to be made.
+const QUEUE: usize = 4;
+
+/// Why the host port closed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PortError {
+    #[error("the enclave ended")]
+    Ended,
+    #[error("a frame of {0} bytes was announced")]
+    Oversized(u32),
+    #[error("a frame is not a call: {0}")]
+    Garbage(CborError),
+    #[error("the port broke: {0}")]
+    Io(io::ErrorKind),
+}
+
+impl From<io::Error> for PortError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Self::Ended,
+            kind => Self::Io(kind),
+        }
+    }
+}
+
+/// What calls are answered from.
+#[derive(Clone)]
+pub(crate) struct Service {
+    pub(crate) store: Store,
+    pub(crate) proofs: Proofs,
+    pub(crate) meddler: Option<Arc<dyn Meddler>>,
+}
+
+impl Service {
+    /// Answers calls until the port closes. Reads are served side by side; changes one after the other,
+    /// in the order in which they came.
+    pub(crate) async fn serve(self, port: UnixStream) -> PortError {
+        let (mut incoming, mut outgoing) = port.into_split();
+        let (answers, mut outbox) = mpsc::channel::<Vec<u8>>(QUEUE);
+        let (changes, inbox) = mpsc::channel::<HostCall>(QUEUE);
+        // All that serves this port ends with it.
+        let mut tasks = JoinSet::new();
+        let changer = Changer { service: self.clone(), uploads: HashSet::new(), answers: answers.clone() };
+        let changing = tokio::spawn(changer.run_all(inbox));
+        tasks.spawn(async move {
+            while let Some(frame) = outbox.recv().await {
+                if outgoing.write_all(&frame).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let ended = self.receive(&mut incoming, answers, changes, &mut tasks).await;
+        tasks.abort_all();
+        // Changes that were asked for are still made: a proof that has arrived is kept.
+        let _ = changing.await;
+        ended
+    }
+
+    async fn receive(
+        &self,
+        incoming: &mut (impl tokio::io::AsyncRead + Unpin),
+        answers: mpsc::Sender<Vec<u8>>,
+        changes: mpsc::Sender<HostCall>,
+        tasks: &mut JoinSet<()>,
+    ) -> PortError {
+        let reads = Arc::new(Semaphore::new(MAX_READS));
+        loop {
+            let mut call = match read_call(incoming).await {
+                Ok(call) => call,
+                Err(error) => return error,
+            };
+            while tasks.try_join_next().is_some() {}
+            if let Some(meddler) = &self.meddler {
+                meddler.called(&mut call.request);
+            }
+            if !matches!(call.request, HostRequest::Size { .. } | HostRequest::Read { .. }) {
+                if changes.send(call).await.is_err() {
+                    return PortError::Ended;
+                }
+                continue;
+            }
+            let Ok(permit) = Arc::clone(&reads).acquire_owned().await else { return PortError::Ended };
+            let (service, answers) = (self.clone(), answers.clone());
+            tasks.spawn(async move {
+                let reply = service.look_up(&call.request).await.unwrap_or_else(|fault| HostReply::Failed { fault });
+                let _ = answers.send(service.frame(call, reply)).await;
+                drop(permit);
+            });
+        }
+    }
+
+    async fn look_up(&self, request: &HostRequest) -> Result<HostReply, HostFault> {
+        match request {
+            HostRequest::Size { asset } => Ok(HostReply::Size { bytes: self.store.size(asset).map_err(fault)? }),
+            HostRequest::Read { asset, offset, len } => {
+                let len = usize::try_from(*len).ok().filter(|len| *len <= HOST_CHUNK).ok_or(HostFault::Bad)?;
+                let data = self.store.read(asset, *offset, len).await.map_err(fault)?;
+                Ok(HostReply::Data { data })
+            }
+            _ => Err(HostFault::Bad),
+        }
+    }
+
+    fn frame(&self, call: HostCall, mut reply: HostReply) -> Vec<u8> {
+        if let Some(meddler) = &self.meddler {
+            meddler.answered(&call.request, &mut reply);
+        }
+        frame(&HostAnswer { id: call.id, reply })
+    }
+}
+
+/// Makes changes in order, and gives up what the enclave left unfinished.
+struct Changer {
+    service: Service,
+    uploads: HashSet<u64>,
+    answers: mpsc::Sender<Vec<u8>>,
+}
+
+impl Changer {
+    async fn run_all(mut self, mut inbox: mpsc::Receiver<HostCall>) {
+        while let Some(mut call) = inbox.recv().await {
+            let reply = self.change(&mut call.request).await.unwrap_or_else(|fault| HostReply::Failed { fault });
+            // Nobody may be there to hear it; the next change is made all the same.
+            let _ = self.answers.send(self.service.frame(call, reply)).await;
+        }
+        for upload in self.uploads {
+            if let Err(error) = self.service.store.abort_upload(UploadId(upload)).await {
+                warn!(%error, "an unfinished upload of the enclave remains");
+            }
+        }
+    }
+
+    async fn change(&mut self, request: &mut HostRequest) -> Result<HostReply, HostFault> {
+        let store = &self.service.store;
+        match request {
+            HostRequest::Create => {
+                let UploadId(upload) = store.create_upload().await.map_err(fault)?;
+                self.uploads.insert(upload);
+                Ok(HostReply::Created { upload })
+            }
+            HostRequest::Append { upload, data } => {
+                self.known(*upload)?;
+                // A meddler is still to see what was asked.
+                let data = if self.service.meddler.is_some() { data.clone() } else { std::mem::take(data) };
+                store.append_upload(UploadId(*upload), data).await.map_err(fault)?;
+                Ok(HostReply::Done)
+            }
+            HostRequest::Commit { upload, asset } => {
+                self.known(*upload)?;
+                let committed = store.commit_upload(UploadId(*upload), asset).await;
+                self.uploads.remove(upload);
+                committed.map_err(fault)?;
+                Ok(HostReply::Done)
+            }
+            HostRequest::Abort { upload } => {
+                self.known(*upload)?;
+                self.uploads.remove(upload);
+                store.abort_upload(UploadId(*upload)).await.map_err(fault)?;
+                Ok(HostReply::Done)
+            }
+            HostRequest::Publish { proof } => match self.service.proofs.publish(proof.clone()).await {
+                Ok(_) => Ok(HostReply::Done),
+                Err(ProofError::Size) => Err(HostFault::Bad),
+                Err(error) => {
+                    warn!(%error, "a proof was not kept");
+                    Err(HostFault::Io)
+                }
+            },
+            HostRequest::Size { .. } | HostRequest::Read { .. } => Err(HostFault::Bad),
+        }
+    }
+
+    fn known(&self, upload: u64) -> Result<(), HostFault> {
+        if self.uploads.contains(&upload) { Ok(()) } else { Err(HostFault::Missing) }
+    }
+}
+
+async fn read_call(incoming: &mut (impl tokio::io::AsyncRead + Unpin)) -> Result<HostCall, PortError> {
+    let len = incoming.read_u32_le().await?;
+    let size = usize::try_from(len).ok().filter(|len| *len <= HOST_FRAME).ok_or(PortError::Oversized(len))?;
+    let mut bytes = vec![0; size];
+    incoming.read_exact(&mut bytes).await?;
+    cbor::decode(&bytes, HOST_FRAME).map_err(PortError::Garbage)
+}
+
+fn frame(answer: &HostAnswer) -> Vec<u8> {
+    let data = if let HostReply::Data { data } = &answer.reply { data.len() } else { 0 };
+    let mut frame = Vec::with_capacity(data.saturating_add(64));
+    frame.extend_from_slice(&[0; 4]);
+    // Writing into a Vec cannot fail.
+    let _ = minicbor::encode(answer, &mut frame);
+    let len = u32::try_from(frame.len().saturating_sub(4)).unwrap_or(u32::MAX);
+    if let Some(prefix) = frame.first_chunk_mut() {
+        *prefix = len.to_le_bytes();
+    }
+    frame
+}
+
+fn fault(error: StoreError) -> HostFault {
+    match error {
+        StoreError::Missing => HostFault::Missing,
+        StoreError::Full | StoreError::TooManyUploads => HostFault::Full,
+        StoreError::Range { .. }
+        | StoreError::Offset { .. }
+        | StoreError::Length { .. }
+        | StoreError::DigestMismatch => HostFault::Bad,
+        _ => HostFault::Io,
+    }
+}

@@ -1,0 +1,91 @@
+//! What a node says of itself.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Instant,
+};
+
+use crate::enclave::ChipInfo;
+
+/// `GET /status`. Said by the host, so worth as much as the host: believe evidence.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Status {
+    /// Version of the host.
+    pub version: String,
+    /// Whether there is an enclave now.
+    pub state: EnclaveState,
+    /// What the chip announced; absent while the enclave is down.
+    pub enclave: Option<ChipInfo>,
+    /// How often the enclave was started again. Each time, what was granted before became void.
+    pub restarts: u64,
+    /// Seconds since the node was started.
+    pub uptime_seconds: u64,
+    /// Connections that are relayed now.
+    pub relayed_now: u64,
+    /// Connections relayed since the start.
+    pub relayed_connections: u64,
+    /// Bytes from clients to the enclave.
+    pub bytes_to_enclave: u64,
+    /// Bytes from the enclave to clients.
+    pub bytes_to_clients: u64,
+    /// Bytes in the store.
+    pub store_bytes: u64,
+    /// Most bytes there may be in the store.
+    pub store_max_bytes: u64,
+    /// Assets in the store.
+    pub blobs: u64,
+    /// Uploads that are not complete.
+    pub uploads: u64,
+    /// Work Proofs kept.
+    pub proofs: u64,
+}
+
+/// Whether there is an enclave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EnclaveState {
+    /// It runs.
+    Up,
+    /// It ended and is being started again.
+    Down,
+}
+
+pub(crate) struct Counters {
+    pub(crate) started: Instant,
+    pub(crate) restarts: AtomicU64,
+    pub(crate) relayed_now: AtomicU64,
+    pub(crate) relayed_connections: AtomicU64,
+    pub(crate) bytes_to_enclave: AtomicU64,
+    pub(crate) bytes_to_clients: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            restarts: AtomicU64::new(0),
+            relayed_now: AtomicU64::new(0),
+            relayed_connections: AtomicU64::new(0),
+            bytes_to_enclave: AtomicU64::new(0),
+            bytes_to_clients: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts a relayed connection until the guard is dropped, and says which it is.
+    pub(crate) fn relaying(&self) -> Relaying<'_> {
+        self.relayed_now.fetch_add(1, Relaxed);
+        let number = self.relayed_connections.fetch_add(1, Relaxed).saturating_add(1);
+        Relaying { counters: self, number }
+    }
+}
+
+pub(crate) struct Relaying<'a> {
+    counters: &'a Counters,
+    pub(crate) number: u64,
+}
+
+impl Drop for Relaying<'_> {
+    fn drop(&mut self) {
+        self.counters.relayed_now.fetch_sub(1, Relaxed);
+    }
+}
