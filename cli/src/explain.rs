@@ -17,6 +17,7 @@ use glacier::{
 };
 use glacier_asset::AssetError;
 use glacier_attest::Verdict;
+use glacier_host::{HostError, LaunchError};
 use glacier_wire::{
     ManifestError,
     api::{Refusal, RefusalCode},
@@ -158,6 +159,24 @@ fn refusal(refusal: &Refusal) -> Failure {
         _ => "see what the application says",
     };
     Failure::no(refusal.code.as_str(), format!("the enclave refused: {refusal}"), help)
+}
+
+/// A node that does not start.
+pub(crate) fn host(error: HostError) -> Failure {
+    let (code, help) = match &error {
+        HostError::Enclave(LaunchError::NoChip(_) | LaunchError::NoEnclave(_)) => {
+            ("programs-missing", "build all programs together: cargo build --release")
+        }
+        HostError::Enclave(_) => ("enclave", "see what the chip says above; RUST_LOG=debug tells more"),
+        HostError::Config(_) => ("config", "mend the file; `home = \"FOLDER\"` is the only member that must be there"),
+        HostError::HomeTooLong => ("file-write", "use a folder with a shorter path"),
+        HostError::Home(_) | HostError::Store(_) | HostError::Proofs(_) => {
+            ("node-folder", "check the folder and its disk, and that no other node runs in it")
+        }
+        HostError::Listen { .. } => ("port", "choose another port with --listen, or end what listens there"),
+        _ => ("host", "RUST_LOG=debug tells more"),
+    };
+    Failure::trouble(code, error.to_string(), help)
 }
 
 /// A table or tensor file that is none.

@@ -10,7 +10,6 @@ mod error;
 mod explain;
 mod files;
 mod output;
-mod programs;
 mod progress;
 mod units;
 mod watch;

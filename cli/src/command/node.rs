@@ -1,9 +1,197 @@
+//! `glacier node`: run one, or ask one.
+
 use crate::{
+    args::NodeArg,
     context::Context,
-    error::{Exit, Outcome},
+    door,
+    error::{Exit, Failure, Outcome},
+    explain, files,
+    output::{GOOD, Output, Report, WARN, field, paint},
+    units::{Size, grouped},
 };
+use glacier::policy::{simulated_policy, write_policy};
+use glacier_attest::Fingerprint;
+use glacier_host::{ChipInfo, EnclaveState, Node, NodeConfig, Status};
+use serde::Serialize;
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+    path::PathBuf,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Run a node, or ask one how it is.
 #[derive(Debug, clap::Subcommand)]
-pub(crate) enum Command {}
-pub(crate) async fn run(_: Command, _: &Context) -> Outcome {
+pub(crate) enum Command {
+    /// Start an enclave, relay to it, store ciphertext; until Ctrl-C
+    Run(RunArgs),
+    /// What a node's host says of itself: worth as much as the host
+    Status(StatusArgs),
+}
+
+/// What was typed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    /// Settings of the node (TOML) [default: all defaults, in the folder `node` of the home]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where to listen, instead of what the settings say; port 0 takes a free one
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
+    /// Write a policy that accepts exactly this node's enclave
+    #[arg(long, value_name = "FILE")]
+    write_policy: Option<PathBuf>,
+}
+
+/// What was typed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    node: NodeArg,
+}
+
+/// The largest configuration that is read.
+const MAX_CONFIG: u64 = 64 << 10;
+
+pub(crate) async fn run(command: Command, cx: &Context) -> Outcome {
+    match command {
+        Command::Run(args) => serve(args, cx).await,
+        Command::Status(args) => ask(&args, cx.output).await,
+    }
+}
+
+async fn serve(args: RunArgs, cx: &Context) -> Outcome {
+    let mut config = match &args.config {
+        Some(path) => {
+            let text = String::from_utf8_lossy(&files::read(path, MAX_CONFIG)?).into_owned();
+            NodeConfig::from_toml(&text).map_err(explain::host)?
+        }
+        None => NodeConfig::new(cx.home.join("node")),
+    };
+    config.listen = args.listen.unwrap_or(config.listen);
+    log_to_stderr(cx.output);
+    // Before the node starts: a signal that comes while it does must not kill it half-way.
+    let (mut interrupt, mut terminate) = (listen_for(SignalKind::interrupt())?, listen_for(SignalKind::terminate())?);
+    let node = Node::start(config).await.map_err(explain::host)?;
+    let running = Running::of(&node)?;
+    if let Some(path) = &args.write_policy {
+        write_policy(path, &running.policy).map_err(|error| explain::policy(path, error))?;
+    }
+    cx.output.report(&running)?;
+    cx.output.remark("Ctrl-C ends it");
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        () = node.wait() => {}
+    }
+    cx.output.remark("ending: open connections have a few seconds");
+    node.shutdown().await;
     Ok(Exit::Yes)
+}
+
+fn listen_for(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
+    signal(kind).map_err(|error| {
+        Failure::trouble("system", format!("cannot listen for signals: {error}"), "check the limits of this user")
+    })
+}
+
+/// The daemon's log: warnings, or what RUST_LOG asks for.
+fn log_to_stderr(output: Output) {
+    let quietest = if output.quiet { "error" } else { "warn" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(quietest));
+    // Fails only where a log was set up before; then that one stays.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init();
+}
+
+/// What a started node is.
+#[derive(Serialize)]
+pub(crate) struct Running {
+    pub(crate) address: String,
+    #[serde(flatten)]
+    pub(crate) chip: ChipInfo,
+    /// A policy that accepts exactly this enclave.
+    policy: String,
+}
+
+impl Running {
+    pub(crate) fn of(node: &Node) -> Result<Self, Failure> {
+        let chip = node.info().ok_or_else(|| explain::host(glacier_host::LaunchError::Ended.into()))?;
+        let policy = simulated_policy(&root(&chip)?, &chip.measurement, &chip.enclave_id);
+        Ok(Self { address: format!("http://{}", node.address()), chip, policy })
+    }
+}
+
+/// The root that the chip announces.
+pub(crate) fn root(chip: &ChipInfo) -> Result<Fingerprint, Failure> {
+    chip.root_fingerprint.parse().map_err(|_| explain::host(glacier_host::LaunchError::Announcement.into()))
+}
+
+impl Report for Running {
+    fn human(&self, page: &mut dyn Write) -> io::Result<()> {
+        writeln!(page, "node {}", self.address)?;
+        describe(page, &self.chip)
+    }
+}
+
+fn describe(page: &mut dyn Write, chip: &ChipInfo) -> io::Result<()> {
+    field(page, "measurement", chip.measurement)?;
+    field(page, "enclave id", chip.enclave_id)?;
+    field(page, "root", &chip.root_fingerprint)?;
+    if chip.simulated {
+        field(page, "platform", paint(WARN, "SIMULATED: no hardware protects what is given to this enclave"))?;
+    }
+    Ok(())
+}
+
+async fn ask(args: &StatusArgs, output: Output) -> Outcome {
+    let node = door::node(&args.node.node)?;
+    let status = node.status().await.map_err(explain::node)?;
+    let status: Status =
+        serde_json::from_value(status).map_err(|_| explain::node(glacier::node::NodeError::Malformed))?;
+    output.report(&Said(status))?;
+    Ok(Exit::Yes)
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Said(Status);
+
+impl Report for Said {
+    fn human(&self, page: &mut dyn Write) -> io::Result<()> {
+        let status = &self.0;
+        writeln!(page, "the host says:")?;
+        match status.state {
+            EnclaveState::Up => field(page, "enclave", paint(GOOD, "up"))?,
+            EnclaveState::Down => field(page, "enclave", paint(WARN, "down, being started again"))?,
+        }
+        if let Some(chip) = &status.enclave {
+            describe(page, chip)?;
+        }
+        field(page, "restarts", status.restarts)?;
+        field(page, "up for", format_args!("{} s", grouped(status.uptime_seconds)))?;
+        field(
+            page,
+            "relayed",
+            format_args!(
+                "{} connections, {} now; {} in, {} out",
+                grouped(status.relayed_connections),
+                status.relayed_now,
+                Size(status.bytes_to_enclave),
+                Size(status.bytes_to_clients)
+            ),
+        )?;
+        field(
+            page,
+            "store",
+            format_args!(
+                "{} assets, {} of {}; {} unfinished uploads",
+                grouped(status.blobs),
+                Size(status.store_bytes),
+                Size(status.store_max_bytes),
+                status.uploads
+            ),
+        )?;
+        field(page, "proofs", grouped(status.proofs))
+    }
 }

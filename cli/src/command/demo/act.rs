@@ -13,7 +13,6 @@ use crate::{
     error::Failure,
     explain, files,
     output::{Output, WARN, paint},
-    programs::Programs,
     units::{Size, grouped},
 };
 use glacier::{Draft, Finished, Freshness, Job, Policy, Release, Session, session::ConnectError};
@@ -93,7 +92,7 @@ struct Attested {
 }
 
 /// Plays all of it and returns what was seen.
-pub(super) async fn play(programs: &Programs, folder: &Folder, output: Output) -> Result<Facts, Failure> {
+pub(super) async fn play(folder: &Folder, output: Output) -> Result<Facts, Failure> {
     let mut story = Story::new(output);
     story.say(
         "A hospital has measurements of tumours. A diagnostics firm has a model that tells malignant from benign. \
@@ -105,7 +104,7 @@ pub(super) async fn play(programs: &Programs, folder: &Folder, output: Output) -
          All else is the real path: the same verifier, channel, enclave program and proofs."
     ));
 
-    let stage = Stage::set(programs, folder).await?;
+    let stage = Stage::set(folder).await?;
     let Stage { hospital, firm, operator, .. } = &stage;
     story.section("Three parties, each with keys of its own");
     for (party, what) in [
@@ -163,13 +162,16 @@ pub(super) async fn play(programs: &Programs, folder: &Folder, output: Output) -
         .await
         .map_err(explain::client)?;
     let (held_out, all) = score(&finished)?;
-    finished.results.write_file(&folder.file("labels.csv")).map_err(|error| explain::output(&folder.file("labels.csv"), error))?;
+    finished
+        .results
+        .write_file(&folder.file("labels.csv"))
+        .map_err(|error| explain::output(&folder.file("labels.csv"), error))?;
     tell_answer(&story, &finished, held_out, all);
 
     story.section("The Work Proof: what anyone can check");
     files::write_new(&folder.file("proof.cbor"), &glacier_wire::cbor::encode(&finished.bundle))?;
     let proven = Proven::judge(&finished.bundle, Some(&stage.policy), now());
-    story.tree(&proven.checks, Some(("evidence", &[])));
+    story.tree(&proven.checks, None);
     story.say(format_args!(
         "{}: this code, on this chip {simulated}, ran this model over this data and gave this result, for {} multiply-accumulates.",
         checks::verdict(proven.verdict),
@@ -187,11 +189,11 @@ pub(super) async fn play(programs: &Programs, folder: &Folder, output: Output) -
         "Nothing. File keys were overwritten, and the process that held model and data has ended, memory and all, \
          before the proof was signed. When the enclave stops, its own keys end with it.",
     );
-    stage.end().await?;
-
-    Ok(Facts {
+    let facts = Facts {
         simulated: true,
-        parties: [hospital, firm, operator].map(|party| PartyFacts { name: party.name, address: party.key.address() }).into(),
+        parties: [hospital, firm, operator]
+            .map(|party| PartyFacts { name: party.name, address: party.key.address() })
+            .into(),
         measurement: stage.measurement,
         enclave_id: stage.enclave_id,
         assets: vec![data.facts, model.facts],
@@ -208,7 +210,10 @@ pub(super) async fn play(programs: &Programs, folder: &Folder, output: Output) -
         wiped,
         kept_in: folder.kept(),
         seconds: 0.0,
-    })
+    };
+    drop((firm_session, hospital_session));
+    stage.end().await;
+    Ok(facts)
 }
 
 /// An asset as its owner has it.
@@ -308,7 +313,7 @@ async fn bring(
 ) -> Result<(), Failure> {
     party.node.upload(&asset.digest, &asset.file, &mut |_, _| {}).await.map_err(explain::node)?;
     let file_key = party.keys.file_key(&asset.digest).map_err(explain::keystore)?;
-    stage.remember_key(file_key.expose());
+    stage.keep_from_host(file_key.expose());
     let not_after = manifest.manifest.limits.not_after;
     let release = Release { role, manifest, file_key, uses: 1, not_after };
     session.join(party.key.identity(), release).await.map_err(explain::client)?;
@@ -325,7 +330,11 @@ async fn watch(session: &Session, job: &Job, output: Output) -> Result<JobStatus
 fn score(finished: &Finished) -> Result<(Score, Score), Failure> {
     let labels = finished.results.labels.as_deref().unwrap_or_default();
     Known::parse(KNOWN).and_then(|known| known.score(labels)).ok_or_else(|| {
-        Failure::trouble("demo", "the answer has other rows than the question", "this is a fault of glacier; please report it")
+        Failure::trouble(
+            "demo",
+            "the answer has other rows than the question",
+            "this is a fault of glacier; please report it",
+        )
     })
 }
 

@@ -78,7 +78,8 @@ impl HostView {
 /// Looks through everything.
 pub(super) fn look(stage: &Stage, finished: &Finished, assets: [&Asset; 2]) -> Result<HostView, Failure> {
     let results = &finished.results;
-    let labels = results.to_bytes(Format::Csv).map_err(|error| crate::explain::output(Path::new("labels.csv"), error))?;
+    let labels =
+        results.to_bytes(Format::Csv).map_err(|error| crate::explain::output(Path::new("labels.csv"), error))?;
     let keys = stage.secrets();
     let mut private: Vec<&[u8]> = vec![act::DATA, act::MODEL, &labels];
     private.extend(results.tensors.iter().map(|tensor| tensor.data.as_slice()));
@@ -105,7 +106,11 @@ pub(super) fn look(stage: &Stage, finished: &Finished, assets: [&Asset; 2]) -> R
     let mut stored: Vec<_> = assets
         .into_iter()
         .zip(&ciphertext)
-        .map(|(asset, bytes)| Stored { what: asset.facts.role.as_str(), digest: asset.digest, bytes: bytes.len() as u64 })
+        .map(|(asset, bytes)| Stored {
+            what: asset.facts.role.as_str(),
+            digest: asset.digest,
+            bytes: bytes.len() as u64,
+        })
         .collect();
     let output = Digest(finished.proof.proof().output.0);
     stored.push(Stored { what: "labels", digest: output, bytes: finished.sealed_bytes });

@@ -1,12 +1,13 @@
 //! What the ceremony needs: a folder, a node behind a recording relay, three parties.
 
 use super::wire::Wire;
-use crate::{error::Failure, explain, programs::Programs};
+use crate::{command::node::root, error::Failure, explain};
 use glacier::{Freshness, Key, Keystore, Node, Policy, Session, policy, session::ConnectError};
+use glacier_host::{LaunchError, NodeConfig};
 use glacier_wire::{EnclaveId, Measurement};
 use std::{
     fs, io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -91,4 +92,60 @@ pub(super) struct Stage {
     pub(super) enclave_id: EnclaveId,
     secrets: Mutex<Vec<Zeroizing<Vec<u8>>>>,
     running: glacier_host::Node,
+}
+
+impl Stage {
+    /// Starts the node and the relay in front of it, and gives each party its keys. What the parties
+    /// accept comes from their own copy of the enclave program, not from the node.
+    pub(super) async fn set(folder: &Folder) -> Result<Self, Failure> {
+        let state = folder.file("node");
+        let mut config = NodeConfig::new(&state);
+        config.listen.set_port(0);
+        let program = config.enclave.clone();
+        let running = glacier_host::Node::start(config).await.map_err(explain::host)?;
+        let measurement =
+            glacier_simulator::measure_file(&program).map_err(|error| Failure::reading(&program, &error))?;
+        let chip = running.info().ok_or_else(|| explain::host(LaunchError::Ended.into()))?;
+
+        let (wire, relay) = Wire::tap(running.address()).await.map_err(|error| {
+            Failure::trouble("port", format!("cannot listen on this machine: {error}"), "check the limits of this user")
+        })?;
+        let address = format!("http://{relay}");
+        let text = policy::simulated_policy(&root(&chip)?, &measurement, &chip.enclave_id);
+        let file = folder.file("policy.toml");
+        policy::write_policy(&file, &text).map_err(|error| explain::policy(&file, error))?;
+        let stage = Self {
+            hospital: Party::new("hospital", folder, &address)?,
+            firm: Party::new("firm", folder, &address)?,
+            operator: Party::new("operator", folder, &address)?,
+            address,
+            wire,
+            state,
+            policy: policy::parse_policy(&text).map_err(|error| explain::policy(&file, error))?,
+            measurement,
+            enclave_id: chip.enclave_id,
+            secrets: Mutex::default(),
+            running,
+        };
+        for party in [&stage.hospital, &stage.firm, &stage.operator] {
+            stage.keep_from_host(party.key.identity().expose_secret().as_slice());
+            stage.keep_from_host(party.key.age().expose());
+        }
+        Ok(stage)
+    }
+
+    /// Notes a key that the host must never see.
+    pub(super) fn keep_from_host(&self, key: &[u8]) {
+        self.secrets.lock().unwrap_or_else(PoisonError::into_inner).push(Zeroizing::new(key.to_vec()));
+    }
+
+    /// All such keys.
+    pub(super) fn secrets(&self) -> Vec<Zeroizing<Vec<u8>>> {
+        self.secrets.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Stops the node and waits until its enclave has ended.
+    pub(super) async fn end(self) {
+        self.running.shutdown().await;
+    }
 }
