@@ -7,6 +7,7 @@
 
 mod asset;
 mod attest;
+mod engine;
 mod platform;
 mod proof;
 mod wire;
@@ -27,6 +28,8 @@ pub const BODIES: &[Body] = &[
     Body { name: "asset_opener", check: asset::opener, seeds: asset::seeds },
     Body { name: "attest_collateral", check: attest::collateral, seeds: attest::collaterals },
     Body { name: "attest_quote", check: attest::quote, seeds: attest::quotes },
+    Body { name: "engine_model", check: engine::model, seeds: engine::model_seeds },
+    Body { name: "engine_rows", check: engine::rows, seeds: engine::rows_seeds },
     Body { name: "platform_chip_answer", check: platform::chip_answer, seeds: platform::chip_answer_seeds },
     Body { name: "platform_chip_call", check: platform::chip_call, seeds: platform::chip_call_seeds },
     Body { name: "proof_bundle", check: proof::bundle, seeds: proof::bundle_seeds },

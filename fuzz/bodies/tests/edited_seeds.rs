@@ -105,6 +105,7 @@ fn the_seeds_are_well_formed() {
     all("platform_chip_answer", |seed| {
         cbor::decode::<glacier_platform::simulated::ChipAnswer>(seed, glacier_platform::simulated::ANSWER_MAX).is_ok()
     });
+    all("engine_model", |seed| glacier_engine::onnx::Graph::read(seed).is_ok());
     all("asset_header", |seed| {
         matches!(glacier_asset::Header::parse(seed), Ok(glacier_asset::Parsed::Complete { .. }))
     });
