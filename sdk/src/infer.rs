@@ -20,7 +20,10 @@ use glacier_wire::{
     FileKey, ManifestHash, Role, SignedManifest, UnixTime,
     api::{Event, JobStatus},
 };
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 /// What a caller may want otherwise than it is by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +66,10 @@ pub enum Step<'a> {
     Fetching(u64, u64),
 }
 
+/// A session that was silent for so long while files were sealed and sent is opened anew: hosts and
+/// routers drop connections on which nothing moves.
+const STALE: Duration = Duration::from_secs(30);
+
 /// Watches [`Step`]s.
 pub type Watch<'a> = &'a mut (dyn FnMut(Step<'_>) + Send);
 
@@ -102,10 +109,14 @@ pub async fn infer(
     options: &Options,
     watch: Watch<'_>,
 ) -> Result<Inference, Error> {
-    let session = accepted(node, policy, key, options, watch).await?;
+    let mut session = accepted(node, policy, key, options, watch).await?;
+    let since = Instant::now();
     let scratch = Scratch::new().map_err(SealError::Write)?;
     let model = bring(node, &scratch, key, Role::Model, model, watch).await?;
     let data = bring(node, &scratch, key, Role::Data, data, watch).await?;
+    if since.elapsed() > STALE {
+        session = accepted(node, policy, key, options, watch).await?;
+    }
     let not_after = UnixTime(now().0.saturating_add(options.lasts));
     let place = (session.accepted().measurement(), session.accepted().enclave_id());
     let mut draft = Draft::inference(
@@ -140,9 +151,13 @@ pub async fn serve(
     options: &Options,
     watch: Watch<'_>,
 ) -> Result<Deployment, Error> {
-    let session = accepted(node, policy, key, options, watch).await?;
+    let mut session = accepted(node, policy, key, options, watch).await?;
+    let since = Instant::now();
     let scratch = Scratch::new().map_err(SealError::Write)?;
     let model = bring(node, &scratch, key, Role::Model, model, watch).await?;
+    if since.elapsed() > STALE {
+        session = accepted(node, policy, key, options, watch).await?;
+    }
     let not_after = UnixTime(now().0.saturating_add(options.lasts));
     let place = (session.accepted().measurement(), session.accepted().enclave_id());
     let mut draft = Draft::deployment((key.address(), model.sealed.digest), place, not_after);

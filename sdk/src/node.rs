@@ -83,7 +83,7 @@ impl Node {
 
     /// What the host says of itself: a JSON object. Nothing in it is to be believed.
     pub async fn status(&self) -> Result<serde_json::Value, NodeError> {
-        let bytes = self.document(&["glacier", "v1", "status"], MAX_STATUS).await?;
+        let bytes = self.document(&["status"], MAX_STATUS).await?;
         serde_json::from_slice(&bytes).map_err(|_| NodeError::Malformed)
     }
 

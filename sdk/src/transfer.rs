@@ -5,7 +5,9 @@ use crate::{
     node::{Node, NodeError},
     seal::Progress,
 };
+use bytes::Bytes;
 use glacier_wire::Digest;
+use http_body_util::channel::Channel;
 use reqwest::{RequestBuilder, Response, StatusCode, header};
 use std::{
     fs::File,
@@ -32,10 +34,12 @@ impl Node {
     pub async fn upload(&self, asset: &Digest, file: &Path, progress: Progress<'_>) -> Result<(), NodeError> {
         let mut source = File::open(file).map_err(FileError::from)?;
         let total = source.metadata().map_err(FileError::from)?.len();
-        let mut patience = Patience::new();
+        let (mut patience, mut tainted) = (Patience::new(), false);
         loop {
             match self.upload_rest(asset, &mut source, total, progress, &mut patience).await {
                 Ok(()) => return Ok(()),
+                // What was there of it had come from somebody else and was of another file. It is gone now.
+                Err(NodeError::Digest(_)) if !tainted => tainted = true,
                 Err(error) => patience.after(error).await?,
             }
         }
@@ -61,10 +65,9 @@ impl Node {
 
     /// Whether the host has the whole asset, and how many bytes of it.
     pub async fn size(&self, asset: &Digest) -> Result<Option<u64>, NodeError> {
-        match self.send(self.http.head(self.blob(asset))).await {
-            Ok(response) => Ok(Some(number(&response, header::CONTENT_LENGTH.as_str()).ok_or(NodeError::Malformed)?)),
-            Err(NodeError::Missing(_) | NodeError::Status(404)) => Ok(None),
-            Err(error) => Err(error),
+        match self.progress(asset).await? {
+            There::Whole(bytes) => Ok(Some(bytes)),
+            _ => Ok(None),
         }
     }
 
@@ -76,7 +79,13 @@ impl Node {
         progress: Progress<'_>,
         patience: &mut Patience,
     ) -> Result<(), NodeError> {
-        let mut have = self.begin(asset, total).await?;
+        let mut have = match self.progress(asset).await? {
+            There::Whole(_) => total,
+            There::Part { have, of } if of == total => have,
+            // Somebody announced this digest with another length, which cannot be: begin anew.
+            There::Part { .. } => return self.put(asset, source, total, progress).await,
+            There::Nothing => 0,
+        };
         loop {
             progress(have.min(total), total);
             if have >= total {
@@ -85,9 +94,41 @@ impl Node {
             let mut piece = Vec::new();
             source.seek(SeekFrom::Start(have)).map_err(FileError::from)?;
             source.take(PIECE).read_to_end(&mut piece).map_err(FileError::from)?;
-            have = self.append(asset, have, piece).await?;
+            have = self.append(asset, have, total, piece).await?;
             patience.moved();
         }
+    }
+
+    /// Sends a file in one request, whatever was there of it.
+    async fn put(
+        &self,
+        asset: &Digest,
+        source: &mut File,
+        total: u64,
+        progress: Progress<'_>,
+    ) -> Result<(), NodeError> {
+        source.seek(SeekFrom::Start(0)).map_err(FileError::from)?;
+        let (mut sender, body) = Channel::<Bytes, std::io::Error>::new(1);
+        let request = self.http.put(self.blob(asset)).header(header::CONTENT_LENGTH, total);
+        let answer = self.send(request.body(reqwest::Body::wrap(body)), asset);
+        let feed = async {
+            let mut sent = 0u64;
+            while sent < total {
+                let mut piece = Vec::new();
+                source.take(PIECE).read_to_end(&mut piece).map_err(FileError::from)?;
+                sent = sent.saturating_add(piece.len() as u64);
+                // The host hung up or the file became shorter: the answer says so.
+                if piece.is_empty() || sender.send_data(piece.into()).await.is_err() {
+                    break;
+                }
+                progress(sent, total);
+            }
+            drop(sender);
+            Ok::<_, NodeError>(())
+        };
+        let (answer, fed) = tokio::join!(answer, feed);
+        fed?;
+        answer.map(|_| ())
     }
 
     async fn download_rest(
@@ -97,14 +138,19 @@ impl Node {
         progress: Progress<'_>,
         patience: &mut Patience,
     ) -> Result<(), NodeError> {
-        let request = self.http.get(self.blob(asset)).header(header::RANGE, format!("bytes={}-", target.have));
-        let mut response = match self.send(request).await {
+        let mut request = self.http.get(self.blob(asset));
+        if target.have > 0 {
+            request = request.header(header::RANGE, format!("bytes={}-", target.have));
+        }
+        let mut response = match self.send(request, asset).await {
             // All of it came before the connection was cut.
             Err(NodeError::Status(416)) if target.have > 0 => return Ok(()),
             other => other?,
         };
-        if response.status() == StatusCode::OK && target.have > 0 {
-            return Err(NodeError::Status(200));
+        // Another part than the one that was asked for would be appended in the wrong place.
+        let expected = if target.have > 0 { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
+        if response.status() != expected {
+            return Err(NodeError::Status(response.status().as_u16()));
         }
         let total = target.have.saturating_add(response.content_length().ok_or(NodeError::Malformed)?);
         while let Some(bytes) = within(response.chunk()).await? {
@@ -117,21 +163,42 @@ impl Node {
         Ok(())
     }
 
-    /// Announces an upload; says how many bytes of it are there.
-    async fn begin(&self, asset: &Digest, total: u64) -> Result<u64, NodeError> {
-        let response = self.send(self.http.post(self.blob(asset)).header(LENGTH, total)).await?;
-        number(&response, OFFSET).ok_or(NodeError::Malformed)
+    /// How much of an asset is there.
+    async fn progress(&self, asset: &Digest) -> Result<There, NodeError> {
+        let response = within(self.http.head(self.blob(asset)).send()).await?;
+        match response.status() {
+            StatusCode::OK => {
+                number(&response, header::CONTENT_LENGTH.as_str()).map(There::Whole).ok_or(NodeError::Malformed)
+            }
+            StatusCode::NOT_FOUND => Ok(match (number(&response, OFFSET), number(&response, LENGTH)) {
+                (Some(have), Some(of)) => There::Part { have, of },
+                _ => There::Nothing,
+            }),
+            status => Err(NodeError::Status(status.as_u16())),
+        }
     }
 
     /// Sends one piece; says how many bytes are there then.
-    async fn append(&self, asset: &Digest, offset: u64, piece: Vec<u8>) -> Result<u64, NodeError> {
-        let response = self.send(self.http.patch(self.blob(asset)).header(OFFSET, offset).body(piece)).await?;
-        number(&response, OFFSET).ok_or(NodeError::Malformed)
+    async fn append(&self, asset: &Digest, offset: u64, total: u64, piece: Vec<u8>) -> Result<u64, NodeError> {
+        let request = self.http.patch(self.blob(asset)).header(OFFSET, offset).header(LENGTH, total).body(piece);
+        let response = within(request.send()).await?;
+        match response.status() {
+            StatusCode::OK | StatusCode::CREATED => Ok(total),
+            // More is to come, or the upload goes on elsewhere: the host says where.
+            StatusCode::NO_CONTENT | StatusCode::CONFLICT => match number(&response, OFFSET) {
+                Some(have) if have < total => Ok(have),
+                _ => Err(NodeError::Malformed),
+            },
+            _ => self.sort(response, asset).map(|_| total),
+        }
     }
 
     /// A small document of the host.
     pub(crate) async fn document(&self, segments: &[&str], max: usize) -> Result<Vec<u8>, NodeError> {
-        let mut response = self.send(self.http.get(self.path(segments))).await?;
+        let mut response = within(self.http.get(self.path(segments)).send()).await?;
+        if !response.status().is_success() {
+            return Err(NodeError::Status(response.status().as_u16()));
+        }
         let mut document = Vec::new();
         while let Some(bytes) = within(response.chunk()).await? {
             if document.len().saturating_add(bytes.len()) > max {
@@ -143,18 +210,31 @@ impl Node {
     }
 
     fn blob(&self, asset: &Digest) -> reqwest::Url {
-        self.path(&["glacier", "v1", "blobs", &asset.to_string()])
+        self.path(&["blobs", &asset.to_string()])
     }
 
-    /// Sends a request and sorts out answers that are no success.
-    async fn send(&self, request: RequestBuilder) -> Result<Response, NodeError> {
+    /// Sends a request about an asset and sorts out answers that are no success.
+    async fn send(&self, request: RequestBuilder, asset: &Digest) -> Result<Response, NodeError> {
         let response = within(request.send()).await?;
+        self.sort(response, asset)
+    }
+
+    fn sort(&self, response: Response, asset: &Digest) -> Result<Response, NodeError> {
         match response.status() {
             status if status.is_success() => Ok(response),
+            StatusCode::NOT_FOUND => Err(NodeError::Missing(*asset)),
+            StatusCode::UNPROCESSABLE_ENTITY => Err(NodeError::Digest(*asset)),
             StatusCode::INSUFFICIENT_STORAGE => Err(NodeError::Full),
             status => Err(NodeError::Status(status.as_u16())),
         }
     }
+}
+
+/// How much of an asset the host has.
+enum There {
+    Whole(u64),
+    Part { have: u64, of: u64 },
+    Nothing,
 }
 
 struct Target {
@@ -180,7 +260,7 @@ impl Patience {
 
     /// Waits before the next attempt, longer each time, or gives up.
     async fn after(&mut self, error: NodeError) -> Result<(), NodeError> {
-        let worth = matches!(error, NodeError::Unreachable | NodeError::Status(502..=504));
+        let worth = matches!(error, NodeError::Unreachable | NodeError::Status(408 | 502..=504));
         let Some(left) = self.left.checked_sub(1).filter(|_| worth) else { return Err(error) };
         self.left = left;
         let attempt = ATTEMPTS.saturating_sub(left);
