@@ -81,7 +81,7 @@ impl Collateral {
         let root_crl = steps.step(CheckId::RootCrl, self.root_crl(&root));
         let pck = steps.step(CheckId::PckCrl, self.pck_issuer(&root, &root_crl));
         let tcb_info = steps.step(CheckId::TcbInfo, self.tcb_info(&root, &root_crl));
-        let qe_identity = steps.step(CheckId::QeIdentity, self.qe_identity(&root, &root_crl));
+        let qe_identity = steps.step(CheckId::QeIdentity, self.qe_identity(&root, &root_crl, &tcb_info));
         let checked = (|| {
             let (root, root_crl, pck) = (root?, root_crl?, pck?);
             let ((tcb_info_signer, tcb_info), (qe_identity_signer, qe_identity)) = (tcb_info?, qe_identity?);
@@ -144,8 +144,17 @@ impl Collateral {
         Ok((signer, TcbInfo::read(&self.tcb_info).map_err(refused)?))
     }
 
-    fn qe_identity(&self, root: &Option<Root>, root_crl: &Option<Crl>) -> Result<(Certificate, QeIdentity), Stop> {
-        let signer = document_signer(Part::QeIdentitySigner, &self.qe_identity_issuer_chain, root, root_crl)?;
+    /// Both documents have the same signer as a rule, which then is not verified a second time.
+    fn qe_identity(
+        &self,
+        root: &Option<Root>,
+        root_crl: &Option<Crl>,
+        tcb_info: &Option<(Certificate, TcbInfo)>,
+    ) -> Result<(Certificate, QeIdentity), Stop> {
+        let signer = match tcb_info {
+            Some((signer, _)) if self.qe_identity_issuer_chain == self.tcb_info_issuer_chain => signer.clone(),
+            _ => document_signer(Part::QeIdentitySigner, &self.qe_identity_issuer_chain, root, root_crl)?,
+        };
         let refused = |error| Reason::Document { part: Part::QeIdentity, error };
         if !signer.key.verifies(self.qe_identity.as_bytes(), &self.qe_identity_signature) {
             return Err(refused(DocumentError::Signature).into());
