@@ -45,7 +45,9 @@ fn steady(story: &str) -> String {
         let line = match () {
             () if line.contains("http://127.0.0.1:") => "   node           http://127.0.0.1:[PORT]".to_owned(),
             () if line.starts_with("All of it took") => "All of it took [SECONDS] s.".to_owned(),
-            () if line.trim_start().starts_with("relayed") || line.contains("connections") => "   relayed        [TRAFFIC]".to_owned(),
+            () if line.trim_start().starts_with("relayed") || line.contains("connections") => {
+                "   relayed        [TRAFFIC]".to_owned()
+            }
             () => short_names(line),
         };
         out.push_str(&line);

@@ -116,7 +116,8 @@ fn three_parties_end_with_labels_and_a_proof() {
     // Not all are there: there is no result yet, and that is a no.
     let early = hospital.json(&format!("job result job.json -o labels.csv {}", node.door()), 1);
     assert_eq!(early["error"]["code"], "not-ready");
-    let joined = hospital.json(&format!("job join job.json --role data --asset data.csv.age --wait {}", node.door()), 0);
+    let joined =
+        hospital.json(&format!("job join job.json --role data --asset data.csv.age --wait {}", node.door()), 0);
     assert_eq!(joined["status"]["phase"], "done");
 
     // Each party may ask how far it is; a stranger may not, and the result is the hospital's alone.
@@ -139,7 +140,10 @@ fn three_parties_end_with_labels_and_a_proof() {
     let policy = node.party.path("policy.toml");
     let proof = hospital.path("proof.cbor");
     let verified = payer.json(&format!("verify proof {} --policy {}", proof.display(), policy.display()), 0);
-    assert_eq!((text(&verified["proof"], "manifest"), &verified["proof"]["platform"]), (job.as_str(), &"simulated".into()));
+    assert_eq!(
+        (text(&verified["proof"], "manifest"), &verified["proof"]["platform"]),
+        (job.as_str(), &"simulated".into())
+    );
     assert_eq!(payer.json(&format!("verify proof {}", proof.display()), 1)["verdict"], "rejected");
 }
 
@@ -162,10 +166,13 @@ fn what_must_be_refused_is_refused_by_name() {
     let policy = fs::read_to_string(node.party.path("policy.toml")).unwrap();
     let measurement = text(&node.facts, "measurement");
     fs::write(firm.path("other.toml"), policy.replace(measurement, &"5a".repeat(32))).unwrap();
-    let refused =
-        firm.json(&format!("job join job.json --role model --asset model.onnx.age --node {} --policy other.toml", node.url()), 1);
+    let refused = firm.json(
+        &format!("job join job.json --role model --asset model.onnx.age --node {} --policy other.toml", node.url()),
+        1,
+    );
     assert_eq!(refused["error"]["code"], "evidence-rejected");
-    let failed: Vec<_> = refused["error"]["checks"].as_array().unwrap().iter().filter(|check| check["outcome"] == "fail").collect();
+    let failed: Vec<_> =
+        refused["error"]["checks"].as_array().unwrap().iter().filter(|check| check["outcome"] == "fail").collect();
     assert_eq!((failed.len(), &failed[0]["id"]), (1, &"policy-code".into()));
 
     // A second grant for the same job.

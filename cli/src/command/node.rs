@@ -18,7 +18,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
 
 /// Run a node, or ask one how it is.
@@ -72,7 +72,7 @@ async fn serve(args: RunArgs, cx: &Context) -> Outcome {
     config.listen = args.listen.unwrap_or(config.listen);
     log_to_stderr(cx.output);
     // Before the node starts: a signal that comes while it does must not kill it half-way.
-    let (mut interrupt, mut terminate) = (listen_for(SignalKind::interrupt())?, listen_for(SignalKind::terminate())?);
+    let mut asked_to_end = asked_to_end()?;
     let node = Node::start(config).await.map_err(explain::host)?;
     let running = Running::of(&node)?;
     if let Some(path) = &args.write_policy {
@@ -81,8 +81,7 @@ async fn serve(args: RunArgs, cx: &Context) -> Outcome {
     cx.output.report(&running)?;
     cx.output.remark("Ctrl-C ends it");
     tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+        _ = asked_to_end.recv() => {}
         () = node.wait() => {}
     }
     cx.output.remark("ending: open connections have a few seconds");
@@ -90,10 +89,16 @@ async fn serve(args: RunArgs, cx: &Context) -> Outcome {
     Ok(Exit::Yes)
 }
 
-fn listen_for(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
-    signal(kind).map_err(|error| {
+/// Tells of Ctrl-C and of being asked to terminate.
+fn asked_to_end() -> Result<mpsc::UnboundedReceiver<()>, Failure> {
+    let (asked, receiver) = mpsc::unbounded_channel();
+    let set = ctrlc::set_handler(move || {
+        let _ = asked.send(());
+    });
+    set.map_err(|error| {
         Failure::trouble("system", format!("cannot listen for signals: {error}"), "check the limits of this user")
-    })
+    })?;
+    Ok(receiver)
 }
 
 /// The daemon's log: warnings, or what RUST_LOG asks for.

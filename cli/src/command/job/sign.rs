@@ -18,6 +18,9 @@ pub(crate) struct Args {
     /// Take over the signatures of another copy of the same job
     #[arg(long, value_name = "JOB")]
     merge: Vec<PathBuf>,
+    /// Show what the job says, and sign nothing
+    #[arg(long)]
+    show: bool,
 }
 
 pub(crate) fn run(args: &Args, cx: &Context) -> Outcome {
@@ -26,6 +29,10 @@ pub(crate) fn run(args: &Args, cx: &Context) -> Outcome {
     for path in &args.merge {
         let copy = Job::read(path).map_err(|error| explain::job(path, error))?;
         job.merge(&copy).map_err(|error| explain::job(path, error))?;
+    }
+    if args.show {
+        cx.output.report(&Sheet::new(&job, args.job.clone(), Some(key.address())))?;
+        return Ok(Exit::Yes);
     }
     job.sign(key.identity()).map_err(|error| explain::job(&args.job, error))?;
     job.update(&args.job).map_err(|error| explain::job(&args.job, error))?;
