@@ -2,7 +2,7 @@
 
 use crate::{
     data::DataError,
-    info::{Dim, ModelInfo, Port},
+    info::{Dim, Limits, ModelInfo, Port},
     meter::Plan,
     onnx::{Graph, ModelError, Name},
 };
@@ -92,13 +92,15 @@ impl Model {
     /// Input shapes whose plans are kept.
     const MAX_PLANS: usize = 64;
 
-    /// Reads, checks and loads `bytes`. The engine sees nothing that was not checked.
-    pub fn load(engine: &dyn Engine, bytes: Vec<u8>, threads: u32) -> Result<Self, ModelError> {
+    /// Reads, checks and loads `bytes` within `limits`. The engine sees nothing that was not checked.
+    pub fn load(engine: &dyn Engine, bytes: Vec<u8>, limits: &Limits) -> Result<Self, RunError> {
         let graph = Graph::read(&bytes)?;
-        let session = catch_unwind(AssertUnwindSafe(|| engine.load(&graph, bytes, threads)));
-        let session = session.map_err(|_| ModelError::Engine { node: None })??;
+        afford(&Plan::folded(&graph)?, limits.units, limits.memory, graph.weight_bytes)?;
         let ports = |ports: &[(_, Port)]| ports.iter().map(|(_, port)| port.clone()).collect();
         let units_per_row = one_row(&graph).map(|shapes| Plan::new(&graph, &shapes).map(|plan| plan.units)).transpose()?;
+        let threads = limits.threads.clamp(1, Limits::MAX_THREADS);
+        let session = catch_unwind(AssertUnwindSafe(|| engine.load(&graph, bytes, threads)));
+        let session = session.map_err(|_| RunError::Crashed)??;
         let info = ModelInfo {
             engine: engine.name().to_owned(),
             inputs: ports(&graph.inputs),
@@ -156,15 +158,7 @@ impl Model {
 
     /// Whether a run stays within what is left.
     pub fn afford(&self, plan: &Plan, units: u64, memory: u64) -> Result<(), RunError> {
-        if !plan.within(units) {
-            let needed = plan.units.max(plan.elements.div_ceil(Plan::ELEMENTS_PER_UNIT));
-            return Err(RunError::Units { needed, left: units });
-        }
-        let needed = plan.peak.saturating_add(self.weight_bytes());
-        if needed > memory {
-            return Err(RunError::Memory { needed, limit: memory });
-        }
-        Ok(())
+        afford(plan, units, memory, self.graph.weight_bytes)
     }
 
     /// Name of the class of each row, where the model names its classes.
@@ -234,6 +228,18 @@ impl Model {
             None => Ok(inputs),
         }
     }
+}
+
+fn afford(plan: &Plan, units: u64, memory: u64, weights: u64) -> Result<(), RunError> {
+    if !plan.within(units) {
+        let needed = plan.units.max(plan.elements.div_ceil(Plan::ELEMENTS_PER_UNIT));
+        return Err(RunError::Units { needed, left: units });
+    }
+    let needed = plan.peak.saturating_add(weights);
+    if needed > memory {
+        return Err(RunError::Memory { needed, limit: memory });
+    }
+    Ok(())
 }
 
 /// Input shapes of one row, when the rows are all that the model leaves open.

@@ -24,7 +24,7 @@ mod fold;
 mod macs;
 mod shape;
 
-use crate::onnx::{Data, Graph, ModelError, ValueId};
+use crate::onnx::{Data, Graph, ModelError, Node, ValueId};
 
 /// What is known of a value before anything runs.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -100,51 +100,122 @@ impl Plan {
 
     /// Follows shapes through the graph. `inputs` are in the graph's order and fit its declarations.
     pub fn new(graph: &Graph, inputs: &[Vec<u64>]) -> Result<Self, ModelError> {
-        let mut values: Vec<Info> = vec![Info::default(); graph.values];
-        let set = |values: &mut Vec<Info>, id: ValueId, info: Info| {
-            if let Some(place) = values.get_mut(id.0) {
-                *place = info;
-            }
-        };
-        for (id, constant) in &graph.constants {
-            set(&mut values, *id, Info { dims: Some(constant.dims.clone()), data: constant.data.clone() });
-        }
+        let mut values = Values::of(graph);
         let mut live = 0u64;
         for ((id, _), dims) in graph.inputs.iter().zip(inputs) {
             let info = Info::of(dims.clone());
             live = live.saturating_add(bytes(&info));
-            set(&mut values, *id, info);
+            values.set(*id, info);
         }
         let deaths = last_uses(graph);
         let mut plan = Self { units: 0, elements: 0, peak: live, outputs: Vec::new() };
         for (node, dead) in graph.nodes.iter().zip(&deaths) {
-            let given = node.inputs.iter().map(|id| id.and_then(|id| values.get(id.0))).collect::<Vec<_>>();
-            let mut made = shape::infer(node, graph.opset, &given)?;
-            for info in &made {
-                let elements = info.dims.as_deref().map(|dims| product(dims).ok_or(()));
-                if matches!(elements, Some(Err(())) | Some(Ok(Self::MAX_ELEMENTS..))) {
-                    return Err(ModelError::Shape(node.name.clone()));
-                }
-            }
-            // What an engine computes in other widths than ours would give other shapes than predicted.
-            for info in &mut made {
-                fold::bound(info);
-            }
-            let units = macs::count(node, &given, &made)?;
-            plan.units = plan.units.checked_add(units).ok_or_else(|| ModelError::Shape(node.name.clone()))?;
+            let (made, units) = values.step(graph, node)?;
+            plan.add(node, &made, units)?;
             for (id, info) in node.outputs.iter().zip(made) {
                 let Some(id) = id else { continue };
-                plan.elements = plan.elements.saturating_add(info.elements().unwrap_or(0));
                 live = live.saturating_add(bytes(&info));
-                set(&mut values, *id, info);
+                values.set(*id, info);
             }
             plan.peak = plan.peak.max(live);
             for id in dead {
-                live = live.saturating_sub(values.get(id.0).map_or(0, bytes));
+                live = live.saturating_sub(bytes(values.get(*id)));
             }
         }
-        plan.outputs = graph.outputs.iter().map(|(id, _)| values.get(id.0).and_then(|info| info.dims.clone())).collect();
+        plan.outputs = graph.outputs.iter().map(|(id, _)| values.get(*id).dims.clone()).collect();
         Ok(plan)
+    }
+
+    /// What an engine computes while it loads: all that depends on constants and declared extents
+    /// alone. A hostile model would otherwise work and allocate there, before any run is metered.
+    pub fn folded(graph: &Graph) -> Result<Self, ModelError> {
+        let mut values = Values::of(graph);
+        let mut opened = vec![false; graph.values];
+        for (id, port) in &graph.inputs {
+            // What depends on a free extent is not computed ahead, so any extent does for it here.
+            let dims = port.dims.iter().flatten().map(|dim| dim.fixed().unwrap_or(1)).collect();
+            values.set(*id, Info::of(dims));
+            if let Some(place) = opened.get_mut(id.0) {
+                *place = true;
+            }
+        }
+        let mut plan = Self { units: 0, elements: 0, peak: 0, outputs: Vec::new() };
+        for node in &graph.nodes {
+            let is_open = |id: &ValueId| opened.get(id.0).copied().unwrap_or(true);
+            let extents = matches!(node.op.as_str(), "Shape" | "Size")
+                && node.inputs.iter().flatten().all(|id| values.get(*id).dims.is_some());
+            let data = node.inputs.iter().flatten().any(is_open) && !extents;
+            let made = match values.step(graph, node) {
+                Ok((made, units)) if !data => {
+                    let unknown = made.iter().zip(&node.outputs).any(|(info, id)| id.is_some() && info.dims.is_none());
+                    if unknown && node.op != "NonZero" {
+                        return Err(ModelError::Unmetered(node.name.clone()));
+                    }
+                    plan.add(node, &made, units)?;
+                    plan.peak = made.iter().map(bytes).fold(plan.peak, u64::saturating_add);
+                    made
+                }
+                Ok((made, _)) => made,
+                Err(error) if !data => return Err(error),
+                // Extents that stand for free ones need not fit.
+                Err(_) => vec![Info::unknown(); node.outputs.len()],
+            };
+            for (id, info) in node.outputs.iter().zip(made) {
+                let Some(id) = id else { continue };
+                if let Some(place) = opened.get_mut(id.0) {
+                    *place = data;
+                }
+                values.set(*id, info);
+            }
+        }
+        Ok(plan)
+    }
+
+    fn add(&mut self, node: &Node, made: &[Info], units: u64) -> Result<(), ModelError> {
+        self.units = self.units.checked_add(units).ok_or_else(|| ModelError::Shape(node.name.clone()))?;
+        let written = made.iter().map(|info| info.elements().unwrap_or(0));
+        self.elements = written.fold(self.elements, u64::saturating_add);
+        Ok(())
+    }
+}
+
+/// What is known of every value so far.
+struct Values(Vec<Info>);
+
+impl Values {
+    fn of(graph: &Graph) -> Self {
+        let mut values = Self(vec![Info::default(); graph.values]);
+        for (id, constant) in &graph.constants {
+            values.set(*id, Info { dims: Some(constant.dims.clone()), data: constant.data.clone() });
+        }
+        values
+    }
+
+    fn get(&self, id: ValueId) -> &Info {
+        const NOTHING: &Info = &Info { dims: None, data: Data::Unknown };
+        self.0.get(id.0).unwrap_or(NOTHING)
+    }
+
+    fn set(&mut self, id: ValueId, info: Info) {
+        if let Some(place) = self.0.get_mut(id.0) {
+            *place = info;
+        }
+    }
+
+    /// What a node makes, and its units.
+    fn step(&self, graph: &Graph, node: &Node) -> Result<(Vec<Info>, u64), ModelError> {
+        let given = node.inputs.iter().map(|id| id.map(|id| self.get(id))).collect::<Vec<_>>();
+        let mut made = shape::infer(node, graph.opset, &given)?;
+        for info in &mut made {
+            let elements = info.dims.as_deref().map(|dims| product(dims).unwrap_or(u64::MAX));
+            if elements.is_some_and(|elements| elements >= Plan::MAX_ELEMENTS) {
+                return Err(ModelError::Shape(node.name.clone()));
+            }
+            // What an engine computes in other widths than ours would give other shapes than predicted.
+            fold::bound(info);
+        }
+        let units = macs::count(node, &given, &made)?;
+        Ok((made, units))
     }
 }
 

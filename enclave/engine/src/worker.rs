@@ -46,10 +46,7 @@ fn load(link: &mut Link, engine: &dyn Engine) -> io::Result<Option<(Model, Limit
         }
         let limits: Limits = minicbor::decode(&payload).map_err(|_| protocol())?;
         let mut chunks = Chunks { link, left: header.x, piece: 0, ended: false };
-        let loaded = receive(&mut chunks, &limits).and_then(|bytes| {
-            let threads = limits.threads.clamp(1, Limits::MAX_THREADS);
-            Ok(Model::load(engine, bytes, threads)?)
-        });
+        let loaded = receive(&mut chunks, &limits).and_then(|bytes| Ok(Model::load(engine, bytes, &limits)?));
         chunks.drain()?;
         match loaded {
             Ok(model) => {
