@@ -62,6 +62,8 @@ pub const UPLOAD_LENGTH: HeaderName = HeaderName::from_static("upload-length");
 const PIECE: usize = 1 << 20;
 /// A connection on which nothing moves for so long is closed.
 const IDLE: Duration = Duration::from_secs(30);
+/// Most bytes of an unwanted body that are read before the connection is closed.
+const DRAINED: usize = 16 << 20;
 const MAX_HEADER_BYTES: usize = 16 << 10;
 const MAX_HEADERS: usize = 64;
 
@@ -251,13 +253,19 @@ async fn put_blob(
     State(shared): State<Arc<Shared>>,
     Path(digest): Path<String>,
     headers: HeaderMap,
-    body: Body,
+    mut body: Body,
 ) -> Result<Response, Fault> {
-    let digest = parse(&digest)?;
-    let length = number(&headers, &header::CONTENT_LENGTH)?;
+    let result = put(&shared, &digest, &headers, &mut body).await;
+    drain(&mut body).await;
+    result
+}
+
+async fn put(shared: &Shared, digest: &str, headers: &HeaderMap, body: &mut Body) -> Result<Response, Fault> {
+    let digest = parse(digest)?;
+    let length = number(headers, &header::CONTENT_LENGTH)?;
     match shared.service.store.restart(&digest, length).await? {
         Progress::Complete { .. } => Ok(StatusCode::OK.into_response()),
-        _ => receive(&shared, &digest, 0, length, body).await,
+        _ => receive(shared, &digest, 0, length, body).await,
     }
 }
 
@@ -265,15 +273,21 @@ async fn patch_blob(
     State(shared): State<Arc<Shared>>,
     Path(digest): Path<String>,
     headers: HeaderMap,
-    body: Body,
+    mut body: Body,
 ) -> Result<Response, Fault> {
-    let digest = parse(&digest)?;
-    let offset = number(&headers, &UPLOAD_OFFSET)?;
-    let length = number(&headers, &UPLOAD_LENGTH)?;
+    let result = patch(&shared, &digest, &headers, &mut body).await;
+    drain(&mut body).await;
+    result
+}
+
+async fn patch(shared: &Shared, digest: &str, headers: &HeaderMap, body: &mut Body) -> Result<Response, Fault> {
+    let digest = parse(digest)?;
+    let offset = number(headers, &UPLOAD_OFFSET)?;
+    let length = number(headers, &UPLOAD_LENGTH)?;
     match shared.service.store.begin(&digest, length).await? {
         Progress::Complete { .. } => Ok(StatusCode::OK.into_response()),
         Progress::Partial { have, .. } if have != offset => Err(StoreError::Offset { expected: have }.into()),
-        _ => receive(&shared, &digest, offset, length, body).await,
+        _ => receive(shared, &digest, offset, length, body).await,
     }
 }
 
@@ -283,29 +297,29 @@ async fn receive(
     digest: &Digest,
     offset: u64,
     length: u64,
-    mut body: Body,
+    body: &mut Body,
 ) -> Result<Response, Fault> {
     let store = &shared.service.store;
     let mut at = offset;
     let mut piece = Vec::new();
     loop {
-        let frame = match timeout(IDLE, body.frame()).await {
-            Ok(frame) => frame.transpose().map_err(|_| Fault::new(StatusCode::BAD_REQUEST, "body")),
-            Err(_) => Err(Fault::new(StatusCode::REQUEST_TIMEOUT, "stalled")),
+        let (data, ended) = match timeout(IDLE, body.frame()).await {
+            Ok(Some(Ok(frame))) => (frame.into_data().unwrap_or_default(), None),
+            Ok(None) => (Bytes::new(), Some(Ok(()))),
+            Ok(Some(Err(_))) => (Bytes::new(), Some(Err(Fault::new(StatusCode::BAD_REQUEST, "body")))),
+            Err(_) => (Bytes::new(), Some(Err(Fault::new(StatusCode::REQUEST_TIMEOUT, "stalled")))),
         };
-        let last = !matches!(frame, Ok(Some(_)));
-        if let Ok(Some(data)) = frame.as_ref().map(|frame| frame.as_ref().and_then(|frame| frame.data_ref())) {
-            piece.extend_from_slice(data);
-        }
-        if piece.len() >= PIECE || (last && !piece.is_empty()) {
+        piece.extend_from_slice(&data);
+        // What came before the body broke is kept.
+        if piece.len() >= PIECE || (ended.is_some() && !piece.is_empty()) {
             let mut bytes = std::mem::take(&mut piece);
             if let Some(meddler) = &shared.meddler {
                 meddler.uploaded(digest, &mut bytes);
             }
             at = store.append(digest, at, bytes).await?;
         }
-        frame?;
-        if last {
+        if let Some(ended) = ended {
+            ended?;
             break;
         }
     }
@@ -314,6 +328,18 @@ async fn receive(
     }
     store.complete(digest).await?;
     Ok(StatusCode::CREATED.into_response())
+}
+
+/// Reads what is left of a body that nobody wants: a client that still sends does not see an answer
+/// before a connection that is closed on it. Whoever sends more than [`DRAINED`] should have asked with `HEAD`.
+async fn drain(body: &mut Body) {
+    let mut left = DRAINED;
+    while let Ok(Some(Ok(frame))) = timeout(IDLE, body.frame()).await {
+        match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+            Some(less) => left = less,
+            None => return,
+        }
+    }
 }
 
 fn parse(digest: &str) -> Result<Digest, Fault> {

@@ -231,3 +231,130 @@ fn fault(error: StoreError) -> HostFault {
         _ => HostFault::Io,
     }
 }
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+mod tests {
+    use super::*;
+    use glacier_wire::Digest;
+    use std::{collections::HashMap, time::Duration};
+
+    async fn service(dir: &std::path::Path) -> Service {
+        let store = Store::open(dir.join("store"), 1 << 30).await.unwrap();
+        Service { store, proofs: Proofs::open(&dir.join("proofs")).unwrap(), meddler: None }
+    }
+
+    async fn ask(port: &mut UnixStream, id: u32, request: HostRequest) {
+        let call = cbor::encode(&HostCall { id, request });
+        port.write_all(&(call.len() as u32).to_le_bytes()).await.unwrap();
+        port.write_all(&call).await.unwrap();
+    }
+
+    async fn answer(port: &mut UnixStream) -> (u32, HostReply) {
+        let len = port.read_u32_le().await.unwrap() as usize;
+        assert!(len <= HOST_FRAME);
+        let mut bytes = vec![0; len];
+        port.read_exact(&mut bytes).await.unwrap();
+        let HostAnswer { id, reply } = cbor::decode(&bytes, HOST_FRAME).unwrap();
+        (id, reply)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn calls_in_flight_are_answered_by_id_and_changes_keep_their_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let service = service(dir.path()).await;
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let serving = tokio::spawn(service.clone().serve(theirs));
+        ask(&mut ours, 0, HostRequest::Create).await;
+        let (_, HostReply::Created { upload }) = answer(&mut ours).await else { panic!("not created") };
+
+        let content: Vec<u8> = (0..200_000u32).map(|at| (at / 7) as u8).collect();
+        let asset = Digest(*blake3::hash(&content).as_bytes());
+        let pieces: Vec<_> = content.chunks(5000).map(<[u8]>::to_vec).collect();
+        let count = pieces.len() as u32;
+        for (id, data) in (1..).zip(pieces) {
+            ask(&mut ours, id, HostRequest::Append { upload, data }).await;
+        }
+        ask(&mut ours, count + 1, HostRequest::Commit { upload, asset }).await;
+        for id in 1..=count + 1 {
+            assert_eq!(answer(&mut ours).await, (id, HostReply::Done));
+        }
+
+        // More reads than are served at once, all asked before one answer is taken.
+        for id in 0..100u32 {
+            ask(&mut ours, id, HostRequest::Read { asset, offset: u64::from(id) * 2000, len: 2000 }).await;
+        }
+        let mut answers = HashMap::new();
+        for _ in 0..100 {
+            let (id, reply) = answer(&mut ours).await;
+            assert!(answers.insert(id, reply).is_none());
+        }
+        for id in 0..100usize {
+            assert_eq!(answers[&(id as u32)], HostReply::Data { data: content[id * 2000..][..2000].to_vec() });
+        }
+        drop(ours);
+        assert!(matches!(serving.await.unwrap(), PortError::Ended));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_proof_that_has_arrived_is_kept_even_if_nobody_waits_for_the_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let service = service(dir.path()).await;
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        for id in 0..50 {
+            ask(&mut ours, id, HostRequest::Publish { proof: vec![1; 100] }).await;
+        }
+        drop(ours);
+        let ended = tokio::time::timeout(Duration::from_secs(20), service.clone().serve(theirs)).await.unwrap();
+        assert!(matches!(ended, PortError::Ended));
+        assert_eq!(service.proofs.count().await, Ok(50));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_enclave_that_asks_and_does_not_listen_costs_bounded_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let service = service(dir.path()).await;
+        let content = vec![7u8; HOST_CHUNK];
+        let asset = Digest(*blake3::hash(&content).as_bytes());
+        service.store.begin(&asset, content.len() as u64).await.unwrap();
+        service.store.append(&asset, 0, content).await.unwrap();
+        service.store.complete(&asset).await.unwrap();
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let serving = tokio::spawn(service.serve(theirs));
+        let asking = async {
+            for id in 0..100_000 {
+                ask(&mut ours, id, HostRequest::Read { asset, offset: 0, len: HOST_CHUNK as u32 }).await;
+            }
+        };
+        // The host stops reading calls when its answers are not taken, so the asking side is stopped too.
+        assert!(tokio::time::timeout(Duration::from_secs(2), asking).await.is_err());
+        drop(ours);
+        assert!(matches!(serving.await.unwrap(), PortError::Ended));
+    }
+
+    #[tokio::test]
+    async fn frames_that_are_no_calls_end_the_port() {
+        let dir = tempfile::tempdir().unwrap();
+        let service = service(dir.path()).await;
+        for (bytes, oversized) in [
+            (vec![1, 0, 0, 0, 0xff], false),
+            (vec![0, 0, 0, 0], false),
+            ((HOST_FRAME as u32 + 1).to_le_bytes().to_vec(), true),
+            (vec![0xff; 4], true),
+        ] {
+            let (mut ours, theirs) = UnixStream::pair().unwrap();
+            ours.write_all(&bytes).await.unwrap();
+            match service.clone().serve(theirs).await {
+                PortError::Oversized(_) => assert!(oversized),
+                PortError::Garbage(_) => assert!(!oversized),
+                other => panic!("{other}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,541 @@
+//! A whole node around a stand-in for chip and enclave: a shell script that execs this test program.
+
+use std::{
+    io::{Read as _, Write as _},
+    os::{fd::AsFd as _, unix::fs::PermissionsExt as _, unix::net::UnixListener, unix::net::UnixStream},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use glacier_host::{
+    EnclaveState, HostError, LaunchError, Node, NodeConfig, ProofPage, Status,
+    danger::{self, Direction, Meddler},
+};
+use glacier_wire::{
+    Digest,
+    api::{HOST_CHUNK, HOST_FRAME, HostAnswer, HostCall, HostFault, HostReply, HostRequest},
+    cbor,
+};
+use reqwest::{Client, Response, StatusCode};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// Not a test of its own: what the script becomes. Listener on 0, host port on 2, the host's lifeline on 6.
+#[test]
+fn stand_in() {
+    if std::env::var_os("GLACIER_STAND_IN").is_none() {
+        return;
+    }
+    let listener = UnixListener::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap());
+    let port = Arc::new(Mutex::new(UnixStream::from(std::io::stderr().as_fd().try_clone_to_owned().unwrap())));
+    std::thread::spawn(|| {
+        let _ = std::fs::read("/proc/self/fd/6");
+        std::process::exit(0);
+    });
+    for client in listener.incoming() {
+        let (client, port) = (client.unwrap(), Arc::clone(&port));
+        std::thread::spawn(move || serve(client, &port));
+    }
+}
+
+/// After the byte that says TLS: `e` echoes and says goodbye, `p` passes one frame to the host port and
+/// its answer back, `d` dies.
+fn serve(mut client: UnixStream, port: &Mutex<UnixStream>) {
+    let mut order = [0; 2];
+    if client.read_exact(&mut order).is_err() {
+        return;
+    }
+    match order[1] {
+        b'e' => {
+            let mut buffer = [0; 4096];
+            loop {
+                match client.read(&mut buffer) {
+                    Ok(0) => break,
+                    Ok(read) => client.write_all(&buffer[..read]).unwrap(),
+                    Err(_) => return,
+                }
+            }
+            client.write_all(b"goodbye").unwrap();
+        }
+        b'p' => {
+            let mut frame = Vec::new();
+            client.read_to_end(&mut frame).unwrap();
+            let mut port = port.lock().unwrap();
+            port.write_all(&frame).unwrap();
+            let mut len = [0; 4];
+            if port.read_exact(&mut len).is_err() {
+                return;
+            }
+            let mut answer = vec![0; u32::from_le_bytes(len) as usize];
+            port.read_exact(&mut answer).unwrap();
+            client.write_all(&answer).unwrap();
+        }
+        _ => std::process::exit(7),
+    }
+}
+
+fn script(dir: &Path, name: &str, text: &str) -> PathBuf {
+    let path = dir.join(name);
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+fn config(dir: &Path) -> NodeConfig {
+    let program = std::env::current_exe().unwrap();
+    let hex = "ab".repeat(32);
+    let announcement = format!(
+        r#"{{"simulated":true,"measurement":"{hex}","enclave_id":"{hex}","root_fingerprint":"{hex}","ppid":"00","pid":'$$',"sandbox":null}}"#
+    );
+    let text = format!(
+        "#!/bin/sh\ntest \"$1$3\" = --home--enclave || exit 9\nexec 5>&1 6<&0\necho '{announcement}' >&5\n\
+         GLACIER_STAND_IN=1 exec '{}' --exact stand_in --nocapture <&3 2>&4 >/dev/null\n",
+        program.display()
+    );
+    NodeConfig {
+        listen: ([127, 0, 0, 1], 0).into(),
+        chip: script(dir, "chip", &text),
+        enclave: program,
+        ..NodeConfig::new(dir.join("home"))
+    }
+}
+
+async fn started(config: &NodeConfig, meddler: Option<Arc<dyn Meddler>>) -> Result<Node, HostError> {
+    loop {
+        let result = match &meddler {
+            Some(meddler) => danger::start(config.clone(), Arc::clone(meddler)).await,
+            None => Node::start(config.clone()).await,
+        };
+        match result {
+            // Another test forked while this one's script was open for writing.
+            Err(HostError::Enclave(LaunchError::Start(std::io::ErrorKind::ExecutableFileBusy))) => {}
+            result => return result,
+        }
+    }
+}
+
+async fn node() -> (TempDir, Node, Client) {
+    let dir = tempfile::tempdir().unwrap();
+    let node = started(&config(dir.path()), None).await.unwrap();
+    (dir, node, Client::new())
+}
+
+async fn relayed(node: &Node, order: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(node.address()).await.unwrap();
+    stream.write_all(order).await.unwrap();
+    stream
+}
+
+async fn rest(stream: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // A reset ends a connection as well as an orderly close.
+    let _ = timeout(SOON, stream.read_to_end(&mut bytes)).await.expect("the connection ends");
+    bytes
+}
+
+async fn raw_call(node: &Node, frame: &[u8]) -> Vec<u8> {
+    let mut stream = relayed(node, b"\x16p").await;
+    stream.write_all(frame).await.unwrap();
+    stream.shutdown().await.unwrap();
+    rest(&mut stream).await
+}
+
+async fn call(node: &Node, id: u32, request: HostRequest) -> HostReply {
+    let call = cbor::encode(&HostCall { id, request });
+    let frame = [&(call.len() as u32).to_le_bytes(), call.as_slice()].concat();
+    let answer: HostAnswer = cbor::decode(&raw_call(node, &frame).await, HOST_FRAME).unwrap();
+    assert_eq!(answer.id, id);
+    answer.reply
+}
+
+fn failed(fault: HostFault) -> HostReply {
+    HostReply::Failed { fault }
+}
+
+fn url(node: &Node, path: impl std::fmt::Display) -> String {
+    format!("http://{}/{path}", node.address())
+}
+
+fn content(len: usize) -> (Digest, Vec<u8>) {
+    let bytes: Vec<u8> = (0..len).map(|at| (at * 13 + at / 256) as u8).collect();
+    (Digest(*blake3::hash(&bytes).as_bytes()), bytes)
+}
+
+async fn put(client: &Client, node: &Node, digest: &Digest, bytes: &[u8]) -> Response {
+    client.put(url(node, format_args!("blobs/{digest}"))).body(bytes.to_vec()).send().await.unwrap()
+}
+
+async fn patch(client: &Client, node: &Node, digest: &Digest, offset: usize, length: usize, bytes: &[u8]) -> Response {
+    let request = client.patch(url(node, format_args!("blobs/{digest}")));
+    let request = request.header("upload-offset", offset).header("upload-length", length);
+    request.body(bytes.to_vec()).send().await.unwrap()
+}
+
+fn header(response: &Response, name: &str) -> Option<u64> {
+    response.headers().get(name)?.to_str().unwrap().parse().ok()
+}
+
+async fn status(client: &Client, node: &Node) -> Status {
+    client.get(url(node, "status")).send().await.unwrap().json().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_says_what_it_runs_and_ends_it() {
+    let (dir, node, client) = node().await;
+    let info = node.info().unwrap();
+    let status = status(&client, &node).await;
+    assert_eq!((status.state, status.restarts, status.enclave.as_ref()), (EnclaveState::Up, 0, Some(&info)));
+    assert!(info.simulated);
+    let mode = std::fs::metadata(dir.path().join("home")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    let process = PathBuf::from(format!("/proc/{}", info.pid));
+    assert!(process.exists());
+    node.shutdown().await;
+    assert!(!process.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_node_takes_its_enclave_with_it() {
+    let (_dir, node, _) = node().await;
+    let process = PathBuf::from(format!("/proc/{}", node.info().unwrap().pid));
+    drop(node);
+    timeout(SOON, async {
+        while process.exists() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_is_relayed_both_ways_and_half_closed() {
+    let (_dir, node, client) = node().await;
+    let mut stream = relayed(&node, b"\x16e").await;
+    let (_, sent) = content(3 << 20);
+    let (mut read, mut write) = stream.split();
+    let echo = async {
+        let mut bytes = Vec::new();
+        read.read_to_end(&mut bytes).await.unwrap();
+        bytes
+    };
+    let send = async {
+        write.write_all(&sent).await.unwrap();
+        write.shutdown().await.unwrap();
+    };
+    let (echo, ()) = timeout(SOON, async { tokio::join!(echo, send) }).await.unwrap();
+    assert!(echo == [&sent, b"goodbye".as_slice()].concat());
+    let status = status(&client, &node).await;
+    assert_eq!(status.relayed_connections, 1);
+    assert_eq!(status.bytes_to_enclave, 2 + sent.len() as u64);
+    assert_eq!(status.bytes_to_clients, 7 + sent.len() as u64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_enclave_that_ends_is_started_again() {
+    let (_dir, node, client) = node().await;
+    let first = node.info().unwrap().pid;
+    let mut open = relayed(&node, b"\x16e").await;
+    relayed(&node, b"\x16d").await;
+    assert!(rest(&mut open).await.is_empty(), "a relayed connection ends with its enclave");
+    let second = timeout(SOON, node.restarted(first)).await.unwrap().unwrap();
+    assert_ne!(second.pid, first);
+    let status = status(&client, &node).await;
+    assert_eq!((status.state, status.restarts), (EnclaveState::Up, 1));
+    let mut again = relayed(&node, b"\x16e").await;
+    again.shutdown().await.unwrap();
+    assert_eq!(rest(&mut again).await, b"goodbye");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_enclave_reads_what_was_uploaded() {
+    let (_dir, node, client) = node().await;
+    let (digest, bytes) = content(HOST_CHUNK + 77);
+    assert_eq!(call(&node, 1, HostRequest::Size { asset: digest }).await, failed(HostFault::Missing));
+    assert_eq!(put(&client, &node, &digest, &bytes).await.status(), StatusCode::CREATED);
+    assert_eq!(
+        call(&node, 2, HostRequest::Size { asset: digest }).await,
+        HostReply::Size { bytes: bytes.len() as u64 }
+    );
+    let read = |offset, len| HostRequest::Read { asset: digest, offset, len };
+    let data = |from: usize, to: usize| HostReply::Data { data: bytes[from..to].to_vec() };
+    assert_eq!(call(&node, 3, read(0, HOST_CHUNK as u32)).await, data(0, HOST_CHUNK));
+    assert_eq!(call(&node, 4, read(HOST_CHUNK as u64, HOST_CHUNK as u32)).await, data(HOST_CHUNK, bytes.len()));
+    assert_eq!(call(&node, 5, read(0, HOST_CHUNK as u32 + 1)).await, failed(HostFault::Bad));
+    assert_eq!(call(&node, 6, read(bytes.len() as u64 + 1, 1)).await, failed(HostFault::Bad));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_enclave_stores_a_result() {
+    let (_dir, node, client) = node().await;
+    let (digest, bytes) = content(100_000);
+    let HostReply::Created { upload } = call(&node, 1, HostRequest::Create).await else { panic!("not created") };
+    for (at, data) in bytes.chunks(40_000).map(<[u8]>::to_vec).enumerate() {
+        assert_eq!(call(&node, at as u32, HostRequest::Append { upload, data }).await, HostReply::Done);
+    }
+    assert_eq!(call(&node, 7, HostRequest::Commit { upload, asset: digest }).await, HostReply::Done);
+    let got = client.get(url(&node, format_args!("blobs/{digest}"))).send().await.unwrap();
+    assert_eq!(got.bytes().await.unwrap(), bytes);
+    assert_eq!(call(&node, 8, HostRequest::Abort { upload }).await, failed(HostFault::Missing));
+    assert_eq!(call(&node, 8, HostRequest::Append { upload: 99, data: vec![1] }).await, failed(HostFault::Missing));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_of_another_digest_is_not_stored() {
+    let (_dir, node, client) = node().await;
+    let HostReply::Created { upload } = call(&node, 1, HostRequest::Create).await else { panic!("not created") };
+    call(&node, 2, HostRequest::Append { upload, data: vec![1; 10] }).await;
+    assert_eq!(call(&node, 3, HostRequest::Commit { upload, asset: Digest([1; 32]) }).await, failed(HostFault::Bad));
+    assert_eq!(status(&client, &node).await.store_bytes, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unfinished_results_go_with_their_enclave() {
+    let (_dir, node, client) = node().await;
+    let first = node.info().unwrap().pid;
+    let HostReply::Created { upload } = call(&node, 1, HostRequest::Create).await else { panic!("not created") };
+    call(&node, 2, HostRequest::Append { upload, data: vec![1; 1000] }).await;
+    assert_eq!(status(&client, &node).await.store_bytes, 1000);
+    relayed(&node, b"\x16d").await;
+    timeout(SOON, node.restarted(first)).await.unwrap();
+    let status = status(&client, &node).await;
+    assert_eq!((status.store_bytes, status.uploads), (0, 0));
+    assert_eq!(call(&node, 3, HostRequest::Append { upload, data: vec![1] }).await, failed(HostFault::Missing));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn proofs_outlive_the_node() {
+    let (dir, node, client) = node().await;
+    for n in 1..=3 {
+        assert_eq!(call(&node, n, HostRequest::Publish { proof: vec![n as u8; 5] }).await, HostReply::Done);
+    }
+    assert_eq!(call(&node, 4, HostRequest::Publish { proof: vec![0; 70_000] }).await, failed(HostFault::Bad));
+    node.shutdown().await;
+    let node = started(&config(dir.path()), None).await.unwrap();
+    let page = async |from| -> ProofPage {
+        client.get(url(&node, format_args!("proofs?from={from}"))).send().await.unwrap().json().await.unwrap()
+    };
+    let all = page(0).await;
+    assert_eq!(
+        all.proofs.iter().map(|proof| proof.proof.as_str()).collect::<Vec<_>>(),
+        ["0101010101", "0202020202", "0303030303"]
+    );
+    assert_eq!((all.next, page(2).await.proofs.len(), page(3).await), (3, 1, ProofPage { proofs: vec![], next: 3 }));
+    assert_eq!(status(&client, &node).await.proofs, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_enclave_that_talks_nonsense_is_replaced() {
+    let (_dir, node, _) = node().await;
+    let mut pid = node.info().unwrap().pid;
+    let twice = cbor::encode(&HostCall { id: 1, request: HostRequest::Create }).repeat(2);
+    for nonsense in [
+        &[&9u32.to_le_bytes(), b"\xffgarbage?".as_slice()].concat(),
+        &(HOST_FRAME as u32 + 1).to_le_bytes().to_vec(),
+        &u32::MAX.to_le_bytes().to_vec(),
+        &0u32.to_le_bytes().to_vec(),
+        &[&(twice.len() as u32).to_le_bytes(), twice.as_slice()].concat(),
+    ] {
+        assert!(raw_call(&node, nonsense).await.is_empty());
+        pid = timeout(SOON, node.restarted(pid)).await.unwrap().unwrap().pid;
+    }
+    assert_eq!(call(&node, 1, HostRequest::Size { asset: Digest([0; 32]) }).await, failed(HostFault::Missing));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blobs_are_put_and_read_in_ranges() {
+    let (_dir, node, client) = node().await;
+    let (digest, bytes) = content((3 << 20) + 5);
+    let blob = url(&node, format_args!("blobs/{digest}"));
+    assert_eq!(client.get(&blob).send().await.unwrap().status(), StatusCode::NOT_FOUND);
+    assert_eq!(client.head(&blob).send().await.unwrap().status(), StatusCode::NOT_FOUND);
+    assert_eq!(put(&client, &node, &digest, &bytes).await.status(), StatusCode::CREATED);
+    assert_eq!(put(&client, &node, &digest, &bytes).await.status(), StatusCode::OK);
+    assert_eq!(patch(&client, &node, &digest, 0, bytes.len(), &bytes).await.status(), StatusCode::OK);
+    let head = client.head(&blob).send().await.unwrap();
+    assert_eq!((head.status(), header(&head, "content-length")), (StatusCode::OK, Some(bytes.len() as u64)));
+    assert!(client.get(&blob).send().await.unwrap().bytes().await.unwrap() == bytes);
+    let range = async |range: &str| client.get(&blob).header("range", range).send().await.unwrap();
+    let part = range("bytes=1000000-2500000").await;
+    assert_eq!(part.status(), StatusCode::PARTIAL_CONTENT);
+    assert_eq!(part.headers()["content-range"], format!("bytes 1000000-2500000/{}", bytes.len()));
+    assert!(part.bytes().await.unwrap() == bytes[1_000_000..=2_500_000]);
+    assert!(range("bytes=-10").await.bytes().await.unwrap() == bytes[bytes.len() - 10..]);
+    let outside = range("bytes=9999999-").await;
+    assert_eq!(outside.status(), StatusCode::RANGE_NOT_SATISFIABLE);
+    assert_eq!(outside.headers()["content-range"], format!("bytes */{}", bytes.len()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_is_resumed_where_it_broke() {
+    let (dir, node, client) = node().await;
+    let (digest, bytes) = content(2_000_000);
+    // A PUT whose connection breaks after 1 200 000 bytes.
+    let mut stream = TcpStream::connect(node.address()).await.unwrap();
+    let request = format!("PUT /blobs/{digest} HTTP/1.1\r\nhost: n\r\ncontent-length: {}\r\n\r\n", bytes.len());
+    stream.write_all(&[request.as_bytes(), &bytes[..1_200_000]].concat()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    rest(&mut stream).await;
+    let blob = url(&node, format_args!("blobs/{digest}"));
+    let head = timeout(SOON, async {
+        loop {
+            let head = client.head(&blob).send().await.unwrap();
+            if header(&head, "upload-offset") == Some(1_200_000) {
+                return head;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!((head.status(), header(&head, "upload-length")), (StatusCode::NOT_FOUND, Some(2_000_000)));
+    // The node ends in between.
+    node.shutdown().await;
+    let node = started(&config(dir.path()), None).await.unwrap();
+    let wrong = patch(&client, &node, &digest, 5, bytes.len(), &bytes[5..]).await;
+    assert_eq!((wrong.status(), header(&wrong, "upload-offset")), (StatusCode::CONFLICT, Some(1_200_000)));
+    let some = patch(&client, &node, &digest, 1_200_000, bytes.len(), &bytes[1_200_000..1_500_000]).await;
+    assert_eq!((some.status(), header(&some, "upload-offset")), (StatusCode::NO_CONTENT, Some(1_500_000)));
+    let last = patch(&client, &node, &digest, 1_500_000, bytes.len(), &bytes[1_500_000..]).await;
+    assert_eq!(last.status(), StatusCode::CREATED);
+    assert!(
+        client.get(url(&node, format_args!("blobs/{digest}"))).send().await.unwrap().bytes().await.unwrap() == bytes
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_that_cannot_be_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = NodeConfig { max_store_bytes: 1000, ..config(dir.path()) };
+    let node = started(&config, None).await.unwrap();
+    let client = Client::new();
+    let (digest, bytes) = content(100);
+    let nobody = Digest([5; 32]);
+    assert_eq!(put(&client, &node, &nobody, &bytes).await.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(patch(&client, &node, &digest, 0, 50, &bytes).await.status(), StatusCode::CONFLICT);
+    assert_eq!(patch(&client, &node, &digest, 0, 100, &[]).await.status(), StatusCode::CONFLICT);
+    assert_eq!(put(&client, &node, &digest, &bytes).await.status(), StatusCode::CREATED);
+    assert_eq!(put(&client, &node, &nobody, &[0; 1001]).await.status(), StatusCode::INSUFFICIENT_STORAGE);
+    let bad = client.put(url(&node, "blobs/xyz")).body("x").send().await.unwrap();
+    assert_eq!(bad.status(), StatusCode::BAD_REQUEST);
+    let unmeasured = client.patch(url(&node, format_args!("blobs/{nobody}"))).body("x").send().await.unwrap();
+    assert_eq!(unmeasured.status(), StatusCode::LENGTH_REQUIRED);
+    assert_eq!(client.get(url(&node, "elsewhere")).send().await.unwrap().status(), StatusCode::NOT_FOUND);
+    assert_eq!(
+        client.delete(url(&node, format_args!("blobs/{digest}"))).send().await.unwrap().status(),
+        StatusCode::METHOD_NOT_ALLOWED
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_are_bounded() {
+    let (_dir, node, client) = node().await;
+    let long = client.get(url(&node, "status")).header("x-long", "y".repeat(30_000)).send().await.unwrap();
+    assert_eq!(long.status(), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    let mut stream = relayed(&node, b"not HTTP at all\r\n\r\n").await;
+    assert!(rest(&mut stream).await.starts_with(b"HTTP/1.1 400"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_bounded_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = NodeConfig { max_connections: 1, ..config(dir.path()) };
+    let node = started(&config, None).await.unwrap();
+    let mut first = relayed(&node, b"\x16ehello").await;
+    first.read_exact(&mut [0; 5]).await.unwrap();
+    assert!(rest(&mut relayed(&node, b"\x16e").await).await.is_empty());
+    // The host's own API has its own room.
+    assert_eq!(status(&Client::new(), &node).await.relayed_now, 1);
+    first.shutdown().await.unwrap();
+    assert_eq!(rest(&mut first).await, b"goodbye");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_connection_is_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = NodeConfig { idle_seconds: 1, ..config(dir.path()) };
+    let node = started(&config, None).await.unwrap();
+    let mut stream = relayed(&node, b"\x16ehello").await;
+    assert_eq!(rest(&mut stream).await, b"hello");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_cannot_start_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = config(dir.path());
+    let chip = |name: &str, text: &str| NodeConfig { chip: script(dir.path(), name, text), ..good.clone() };
+    let nowhere = dir.path().join("nowhere");
+    for (config, error) in [
+        (NodeConfig { chip: nowhere.clone(), ..good.clone() }, LaunchError::NoChip(nowhere.clone())),
+        (NodeConfig { enclave: nowhere.clone(), ..good.clone() }, LaunchError::NoEnclave(nowhere)),
+        (chip("ends", "#!/bin/sh\nexit 2\n"), LaunchError::Ended),
+        (chip("babbles", "#!/bin/sh\necho hello\ncat\n"), LaunchError::Announcement),
+        (chip("floods", "#!/bin/sh\nyes | tr -d '\\n'\n"), LaunchError::Announcement),
+        (chip("unreadable", "#!/no/such/interpreter\n"), LaunchError::Start(std::io::ErrorKind::NotFound)),
+    ] {
+        assert_eq!(started(&config, None).await.err(), Some(HostError::Enclave(error)));
+    }
+    let node = started(&good, None).await.unwrap();
+    let other = tempfile::tempdir().unwrap();
+    let taken = NodeConfig { listen: node.address(), ..config(other.path()) };
+    assert!(matches!(started(&taken, None).await.err(), Some(HostError::Listen { .. })));
+    assert!(matches!(started(&good, None).await.err(), Some(HostError::Store(glacier_store::StoreError::InUse))));
+    let long = NodeConfig { home: other.path().join("x".repeat(120)), ..good };
+    assert_eq!(started(&long, None).await.err(), Some(HostError::HomeTooLong));
+}
+
+#[derive(Default)]
+struct Recorder {
+    seen: Mutex<Vec<String>>,
+}
+
+impl Meddler for Recorder {
+    fn relayed(&self, connection: u64, direction: Direction, bytes: &mut Vec<u8>) {
+        self.seen.lock().unwrap().push(format!("relayed {connection} {direction:?} {}", bytes.len()));
+        if direction == Direction::ToClient {
+            bytes.make_ascii_uppercase();
+        }
+    }
+
+    fn called(&self, request: &mut HostRequest) {
+        if let HostRequest::Publish { proof } = request {
+            self.seen.lock().unwrap().push(format!("published {}", proof.len()));
+        }
+    }
+
+    fn answered(&self, request: &HostRequest, reply: &mut HostReply) {
+        if matches!(request, HostRequest::Size { .. }) {
+            *reply = HostReply::Size { bytes: 42 };
+        }
+    }
+
+    fn uploaded(&self, _: &Digest, bytes: &mut Vec<u8>) {
+        self.seen.lock().unwrap().push(format!("uploaded {}", bytes.len()));
+        bytes[0] ^= 1;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_meddler_sees_and_alters_all_that_is_carried() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = Arc::new(Recorder::default());
+    let node = started(&config(dir.path()), Some(Arc::clone(&recorder) as Arc<dyn Meddler>)).await.unwrap();
+    let client = Client::new();
+    let mut stream = relayed(&node, b"\x16ehello").await;
+    let mut echo = [0; 5];
+    stream.read_exact(&mut echo).await.unwrap();
+    assert_eq!(&echo, b"HELLO");
+    let (digest, bytes) = content(1000);
+    assert_eq!(put(&client, &node, &digest, &bytes).await.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    let seen = recorder.seen.lock().unwrap().join("\n");
+    for line in ["relayed 1 ToEnclave", "relayed 1 ToClient 5", "uploaded 1000"] {
+        assert!(seen.contains(line), "{line} is not in\n{seen}");
+    }
+}
