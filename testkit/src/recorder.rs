@@ -1,0 +1,47 @@
+//! A host that keeps everything it gets to see.
+
+use glacier_host::danger::{Direction, Meddler};
+use glacier_wire::{
+    Digest,
+    api::{HostReply, HostRequest},
+};
+use std::sync::{Mutex, PoisonError};
+
+/// Remembers every byte that passes, and alters none.
+#[derive(Default)]
+pub struct Recorder(Mutex<Vec<u8>>);
+
+impl Recorder {
+    /// Everything seen so far, in one piece.
+    pub fn seen(&self) -> Vec<u8> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn record(&self, bytes: &[u8]) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+    }
+}
+
+impl Meddler for Recorder {
+    fn relayed(&self, _: u64, _: Direction, bytes: &mut Vec<u8>) {
+        self.record(bytes);
+    }
+
+    fn called(&self, request: &mut HostRequest) {
+        match request {
+            HostRequest::Append { data, .. } => self.record(data),
+            HostRequest::Publish { proof } => self.record(proof),
+            _ => {}
+        }
+    }
+
+    fn answered(&self, _: &HostRequest, reply: &mut HostReply) {
+        if let HostReply::Data { data } = reply {
+            self.record(data);
+        }
+    }
+
+    fn uploaded(&self, _: &Digest, bytes: &mut Vec<u8>) {
+        self.record(bytes);
+    }
+}

@@ -1,0 +1,92 @@
+//! One node, and parties to call it.
+
+use crate::program;
+use glacier::{Freshness, Key, KeyName, Keystore, Node, Policy, Session, policy::simulated_policy};
+use glacier_host::{
+    NodeConfig,
+    danger::{self, Meddler},
+};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tempfile::TempDir;
+
+/// A node with everything it started. Ends with it.
+pub struct Rig {
+    host: glacier_host::Node,
+    home: TempDir,
+    policy: Policy,
+}
+
+impl Rig {
+    /// The AI enclave behind an honest host.
+    pub async fn start() -> Self {
+        Self::with(program("glacier-enclave"), None).await
+    }
+
+    /// The AI enclave behind a hostile host.
+    pub async fn hostile(meddler: Arc<dyn Meddler>) -> Self {
+        Self::with(program("glacier-enclave"), Some(meddler)).await
+    }
+
+    /// Any enclave program.
+    pub async fn with(enclave: PathBuf, meddler: Option<Arc<dyn Meddler>>) -> Self {
+        let home = TempDir::new().expect("a temporary folder");
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let config = NodeConfig {
+            listen,
+            chip: program("glacier-chip"),
+            enclave,
+            ..NodeConfig::new(home.path().join("node"))
+        };
+        let host = match meddler {
+            Some(meddler) => danger::start(config, meddler).await,
+            None => glacier_host::Node::start(config).await,
+        };
+        let host = host.expect("the node starts");
+        let info = host.info().expect("a node that has started knows its chip");
+        let root = info.root_fingerprint.to_string().parse().expect("a fingerprint");
+        let policy = simulated_policy(&root, &info.measurement, &info.enclave_id);
+        let policy = glacier::parse_policy(&policy).expect("the suggested policy is one");
+        Self { host, home, policy }
+    }
+
+    /// The host's side of the node.
+    pub fn host(&self) -> &glacier_host::Node {
+        &self.host
+    }
+
+    /// Where clients call.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.host.address())
+    }
+
+    /// The node as clients see it.
+    pub fn node(&self) -> Node {
+        Node::at(&self.url()).expect("the node's address is a URL")
+    }
+
+    /// Accepts this node's code on this node's chip, and says that it is simulated.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// A folder for a test's own files, and what the host wrote below `node/`.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// A party with a key store of its own.
+    pub fn party(&self, name: &str) -> Key {
+        let keystore = Keystore::open(self.home.path().join(name)).expect("a new key store");
+        keystore.load_or_create(&KeyName::default_key()).expect("a new key")
+    }
+
+    /// An attested session of a party.
+    pub async fn session(&self, key: &Key) -> Session {
+        let session = self.node().connect(&self.policy, key.identity(), Freshness::Cached).await;
+        session.expect("an honest enclave is accepted")
+    }
+}
