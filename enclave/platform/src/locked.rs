@@ -44,13 +44,10 @@ impl<const N: usize> LockedKey<N> {
 
     /// A key written in place by `fill`, which gets zeros: no copy of it need ever be elsewhere.
     pub fn fill_with(fill: impl FnOnce(&mut [u8; N])) -> Result<Self, LockError> {
-        match Self::try_fill_with(|key| {
+        Self::try_fill_with(|key| {
             fill(key);
-            Ok::<(), LockError>(())
-        }) {
-            Ok(key) => Ok(key),
-            Err(error) => Err(error),
-        }
+            Ok(())
+        })
     }
 
     /// A key written in place by `fill`, which may fail.

@@ -2,7 +2,7 @@
 //! program or another process.
 //!
 //! Two mechanisms, each enough on its own for what both cover. seccomp is an allow-list of system
-//! calls and is required: without it [`apply`](self) refuses. landlock takes away every file, every
+//! calls and is required: without it [`enter`](crate::enter) fails. landlock takes away every file, every
 //! TCP port and signals to strangers; on a kernel without it the process goes on, and says so in its
 //! [`SandboxReport`], because the allow-list already holds no call that opens or connects anything.
 

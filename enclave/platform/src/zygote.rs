@@ -165,7 +165,7 @@ fn serve(enclave: Pid, control: &OwnedFd, worker: fn(UnixStream)) -> ! {
     if !orphaned(enclave) && sandbox::confine(Role::Zygote).is_ok() {
         let mut children = Vec::new();
         while let Ok(memory) = next_request(control, &mut children) {
-            let answered = match make_worker(control, memory, worker) {
+            let answered = match make_worker(memory, worker) {
                 Ok(made) => {
                     let sent =
                         send(control.as_fd(), 0, &[made.stream.as_fd(), made.process.as_fd(), made.words.as_fd()]);
@@ -219,7 +219,7 @@ struct Made {
     words: OwnedFd,
 }
 
-fn make_worker(control: &OwnedFd, memory: u64, worker: fn(UnixStream)) -> Result<Made, Errno> {
+fn make_worker(memory: u64, worker: fn(UnixStream)) -> Result<Made, Errno> {
     let (stream, theirs) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     let (words, their_words) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
@@ -234,13 +234,8 @@ fn make_worker(control: &OwnedFd, memory: u64, worker: fn(UnixStream)) -> Result
         child => {
             let child = Pid::from_raw(child).ok_or(Errno::SRCH)?;
             // The child is not buried before we say so: its number cannot have passed to another.
-            match rustix::process::pidfd_open(child, PidfdFlags::empty()) {
-                Ok(process) => Ok(Made { stream, process, words }),
-                Err(errno) => {
-                    drop((stream, words, control));
-                    Err(errno)
-                }
-            }
+            let process = rustix::process::pidfd_open(child, PidfdFlags::empty())?;
+            Ok(Made { stream, process, words })
         }
     }
 }
@@ -278,10 +273,10 @@ fn close_all_but(kept: &mut [i32]) {
     kept.sort_unstable();
     let mut from = 3;
     for &mut descriptor in kept {
-        if let (Ok(first), Ok(descriptor)) = (u32::try_from(from), u32::try_from(descriptor)) {
-            if first < descriptor {
-                close_range(first, descriptor.saturating_sub(1));
-            }
+        if let (Ok(first), Ok(descriptor)) = (u32::try_from(from), u32::try_from(descriptor))
+            && first < descriptor
+        {
+            close_range(first, descriptor.saturating_sub(1));
         }
         from = descriptor.saturating_add(1);
     }
