@@ -1,7 +1,10 @@
 //! Lists of checks, from whichever verifier, as people and programs read them.
 
-use crate::output::{BAD, DIM, GOOD, WARN, paint};
-use glacier_attest::{Check, Outcome, Verdict};
+use crate::{
+    output::{BAD, DIM, GOOD, WARN, paint},
+    units::rfc3339,
+};
+use glacier_attest::{Check, Outcome, Reason, Verdict};
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -15,7 +18,16 @@ pub(crate) struct Line {
 
 impl From<&Check> for Line {
     fn from(check: &Check) -> Self {
-        Self { id: check.id.as_str(), outcome: check.outcome, reason: check.reason.to_string() }
+        let mut reason = check.reason.to_string();
+        // The verifier knows no calendar; people do.
+        if let Reason::CurrentUntil(moment)
+        | Reason::Expired { until: moment, .. }
+        | Reason::NotYetValid { from: moment, .. }
+        | Reason::FromTheFuture(moment) = check.reason
+        {
+            reason = reason.replace(&moment.0.to_string(), &rfc3339(moment));
+        }
+        Self { id: check.id.as_str(), outcome: check.outcome, reason }
     }
 }
 

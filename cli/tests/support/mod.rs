@@ -9,15 +9,15 @@ use std::{
 };
 
 /// The binary under test.
-pub const GLACIER: &str = env!("CARGO_BIN_EXE_glacier");
+pub(crate) const GLACIER: &str = env!("CARGO_BIN_EXE_glacier");
 
 /// The folder of the built programs.
-pub fn programs() -> &'static Path {
+pub(crate) fn programs() -> &'static Path {
     Path::new(GLACIER).parent().unwrap()
 }
 
 /// Fails with the instruction where the programs beside `glacier` are not built.
-pub fn need_programs() {
+pub(crate) fn need_programs() {
     for name in ["glacier-chip", "glacier-enclave"] {
         let path = programs().join(name);
         assert!(path.exists(), "{} is missing: run `cargo xtask test`, which builds it first", path.display());
@@ -25,21 +25,21 @@ pub fn need_programs() {
 }
 
 /// A party: a folder of its own and a key store of its own.
-pub struct Party {
-    pub folder: tempfile::TempDir,
+pub(crate) struct Party {
+    pub(crate) folder: tempfile::TempDir,
 }
 
 impl Party {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// `glacier ARGS` in this party's folder. Words are split at spaces.
-    pub fn command(&self, args: &str) -> Command {
+    pub(crate) fn command(&self, args: &str) -> Command {
         let mut command = Command::new(GLACIER);
         command
             .args(args.split_whitespace())
@@ -51,12 +51,12 @@ impl Party {
         command
     }
 
-    pub fn run(&self, args: &str) -> Output {
+    pub(crate) fn run(&self, args: &str) -> Output {
         self.command(args).output().unwrap()
     }
 
     /// Runs with `--json`, insists on the exit status, and reads the one object.
-    pub fn json(&self, args: &str, status: i32) -> serde_json::Value {
+    pub(crate) fn json(&self, args: &str, status: i32) -> serde_json::Value {
         let output = self.run(&format!("--json {args}"));
         let stdout = String::from_utf8(output.stdout).unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
@@ -66,7 +66,7 @@ impl Party {
 
     /// What a person sees of these commands, one after the other, with what changes from run to run
     /// taken out.
-    pub fn transcript(&self, lines: &[&str]) -> String {
+    pub(crate) fn transcript(&self, lines: &[&str]) -> String {
         let mut text = String::new();
         for args in lines {
             let output = self.run(args);
@@ -81,7 +81,7 @@ impl Party {
     }
 
     /// Takes out keys, digests, folders and addresses of this run.
-    pub fn redact(&self, text: &str) -> String {
+    pub(crate) fn redact(&self, text: &str) -> String {
         let text = text
             .replace(self.folder.path().to_str().unwrap(), "[HERE]")
             .replace(env!("CARGO_PKG_VERSION"), "[VERSION]");

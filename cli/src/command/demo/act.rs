@@ -4,7 +4,7 @@ use super::{
     host_view::{self, HostView},
     score::{Known, Score},
     stage::{Folder, Party, Stage},
-    story::Story,
+    story::{Story, short},
 };
 use crate::{
     checks::{self, Line, mark},
@@ -12,7 +12,7 @@ use crate::{
     context::now,
     error::Failure,
     explain, files,
-    output::{Output, WARN, paint},
+    output::{BOLD, Output, WARN, paint},
     units::{Size, grouped},
 };
 use glacier::{Draft, Finished, Freshness, Job, Policy, Release, Session, session::ConnectError};
@@ -54,6 +54,7 @@ pub(super) struct Facts {
     altered_proof_refused_at: Option<&'static str>,
     host: HostView,
     wiped: bool,
+    enclave_ended: bool,
     pub(super) kept_in: Option<PathBuf>,
     pub(super) seconds: f64,
 }
@@ -66,6 +67,7 @@ impl Facts {
             && self.altered_proof_refused_at.is_some()
             && self.host.clean()
             && self.wiped
+            && self.enclave_ended
     }
 }
 
@@ -94,6 +96,7 @@ struct Attested {
 /// Plays all of it and returns what was seen.
 pub(super) async fn play(folder: &Folder, output: Output) -> Result<Facts, Failure> {
     let mut story = Story::new(output);
+    story.say(paint(BOLD, "Private inference between three parties"));
     story.say(
         "A hospital has measurements of tumours. A diagnostics firm has a model that tells malignant from benign. \
          Neither shows the other what it has, and neither trusts whoever runs the computer.",
@@ -171,7 +174,7 @@ pub(super) async fn play(folder: &Folder, output: Output) -> Result<Facts, Failu
     story.section("The Work Proof: what anyone can check");
     files::write_new(&folder.file("proof.cbor"), &glacier_wire::cbor::encode(&finished.bundle))?;
     let proven = Proven::judge(&finished.bundle, Some(&stage.policy), now());
-    story.tree(&proven.checks, None);
+    story.tree(&proven.checks);
     story.say(format_args!(
         "{}: this code, on this chip {simulated}, ran this model over this data and gave this result, for {} multiply-accumulates.",
         checks::verdict(proven.verdict),
@@ -183,13 +186,7 @@ pub(super) async fn play(folder: &Folder, output: Output) -> Result<Facts, Failu
     let host = host_view::look(&stage, &finished, [&data, &model])?;
     host.tell(&story);
 
-    story.section("What is left inside");
-    let wiped = status.events.contains(&Event::Wiped);
-    story.say(
-        "Nothing. File keys were overwritten, and the process that held model and data has ended, memory and all, \
-         before the proof was signed. When the enclave stops, its own keys end with it.",
-    );
-    let facts = Facts {
+    let mut facts = Facts {
         simulated: true,
         parties: [hospital, firm, operator]
             .map(|party| PartyFacts { name: party.name, address: party.key.address() })
@@ -200,19 +197,34 @@ pub(super) async fn play(folder: &Folder, output: Output) -> Result<Facts, Failu
         job: job.hash(),
         attestation: vec![firm_seen, hospital_seen],
         other_code_refused_at,
-        events: status.events,
+        events: status.events.clone(),
         rows: finished.results.rows(),
         accuracy_held_out: held_out,
         accuracy: all,
         proof: proven,
         altered_proof_refused_at,
         host,
-        wiped,
+        wiped: status.events.contains(&Event::Wiped),
+        enclave_ended: false,
         kept_in: folder.kept(),
         seconds: 0.0,
     };
+    story.section("What is left inside");
+    if facts.wiped {
+        story.say(format_args!(
+            "{} file keys were overwritten, and the process that held model and data had ended, memory and all, before \
+             the proof was signed.",
+            mark(Outcome::Pass)
+        ));
+    }
     drop((firm_session, hospital_session));
-    stage.end().await;
+    facts.enclave_ended = stage.end().await;
+    if facts.enclave_ended {
+        story.say(format_args!(
+            "{} the node was stopped: its enclave has ended, and with it the only keys that could sign such a proof.",
+            mark(Outcome::Pass)
+        ));
+    }
     Ok(facts)
 }
 
@@ -277,7 +289,7 @@ async fn attest(story: &Story, party: &Party, policy: &Policy, full: bool) -> Re
         if session.post_quantum() { ", over a channel that withstands quantum computers" } else { "" }
     ));
     if full {
-        story.tree(&checks, None);
+        story.tree(&checks);
     }
     let platform = session.accepted().platform();
     let seen = Attested { party: party.name, platform, post_quantum: session.post_quantum(), checks };
@@ -346,7 +358,7 @@ fn tell_answer(story: &Story, finished: &Finished, held_out: Score, all: Score) 
         grouped(finished.results.rows()),
         labels.len() - malignant
     ));
-    story.row("never seen", format_args!("{held_out} by the model in training"));
+    story.row("held out", format_args!("{held_out}: rows that the model was not trained on"));
     story.row("all rows", all);
 }
 
@@ -363,10 +375,4 @@ fn alter(story: &Story, bundle: &Bundle, policy: &Policy) -> Option<&'static str
         failed.id
     ));
     (judged.verdict == Verdict::Rejected).then_some(failed.id)
-}
-
-/// Enough of a long name to tell it from others.
-pub(super) fn short(name: &str) -> String {
-    let shown: String = name.chars().take(16).collect();
-    format!("{shown}…")
 }

@@ -1,10 +1,10 @@
 //! What the host had of it all: every byte that it stored or passed on.
 
 use super::{
-    act::{self, Asset, short},
+    act::{self, Asset},
     scan::Scan,
     stage::Stage,
-    story::Story,
+    story::{Story, short},
 };
 use crate::{
     checks::mark,

@@ -144,8 +144,10 @@ impl Stage {
         self.secrets.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Stops the node and waits until its enclave has ended.
-    pub(super) async fn end(self) {
+    /// Stops the node. Tells whether its enclave's process has ended.
+    pub(super) async fn end(self) -> bool {
+        let enclave = self.running.info().map(|chip| PathBuf::from(format!("/proc/{}", chip.pid)));
         self.running.shutdown().await;
+        enclave.is_some_and(|process| !process.exists())
     }
 }

@@ -53,12 +53,12 @@ impl Story {
         });
     }
 
-    /// A tree of checks.
-    pub(super) fn tree(&self, lines: &[Line], nested: Option<(&str, &[Line])>) {
-        self.write(|page| {
-            let mut indented = Indent { page, fresh: true };
-            checks::tree(&mut indented, lines, nested)
-        });
+    /// A tree of checks, each on one line: reasons are cut where the line ends, and long names with them.
+    pub(super) fn tree(&self, lines: &[Line]) {
+        let beside = lines.iter().map(|line| line.id.len()).max().unwrap_or_default() + "   ├ ✓ ".chars().count() + 2;
+        let room = self.width.saturating_sub(beside);
+        let lines: Vec<_> = lines.iter().map(|line| Line { reason: cut(&line.reason, room), ..line.clone() }).collect();
+        self.write(|page| checks::tree(&mut Indent { page, fresh: true }, &lines, None));
     }
 
     fn write(&self, tell: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
@@ -93,6 +93,25 @@ impl Write for Indent<'_> {
     }
 }
 
+/// The beginning of a text, with the names in it shortened.
+fn cut(text: &str, room: usize) -> String {
+    let named = |word: &str| word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let words = text.split(' ').map(|word| match word.strip_suffix(',').unwrap_or(word) {
+        name if named(name) => word.replace(name, &short(name)),
+        _ => word.to_owned(),
+    });
+    let text = words.collect::<Vec<_>>().join(" ");
+    if text.chars().count() <= room {
+        return text;
+    }
+    text.chars().take(room.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// Enough of a long name to tell it from others.
+pub(super) fn short(name: &str) -> String {
+    name.chars().take(16).chain(['…']).collect()
+}
+
 /// Breaks at spaces. A word that is too long for a line stands on its own.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
@@ -122,6 +141,13 @@ mod tests {
     fn wraps_at_spaces() {
         assert_eq!(wrap("aa bb cc", 5), ["aa bb", "cc"]);
         assert_eq!(wrap("a verylongword b", 6), ["a", "verylongword", "b"]);
+    }
+
+    #[test]
+    fn reasons_are_cut_to_the_room_there_is() {
+        assert_eq!(cut(&format!("root {} simulated", "a".repeat(64)), 80), "root aaaaaaaaaaaaaaaa… simulated");
+        assert_eq!(cut("0123456789", 5), "0123…");
+        assert_eq!(cut("0123456789", 0), "…");
     }
 
     #[test]
