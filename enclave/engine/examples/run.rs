@@ -7,8 +7,8 @@ use glacier_engine::{DataError, Limits, Model, Rten, RunError, ingest};
 use glacier_wire::{Dtype, Tensor};
 use std::{collections::BTreeMap, fs, path::Path, time::Instant};
 
-struct Runs {
-    model: Model,
+struct Runs<'a> {
+    model: &'a mut Model,
     limits: Limits,
     repeats: u32,
     outputs: BTreeMap<String, (Dtype, Vec<u64>, Vec<u8>)>,
@@ -26,7 +26,7 @@ impl From<DataError> for Failed {
     }
 }
 
-impl ingest::Sink for Runs {
+impl ingest::Sink for Runs<'_> {
     type Error = Failed;
 
     fn begin(&mut self, _: &[Vec<u64>], _: Option<u64>) -> Result<usize, Failed> {
@@ -63,14 +63,18 @@ fn main() {
     };
     let number = |text: &String| text.parse::<u32>().expect("a number");
     let limits = Limits { units: u64::MAX, threads: number(threads), window: number(window), memory: 16 << 30 };
-    let model = Model::load(&Rten, fs::read(model).expect("the model"), &limits).expect("a model that runs");
+    let mut model = Model::load(&Rten, fs::read(model).expect("the model"), &limits).expect("a model that runs");
     let info = model.info().clone();
     let repeats = number(repeats);
-    let (outputs, labels, seconds) = Default::default();
-    let mut runs = Runs { model, limits, repeats, outputs, labels, seconds, units: 0 };
-    let data = fs::File::open(data).expect("the data");
-    let rows = ingest::read(data, &info, &mut runs).expect("data that fits");
-    for (name, (dtype, shape, data)) in &runs.outputs {
+    let (mut outputs, mut labels, mut seconds, mut rows, mut units) = Default::default();
+    model.enter(&mut |model| {
+        let data = fs::File::open(data).expect("the data");
+        let (empty, none, never) = Default::default();
+        let mut runs = Runs { model, limits, repeats, outputs: empty, labels: none, seconds: never, units: 0 };
+        rows = ingest::read(data, &info, &mut runs).expect("data that fits");
+        (outputs, labels, seconds, units) = (runs.outputs, runs.labels, runs.seconds, runs.units);
+    });
+    for (name, (dtype, shape, data)) in &outputs {
         let descr = if *dtype == Dtype::Fp32 { "<f4" } else { "<i8" };
         let shape: String = shape.iter().map(|extent| format!("{extent}, ")).collect();
         let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({shape}), }}\n");
@@ -80,8 +84,8 @@ fn main() {
         file.extend(data);
         fs::write(Path::new(out).join(format!("{name}.npy")), file).expect("the output");
     }
-    fs::write(Path::new(out).join("labels.txt"), runs.labels.join("\n")).expect("the labels");
-    runs.seconds.sort_by(f64::total_cmp);
-    let median = runs.seconds.get(runs.seconds.len() / 2).copied().unwrap_or(0.0);
-    println!("{{\"rows\": {rows}, \"units\": {}, \"ms\": {:.4}}}", runs.units, median * 1e3);
+    fs::write(Path::new(out).join("labels.txt"), labels.join("\n")).expect("the labels");
+    seconds.sort_by(f64::total_cmp);
+    let median = seconds.get(seconds.len() / 2).copied().unwrap_or(0.0);
+    println!("{{\"rows\": {rows}, \"units\": {units}, \"ms\": {:.4}}}", median * 1e3);
 }

@@ -97,7 +97,8 @@ impl Model {
         let graph = Graph::read(&bytes)?;
         afford(&Plan::folded(&graph)?, limits.units, limits.memory, graph.weight_bytes)?;
         let ports = |ports: &[(_, Port)]| ports.iter().map(|(_, port)| port.clone()).collect();
-        let units_per_row = one_row(&graph).map(|shapes| Plan::new(&graph, &shapes).map(|plan| plan.units)).transpose()?;
+        let units_per_row =
+            one_row(&graph).map(|shapes| Plan::new(&graph, &shapes).map(|plan| plan.units)).transpose()?;
         let threads = limits.threads.clamp(1, Limits::MAX_THREADS);
         let session = catch_unwind(AssertUnwindSafe(|| engine.load(&graph, bytes, threads)));
         let session = session.map_err(|_| RunError::Crashed)??;

@@ -5,7 +5,13 @@
 //! first read by [`onnx`] (our own bounded reader), then metered by [`meter`], and only then handed
 //! to an [`Engine`]; data bytes become windows of rows in [`ingest`].
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
 
 mod client;
 mod data;

@@ -25,7 +25,8 @@ impl Engine for Rten {
         let pool = Arc::new(ThreadPool::with_num_threads(threads.max(1) as usize));
         let loaded = ModelOptions::with_all_ops().load(bytes);
         let model = loaded.map_err(|error| ModelError::Engine { node: error.node().map(Name::new) })?;
-        let find = |port: &Port| model.find_node(&port.name).ok_or(ModelError::Engine { node: Some(Name::new(&port.name)) });
+        let find =
+            |port: &Port| model.find_node(&port.name).ok_or(ModelError::Engine { node: Some(Name::new(&port.name)) });
         let inputs = graph.inputs.iter().map(|(_, port)| find(port)).collect::<Result<_, _>>()?;
         let outputs = graph.outputs.iter().map(|(_, port)| find(port)).collect::<Result<_, _>>()?;
         let ports = graph.outputs.iter().map(|(_, port)| port.clone()).collect();
@@ -110,9 +111,13 @@ fn value(tensor: Tensor) -> Result<Value, DataError> {
 fn tensor(port: &Port, value: Value) -> Result<Tensor, DataError> {
     let (shape, data) = match (&value, port.dtype) {
         (Value::FloatTensor(t), Dtype::Fp32) => (t.shape().to_vec(), bytes(&t.to_vec(), |x| x.to_le_bytes())),
-        (Value::FloatTensor(t), Dtype::Fp64) => (t.shape().to_vec(), bytes(&t.to_vec(), |x| f64::from(x).to_le_bytes())),
+        (Value::FloatTensor(t), Dtype::Fp64) => {
+            (t.shape().to_vec(), bytes(&t.to_vec(), |x| f64::from(x).to_le_bytes()))
+        }
         (Value::Int32Tensor(t), Dtype::Int32) => (t.shape().to_vec(), bytes(&t.to_vec(), |x| x.to_le_bytes())),
-        (Value::Int32Tensor(t), Dtype::Int64) => (t.shape().to_vec(), bytes(&t.to_vec(), |x| i64::from(x).to_le_bytes())),
+        (Value::Int32Tensor(t), Dtype::Int64) => {
+            (t.shape().to_vec(), bytes(&t.to_vec(), |x| i64::from(x).to_le_bytes()))
+        }
         (Value::Int32Tensor(t), Dtype::Bool) => (t.shape().to_vec(), bytes(&t.to_vec(), |x| [u8::from(x != 0)])),
         (Value::Int8Tensor(t), Dtype::Int8) => (t.shape().to_vec(), bytes(&t.to_vec(), |x| x.to_le_bytes())),
         (Value::UInt8Tensor(t), Dtype::Uint8) => (t.shape().to_vec(), t.to_vec()),

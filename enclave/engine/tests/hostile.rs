@@ -3,7 +3,8 @@
 mod onnx;
 
 use glacier_engine::{
-    DataError, Engine, Limits, Model, Rten, RunError, meter::Plan,
+    DataError, Engine, Limits, Model, Rten, RunError,
+    meter::Plan,
     onnx::{Graph as Checked, ModelError, Name},
 };
 use glacier_wire::Tensor;
@@ -232,7 +233,8 @@ fn more_memory_or_elements_than_allowed() {
     assert!(matches!(refused(&declared), RunError::Units { .. }));
     // Elements that no memory has.
     let nodes = vec![node("Expand", &["one", "shape"], &["y"])];
-    let graph = Graph { nodes, weights: vec![weight("one", &[1]), longs("shape", &[1 << 30, 1 << 30])], ..Graph::small() };
+    let graph =
+        Graph { nodes, weights: vec![weight("one", &[1]), longs("shape", &[1 << 30, 1 << 30])], ..Graph::small() };
     assert_eq!(refused(&graph), RunError::Model(ModelError::Shape(name("y"))));
 }
 
@@ -246,7 +248,10 @@ fn arithmetic_that_an_engine_does_in_other_widths_predicts_nothing() {
     ];
     let weights =
         vec![weight("w", &[4, 3]), weight("one", &[1, 1]), longs("half", &[1 << 30, 4]), longs("two", &[2, 1])];
-    assert_eq!(refused(&Graph { nodes, weights, ..Graph::small() }), RunError::Model(ModelError::Unmetered(name("big"))));
+    assert_eq!(
+        refused(&Graph { nodes, weights, ..Graph::small() }),
+        RunError::Model(ModelError::Unmetered(name("big")))
+    );
 }
 
 #[test]

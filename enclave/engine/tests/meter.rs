@@ -21,7 +21,8 @@ fn gemm_with_turned_weights() {
 #[test]
 fn grouped_strided_convolution() {
     let conv = node("Conv", &["x", "w"], &["y"]);
-    let conv = conv.message(5, ints("strides", &[2, 2])).message(5, ints("pads", &[1, 1, 1, 1])).message(5, int("group", 2));
+    let conv =
+        conv.message(5, ints("strides", &[2, 2])).message(5, ints("pads", &[1, 1, 1, 1])).message(5, int("group", 2));
     let graph = Graph {
         nodes: vec![conv],
         weights: vec![weight("w", &[6, 2, 3, 3])],
@@ -110,7 +111,8 @@ fn real_models_of_other_kinds_are_metered() {
         ("rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx", vec![1, 3, 48, 320], vec![1, 40, 6625]),
     ] {
         let Some(bytes) = real(path) else { continue };
-        let plan = Plan::new(&Checked::read(&bytes).unwrap(), &[shape]).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let plan =
+            Plan::new(&Checked::read(&bytes).unwrap(), &[shape]).unwrap_or_else(|error| panic!("{path}: {error}"));
         assert_eq!(plan.outputs, [Some(expected)], "{path}");
         assert!(plan.units > 1_000_000, "{path}: {}", plan.units);
         println!("{path}: {} units, {} elements, {} bytes", plan.units, plan.elements, plan.peak);

@@ -70,7 +70,10 @@ async fn the_bundled_model_tells_the_held_out_rows_apart() {
     assert_eq!(info.labels.as_deref(), Some(&["malignant".to_owned(), "benign".to_owned()][..]));
     let (report, windows) = rows(&mut client, bundled("data.csv")).await;
     assert_eq!(report, Ok(RunReport { rows: 569, units: 569 * 512 }));
-    assert_eq!(windows.iter().map(|window| window.tensors[0].shape[0]).collect::<Vec<_>>(), [100, 100, 100, 100, 100, 69]);
+    assert_eq!(
+        windows.iter().map(|window| window.tensors[0].shape[0]).collect::<Vec<_>>(),
+        [100, 100, 100, 100, 100, 69]
+    );
 
     let found: Vec<String> = windows.into_iter().flat_map(|window| window.labels.unwrap()).collect();
     let known = String::from_utf8(bundled("labels.csv")).unwrap();
@@ -126,7 +129,10 @@ async fn a_refused_data_set_leaves_the_worker_usable() {
     let missing = text.replacen("mean texture", "average texture", 1);
     let (report, windows) = rows(&mut client, missing.into_bytes()).await;
     let Err(EngineError::Refused(refusal)) = report else { panic!("accepted") };
-    assert_eq!((refusal.code, refusal.detail.as_str()), (RefusalCode::DataInvalid, "column \"mean texture\" is missing"));
+    assert_eq!(
+        (refusal.code, refusal.detail.as_str()),
+        (RefusalCode::DataInvalid, "column \"mean texture\" is missing")
+    );
     assert!(windows.is_empty());
 
     // Far behind the first window, and long before the end.

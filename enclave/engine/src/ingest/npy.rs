@@ -31,7 +31,8 @@ pub(super) fn read_archive<R: Read, S: Sink>(data: Data<R>, info: &ModelInfo, si
     }
     let open = || zip::ZipArchive::new(Cursor::new(bytes.as_slice())).map_err(|_| DataError::Npz);
     let directory = open()?;
-    let input = |name: &str| name.strip_suffix(".npy").and_then(|name| info.inputs.iter().find(|port| port.name == name));
+    let input =
+        |name: &str| name.strip_suffix(".npy").and_then(|name| info.inputs.iter().find(|port| port.name == name));
     for name in directory.file_names() {
         let name = name.map_err(|_| DataError::Npz)?;
         if input(&name).is_none() {
@@ -53,11 +54,7 @@ pub(super) fn read_archive<R: Read, S: Sink>(data: Data<R>, info: &ModelInfo, si
     read(arrays, info, sink)
 }
 
-fn read<R: Read, S: Sink>(
-    mut arrays: Vec<(&Port, Array<R>)>,
-    info: &ModelInfo,
-    sink: &mut S,
-) -> Result<u64, S::Error> {
+fn read<R: Read, S: Sink>(mut arrays: Vec<(&Port, Array<R>)>, info: &ModelInfo, sink: &mut S) -> Result<u64, S::Error> {
     let batch = batch(info)?;
     let rows = arrays.first().map_or(0, |(_, array)| array.rows);
     if let Some((port, _)) = arrays.iter().find(|(_, array)| array.rows != rows) {

@@ -70,7 +70,8 @@ fn columns(header: &[String], info: &ModelInfo, port: &Port) -> Result<Vec<usize
         }
         return Ok((0..header.len()).collect());
     };
-    let place = |name: &String| places.get(name.as_str()).copied().ok_or_else(|| DataError::MissingColumn(Name::new(name)));
+    let place =
+        |name: &String| places.get(name.as_str()).copied().ok_or_else(|| DataError::MissingColumn(Name::new(name)));
     features.iter().map(place).collect()
 }
 

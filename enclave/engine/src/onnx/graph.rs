@@ -248,11 +248,7 @@ fn names(metadata: &HashMap<&str, &str>, key: &'static str) -> Result<Option<Vec
     let list: Vec<String> = serde_json::from_str(json).map_err(|_| ModelError::Metadata(key))?;
     let distinct: HashSet<_> = list.iter().collect();
     let fit = |name: &String| !name.is_empty() && name.len() <= Graph::MAX_NAME;
-    if list.is_empty()
-        || list.len() > Graph::MAX_LIST_NAMES
-        || distinct.len() != list.len()
-        || !list.iter().all(fit)
-    {
+    if list.is_empty() || list.len() > Graph::MAX_LIST_NAMES || distinct.len() != list.len() || !list.iter().all(fit) {
         return Err(ModelError::Metadata(key));
     }
     Ok(Some(list))
@@ -745,7 +741,11 @@ fn dims(name: &str, shape: &[u8]) -> Result<Vec<Dim>, ModelError> {
         }
         dims.push(match (value, param) {
             // Some exporters write -1 for "depends on the data".
-            (None | Some(-1), param) => Dim::Free { name: param.unwrap_or_default().to_owned() },
+            (None | Some(-1), param) => {
+                // "?" is what one exporter calls every dimension it does not know: no name at all.
+                let name = param.filter(|name| *name != "?").unwrap_or_default();
+                Dim::Free { name: name.to_owned() }
+            }
             (Some(extent @ 0..=0x7fff_ffff), None) => Dim::Fixed { extent: extent.unsigned_abs() },
             _ => return Err(ModelError::Dims(name.into())),
         });

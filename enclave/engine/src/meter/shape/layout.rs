@@ -321,8 +321,7 @@ pub(super) fn constant_of_shape(ctx: &Ctx<'_>) -> Result<Info, ModelError> {
 }
 
 pub(super) fn range(ctx: &Ctx<'_>) -> Result<Info, ModelError> {
-    let (Some([start]), Some([limit]), Some([step])) =
-        (ctx.need(0)?.ints(), ctx.need(1)?.ints(), ctx.need(2)?.ints())
+    let (Some([start]), Some([limit]), Some([step])) = (ctx.need(0)?.ints(), ctx.need(1)?.ints(), ctx.need(2)?.ints())
     else {
         return Ok(Info::unknown());
     };
