@@ -95,7 +95,7 @@ impl From<clap::Error> for Failure {
         let tips: Vec<_> =
             text.lines().filter_map(|line| line.trim().strip_prefix("tip: ").map(str::to_owned)).collect();
         let usage = text.lines().find_map(|line| line.strip_prefix("Usage: ")).unwrap_or_default();
-        let command: Vec<_> = usage.split(' ').take_while(|word| !word.starts_with(['-', '<', '['])).collect();
+        let command: Vec<_> = usage.split_whitespace().take_while(|word| !word.starts_with(['-', '<', '['])).collect();
         let help = match (tips.is_empty(), command.is_empty()) {
             (false, _) => tips.join("; "),
             (true, false) => format!("`{} --help` shows what it takes", command.join(" ")),

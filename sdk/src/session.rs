@@ -249,22 +249,23 @@ impl std::fmt::Debug for Session {
 /// Largest refusal that is read.
 const MAX_REFUSAL: usize = 16 << 10;
 
-/// Reads a refusal: CBOR, or on `/v2` paths the protocol's JSON with the code in a header.
+/// Reads a refusal: CBOR, or on `/v2` paths the protocol's JSON. Both come with the code in a header,
+/// so the body tells which it is; no JSON object is CBOR of this shape.
 fn refusal(response: &Response) -> Option<Refusal> {
     if response.body.len() > MAX_REFUSAL {
         return None;
     }
-    if let Some(word) = response.header("glacier-refusal") {
-        #[derive(serde::Deserialize)]
-        struct Body {
-            error: String,
-        }
-        let code: RefusalCode = serde_json::from_value(word.into()).ok()?;
-        let body: Body = serde_json::from_slice(&response.body).ok()?;
-        let detail = body.error.strip_prefix(code.as_str()).and_then(|rest| rest.strip_prefix(": "));
-        return Some(Refusal::new(code, detail.unwrap_or(&body.error)));
+    if let Ok(refusal) = cbor::decode(&response.body, MAX_REFUSAL) {
+        return Some(refusal);
     }
-    cbor::decode(&response.body, MAX_REFUSAL).ok()
+    #[derive(serde::Deserialize)]
+    struct Body {
+        error: String,
+    }
+    let code: RefusalCode = serde_json::from_value(response.header("glacier-refusal")?.into()).ok()?;
+    let body: Body = serde_json::from_slice(&response.body).ok()?;
+    let detail = body.error.strip_prefix(code.as_str()).and_then(|rest| rest.strip_prefix(": "));
+    Some(Refusal::new(code, detail.unwrap_or(&body.error)))
 }
 
 #[cfg(test)]
@@ -283,9 +284,11 @@ mod tests {
     #[test]
     fn a_refusal_is_read_in_both_forms() {
         let said = Refusal::new(RefusalCode::DataInvalid, "the column `age` is missing");
+        let code = [("glacier-refusal", "data-invalid")];
+        assert_eq!(refusal(&response(&code, &cbor::encode(&said))), Some(said.clone()));
         assert_eq!(refusal(&response(&[], &cbor::encode(&said))), Some(said.clone()));
         let json = serde_json::json!({"error": said.to_string()}).to_string();
-        assert_eq!(refusal(&response(&[("glacier-refusal", "data-invalid")], json.as_bytes())), Some(said));
+        assert_eq!(refusal(&response(&code, json.as_bytes())), Some(said));
     }
 
     #[test]
