@@ -59,8 +59,9 @@ pub(super) fn convert(bytes: Vec<u8>, from: Dtype, port: &Port, first: u64, widt
         };
         return bad.map_or(Ok(bytes), |at| Err(fault(at)));
     }
-    let mut out = Vec::with_capacity((bytes.len() / from.size()).saturating_mul(to.size()));
-    for (at, element) in bytes.chunks_exact(from.size()).enumerate() {
+    let elements = bytes.chunks_exact(from.size());
+    let mut out = Vec::with_capacity(elements.len().saturating_mul(to.size()));
+    for (at, element) in elements.enumerate() {
         number(element, from).and_then(|number| push(&mut out, to, number)).ok_or_else(|| fault(at))?;
     }
     Ok(out)

@@ -21,6 +21,15 @@ enum Padding {
     Fixed(Vec<u64>),
 }
 
+/// A window along one dimension.
+struct Axis {
+    kernel: u64,
+    stride: u64,
+    dilation: u64,
+    /// Start and end; `None` for [`Padding::Same`].
+    pads: Option<(u64, u64)>,
+}
+
 impl Window {
     fn of(ctx: &Ctx<'_>, kernel: Vec<u64>) -> Result<Self, ModelError> {
         let rank = kernel.len();
@@ -38,9 +47,7 @@ impl Window {
         Ok(Self { kernel, strides, dilations, padding })
     }
 
-    /// Kernel, stride, dilation and padding (start and end; `None` for same) of each dimension.
-    #[allow(clippy::type_complexity)]
-    fn axes(&self) -> impl Iterator<Item = (u64, u64, u64, Option<(u64, u64)>)> + '_ {
+    fn axes(&self) -> impl Iterator<Item = Axis> + '_ {
         let rank = self.kernel.len();
         self.kernel.iter().zip(&self.strides).zip(&self.dilations).enumerate().map(move |(at, ((k, s), d))| {
             let pads = match &self.padding {
@@ -50,13 +57,14 @@ impl Window {
                     Some((pads.get(at).copied().unwrap_or(0), end.copied().unwrap_or(0)))
                 }
             };
-            (*k, *s, *d, pads)
+            Axis { kernel: *k, stride: *s, dilation: *d, pads }
         })
     }
 
     /// Places of the window along each dimension.
     fn places(&self, ctx: &Ctx<'_>, spatial: &[u64], ceil: bool) -> Result<Vec<u64>, ModelError> {
-        let place = |(dim, (kernel, stride, dilation, pads)): (&u64, (u64, u64, u64, Option<(u64, u64)>))| {
+        let place = |(dim, axis): (&u64, Axis)| {
+            let Axis { kernel, stride, dilation, pads } = axis;
             let Some((start, end)) = pads else { return Some(dim.div_ceil(stride)) };
             let reach = dilation.checked_mul(kernel.checked_sub(1)?)?.checked_add(1)?;
             let room = dim.checked_add(start)?.checked_add(end)?.checked_sub(reach)?;
@@ -100,7 +108,7 @@ pub(super) fn conv_transpose(ctx: &Ctx<'_>) -> Result<Info, ModelError> {
     let window = Window::of(ctx, kernel.to_vec())?;
     let extra = ctx.sizes("output_padding", kernel.len(), 0)?;
     let mut dims = vec![*batch, per_group.checked_mul(groups).ok_or_else(|| ctx.clash())?];
-    for ((dim, (kernel, stride, dilation, pads)), extra) in spatial.iter().zip(window.axes()).zip(extra) {
+    for ((dim, Axis { kernel, stride, dilation, pads }), extra) in spatial.iter().zip(window.axes()).zip(extra) {
         let extent = || match pads {
             None => dim.checked_mul(stride),
             Some((start, end)) => {
@@ -161,7 +169,7 @@ pub(super) fn resize(ctx: &Ctx<'_>) -> Result<Info, ModelError> {
     let scale = |(dim, scale): (&u64, &f32)| {
         #[allow(clippy::cast_precision_loss)]
         let extent = (*dim as f32 * scale).floor();
-        (extent >= 0.0 && extent < 2e9).then_some(extent as u64)
+        (0.0..2e9).contains(&extent).then_some(extent as u64)
     };
     let dims: Option<Vec<u64>> = x.iter().zip(scales).map(scale).collect();
     dims.map(Info::of).ok_or_else(|| ctx.clash())
