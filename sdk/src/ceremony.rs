@@ -14,7 +14,7 @@ use glacier_attest::Policy;
 use glacier_proof::{Bundle, Judge, ProofCheck, VerifiedProof};
 use glacier_wire::{
     Commitment, Digest, FileKey, Grant, Identity, Manifest, ManifestHash, Role, SignedManifest, UnixTime,
-    api::{Join, JobStatus, Phase},
+    api::{JobStatus, Join, Phase},
 };
 
 /// What one party gives to a job.

@@ -1,8 +1,8 @@
 //! Everything that can go wrong on the client's side, sorted by who can put it right.
 
 use crate::{
-    input::InputError, job::JobError, keystore::KeystoreError, node::NodeError, output::OutputError, policy::PolicyError,
-    seal::SealError, session::ConnectError, session::RequestError,
+    input::InputError, job::JobError, keystore::KeystoreError, node::NodeError, output::OutputError,
+    policy::PolicyError, seal::SealError, session::ConnectError, session::RequestError,
 };
 use glacier_channel::ChannelError;
 use glacier_proof::{ProofCheckId, ProofFault};
@@ -139,7 +139,10 @@ impl Error {
             Self::Connect(error) => match error {
                 ConnectError::Unreachable(_) | ConnectError::Closed => Actor::Operator,
                 ConnectError::Channel(
-                    ChannelError::Deadline | ChannelError::Io(_) | ChannelError::NoQuote(_) | ChannelError::OtherProtocol,
+                    ChannelError::Deadline
+                    | ChannelError::Io(_)
+                    | ChannelError::NoQuote(_)
+                    | ChannelError::OtherProtocol,
                 ) => Actor::Operator,
                 ConnectError::Evidence { .. } => Actor::Caller,
                 _ => Actor::Nobody,

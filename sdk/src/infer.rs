@@ -42,7 +42,13 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { memory: Draft::MEMORY, units: Draft::UNITS, runs: Draft::RUNS, lasts: 3600, freshness: Freshness::Cached }
+        Self {
+            memory: Draft::MEMORY,
+            units: Draft::UNITS,
+            runs: Draft::RUNS,
+            lasts: 3600,
+            freshness: Freshness::Cached,
+        }
     }
 }
 
@@ -135,9 +141,8 @@ pub async fn infer(
         watch(Step::Joined(brought.role));
     }
     let status = session.wait(&manifest.manifest.hash(), &mut |status| watch(Step::Status(status))).await?;
-    let finished = session
-        .collect(node, &manifest, key, policy, &mut |done, total| watch(Step::Fetching(done, total)))
-        .await?;
+    let finished =
+        session.collect(node, &manifest, key, policy, &mut |done, total| watch(Step::Fetching(done, total))).await?;
     Ok(Inference { manifest, finished, events: status.events })
 }
 

@@ -119,7 +119,8 @@ fn npz(bytes: &[u8]) -> Result<Vec<Tensor>, InputError> {
     let mut left = MAX_INPUT_BYTES;
     for i in 0..archive.len() {
         let member = archive.by_index(i).map_err(|_| InputError::Npz)?;
-        let name = member.name().ok().and_then(|name| Some(name.strip_suffix(".npy")?.to_owned())).ok_or(InputError::Npz)?;
+        let name =
+            member.name().ok().and_then(|name| Some(name.strip_suffix(".npy")?.to_owned())).ok_or(InputError::Npz)?;
         let mut data = Vec::new();
         read_bounded(member, left, &mut data)?;
         left = left.saturating_sub(data.len() as u64);
@@ -177,7 +178,8 @@ fn quoted(text: &str) -> Option<&str> {
 fn csv(bytes: &[u8], features: &[String]) -> Result<Tensor, InputError> {
     // A byte order mark is no part of the first column's name.
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).trim(csv::Trim::All).from_reader(bytes);
+    let mut reader =
+        csv::ReaderBuilder::new().has_headers(false).flexible(true).trim(csv::Trim::All).from_reader(bytes);
     let mut values: Vec<f32> = Vec::new();
     let (mut width, mut rows, mut wanted) = (None, 0u64, None);
     for (line, record) in (1u64..).zip(reader.byte_records()) {
@@ -224,7 +226,7 @@ fn number(cell: &[u8]) -> Option<f32> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 mod tests {
     use super::*;
 
@@ -240,7 +242,10 @@ mod tests {
     fn csv_names_the_bad_cell() {
         assert_eq!(tensors_from(Format::Csv, b"a,b\n1,x\n", &[]), Err(InputError::Cell { line: 2, column: 2 }));
         assert_eq!(tensors_from(Format::Csv, b"a,b\n1,NaN\n", &[]), Err(InputError::Cell { line: 2, column: 2 }));
-        assert_eq!(tensors_from(Format::Csv, b"a,b\n1\n", &[]), Err(InputError::Width { line: 2, expected: 2, found: 1 }));
+        assert_eq!(
+            tensors_from(Format::Csv, b"a,b\n1\n", &[]),
+            Err(InputError::Width { line: 2, expected: 2, found: 1 })
+        );
         assert_eq!(tensors_from(Format::Csv, b"a,b\n", &[]), Err(InputError::Empty));
     }
 

@@ -2,8 +2,8 @@
 
 use crate::file::{self, FileError, NewFile};
 use glacier_wire::{
-    Address, BadSignature, Digest, EnclaveId, Identity, Limits, Manifest, ManifestError, ManifestHash, Measurement, Recipient,
-    Settlement, SignedManifest, UnixTime, Work,
+    Address, BadSignature, Digest, EnclaveId, Identity, Limits, Manifest, ManifestError, ManifestHash, Measurement,
+    Recipient, Settlement, SignedManifest, UnixTime, Work,
 };
 use std::path::Path;
 
@@ -124,8 +124,7 @@ impl Job {
         getrandom::fill(&mut salt).map_err(|_| JobError::Random)?;
         let mut settlement = draft.settlement;
         if settlement.payer.is_zero() {
-            settlement.payer =
-                if draft.work == Work::Deployment { draft.model_provider } else { draft.data_provider };
+            settlement.payer = if draft.work == Work::Deployment { draft.model_provider } else { draft.data_provider };
         }
         Self::new(SignedManifest {
             manifest: Manifest {
@@ -248,7 +247,7 @@ impl Job {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 pub(crate) mod tests {
     use super::*;
 
@@ -315,7 +314,8 @@ pub(crate) mod tests {
 
     #[test]
     fn an_unknown_member_is_refused() {
-        let text = String::from_utf8(job().to_json()).unwrap().replacen("\"manifest\"", "\"extra\": 1, \"manifest\"", 1);
+        let text =
+            String::from_utf8(job().to_json()).unwrap().replacen("\"manifest\"", "\"extra\": 1, \"manifest\"", 1);
         assert_eq!(Job::from_json(text.as_bytes()), Err(JobError::Malformed));
     }
 

@@ -217,7 +217,9 @@ impl Keystore {
     /// Makes a key. An existing one is never replaced.
     pub fn create(&self, name: &KeyName) -> Result<Key, KeystoreError> {
         let key = Key::generate(name.clone())?;
-        let taken = |error: FileError| if error == FileError::Exists { KeystoreError::Exists(name.clone()) } else { error.into() };
+        let taken = |error: FileError| {
+            if error == FileError::Exists { KeystoreError::Exists(name.clone()) } else { error.into() }
+        };
         let mut file = NewFile::create(&self.key_path(name)).map_err(taken)?;
         let identity = Zeroizing::new(hex::encode(*key.identity.expose_secret()));
         let age = key.age.to_text().map_err(|_| KeystoreError::Random)?;
@@ -373,7 +375,7 @@ fn require_private(_: &Path) -> Result<(), KeystoreError> {
 }
 
 #[cfg(all(test, unix))]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;

@@ -226,7 +226,10 @@ impl Results {
             let comma = if i > 0 { "," } else { "" };
             let name = serde_json::Value::from(member_name(i, tensor));
             let datatype = crate::input::oip_datatype(tensor.dtype);
-            text.push_str(&format!("{comma}{{\"name\":{name},\"datatype\":\"{datatype}\",\"shape\":{:?},\"data\":[", tensor.shape));
+            text.push_str(&format!(
+                "{comma}{{\"name\":{name},\"datatype\":\"{datatype}\",\"shape\":{:?},\"data\":[",
+                tensor.shape
+            ));
             for (j, value) in Cells::of(tensor).enumerate() {
                 if j > 0 {
                     text.push(',');
@@ -246,7 +249,8 @@ impl Results {
 
 fn append(whole: &mut Tensor, piece: &Tensor) -> Result<(), OutputError> {
     piece.check().map_err(OutputError::Tensor)?;
-    let (Some((rows, tail)), Some((more, piece_tail))) = (whole.shape.split_first_mut(), piece.shape.split_first()) else {
+    let (Some((rows, tail)), Some((more, piece_tail))) = (whole.shape.split_first_mut(), piece.shape.split_first())
+    else {
         return Err(OutputError::Windows);
     };
     if whole.name != piece.name || whole.dtype != piece.dtype || tail != piece_tail {
@@ -388,7 +392,7 @@ impl Iterator for Cells<'_> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 mod tests {
     use super::*;
     use crate::input;
@@ -435,10 +439,7 @@ mod tests {
     fn csv_has_a_header_and_quotes_what_needs_it() {
         let results = Results::join([window(2, 0.5, Some(&["a,b", "say \"c\""]))]).unwrap();
         let text = String::from_utf8(results.to_bytes(Format::Csv).unwrap()).unwrap();
-        assert_eq!(
-            text,
-            "label,probabilities[0],probabilities[1]\n\"a,b\",0.5,1.5\n\"say \"\"c\"\"\",2.5,3.5\n"
-        );
+        assert_eq!(text, "label,probabilities[0],probabilities[1]\n\"a,b\",0.5,1.5\n\"say \"\"c\"\"\",2.5,3.5\n");
     }
 
     #[test]
@@ -453,7 +454,10 @@ mod tests {
     #[test]
     fn npy_holds_one_array_only() {
         let mut results = Results::join([window(2, 0.0, None)]).unwrap();
-        assert_eq!(input::tensors_from(Format::Npy, &results.to_bytes(Format::Npy).unwrap(), &[]).unwrap()[0].data, results.tensors[0].data);
+        assert_eq!(
+            input::tensors_from(Format::Npy, &results.to_bytes(Format::Npy).unwrap(), &[]).unwrap()[0].data,
+            results.tensors[0].data
+        );
         results.tensors.push(results.tensors[0].clone());
         assert_eq!(results.to_bytes(Format::Npy), Err(OutputError::OneArray(2)));
     }

@@ -6,13 +6,7 @@ use crate::{
 };
 use glacier_asset::{AgeIdentity, AssetError, Header, Opened, Opener, Parsed, Sealer, generate_file_key};
 use glacier_wire::{Digest, Recipient};
-use std::{
-    fs::File,
-    io::Read,
-    num::NonZeroUsize,
-    path::Path,
-    thread,
-};
+use std::{fs::File, io::Read, num::NonZeroUsize, path::Path, thread};
 use zeroize::{Zeroize, Zeroizing};
 
 /// A file that was not sealed or opened.
@@ -67,7 +61,12 @@ pub type Progress<'a> = &'a mut (dyn FnMut(u64, u64) + Send);
 const WINDOW: usize = 16 * glacier_asset::sealed_chunk_bytes();
 
 /// Seals `from` into the new file `to`, for `recipients`, who can each open it.
-pub fn seal_file(from: &Path, to: &Path, recipients: &[Recipient], progress: Progress<'_>) -> Result<Sealed, SealError> {
+pub fn seal_file(
+    from: &Path,
+    to: &Path,
+    recipients: &[Recipient],
+    progress: Progress<'_>,
+) -> Result<Sealed, SealError> {
     let (mut source, total) = open(from)?;
     let mut target = NewFile::create(to).map_err(SealError::Write)?;
     let mut sealer = Sealer::new(&generate_file_key()?, recipients)?;
@@ -224,7 +223,7 @@ fn keep_header(header: &mut Option<Vec<u8>>, out: &[u8]) -> Result<(), SealError
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 mod tests {
     use super::*;
     use std::fs;
@@ -288,7 +287,10 @@ mod tests {
         here.seal(b"anybody's age opens this");
         let text = here.key.age().to_text().unwrap();
         let identity: age::x25519::Identity = text.parse().unwrap();
-        assert_eq!(age::decrypt(&identity, &fs::read(here.path("x.age")).unwrap()).unwrap(), b"anybody's age opens this");
+        assert_eq!(
+            age::decrypt(&identity, &fs::read(here.path("x.age")).unwrap()).unwrap(),
+            b"anybody's age opens this"
+        );
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Appraisal of evidence and proofs, with a memory for what was judged before.
 
 use glacier_attest::{
-    Accepted, Appraisal, AppraisalError, Binding, Check, CheckedCollateral, Collateral, CollateralError, Genuine, Policy,
-    appraise, appraise_checked,
+    Accepted, Appraisal, AppraisalError, Binding, Check, CheckedCollateral, Collateral, CollateralError, Genuine,
+    Policy, appraise, appraise_checked,
 };
 use glacier_proof::{Bundle, Judge, ProofAppraisal};
 use glacier_wire::{Claims, Evidence, UnixTime};

@@ -40,8 +40,7 @@ async fn impostor(collateral: &[u8]) -> (String, JoinHandle<Result<Address, Chan
         issued_at: UnixTime(1),
         nonce: None,
     };
-    let evidence =
-        Arc::new(Evidence { quote: vec![3; 600], claims: claims.encode(), collateral: collateral.to_vec() });
+    let evidence = Arc::new(Evidence { quote: vec![3; 600], claims: claims.encode(), collateral: collateral.to_vec() });
     let server = Server::new(key, &evidence, Arc::new(Worthless(evidence.clone()))).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -57,10 +56,7 @@ async fn nobody_answers() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    assert_eq!(
-        connect(&url, Freshness::Cached).await,
-        ConnectError::Unreachable(io::ErrorKind::ConnectionRefused)
-    );
+    assert_eq!(connect(&url, Freshness::Cached).await, ConnectError::Unreachable(io::ErrorKind::ConnectionRefused));
 }
 
 #[tokio::test]

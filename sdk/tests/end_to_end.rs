@@ -170,10 +170,8 @@ async fn three_parties_meet_each_with_its_own_keystore() {
 
     let status = hospital_session.wait(&job.hash(), &mut |_| {}).await.unwrap();
     assert_eq!(status.phase, Phase::Done);
-    let finished = hospital_session
-        .collect(&scene.node, manifest, &hospital, &scene.policy, &mut |_, _| {})
-        .await
-        .unwrap();
+    let finished =
+        hospital_session.collect(&scene.node, manifest, &hospital, &scene.policy, &mut |_, _| {}).await.unwrap();
     assert!(accuracy(&finished.results) > 0.96);
 
     // The firm gets the proof, and neither the result nor a way to open it.
@@ -190,15 +188,12 @@ async fn a_deployment_answers_strangers_with_a_proof_each() {
     let (_, firm) = scene.party("firm");
     let (_, hospital) = scene.party("hospital");
     let options = Options { runs: 2, ..Options::default() };
-    let served =
-        serve(&scene.node, &scene.policy, &firm, &example("model.onnx"), &options, &mut |_| {}).await.unwrap();
+    let served = serve(&scene.node, &scene.policy, &firm, &example("model.onnx"), &options, &mut |_| {}).await.unwrap();
     assert_eq!(served.status.phase, Phase::Serving);
     let question = || {
         let options = Options::default();
         let (scene, hospital, name) = (&scene, &hospital, served.name);
-        async move {
-            ask(&scene.node, &scene.policy, hospital, &name, &example("data.csv"), &options, &mut |_| {}).await
-        }
+        async move { ask(&scene.node, &scene.policy, hospital, &name, &example("data.csv"), &options, &mut |_| {}).await }
     };
     let first = question().await.unwrap();
     assert!(accuracy(&first.results) > 0.96);

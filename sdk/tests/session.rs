@@ -80,7 +80,10 @@ impl Enclave {
             proof.output = Commitment::to_body(&output_salt, output);
             (self.lie.lock().unwrap())(&mut proof);
             return Response::builder()
-                .header("glacier-proof", hex::encode(cbor::encode(&proof.sign(&self.identity.expose_secret()).unwrap())))
+                .header(
+                    "glacier-proof",
+                    hex::encode(cbor::encode(&proof.sign(&self.identity.expose_secret()).unwrap())),
+                )
                 .header("glacier-input-salt", input_salt.to_string())
                 .header("glacier-output-salt", output_salt.to_string())
                 .body(Bytes::from_static(output).into())
@@ -118,8 +121,7 @@ impl Attester for Enclave {
 }
 
 fn evidence(chip: &Chip, key: [u8; 32], enclave: Address, nonce: Option<[u8; 32]>, collateral: &str) -> Evidence {
-    let claims =
-        Claims { purpose: Purpose::Channel, channel_key: key, enclave_key: enclave, issued_at: now(), nonce };
+    let claims = Claims { purpose: Purpose::Channel, channel_key: key, enclave_key: enclave, issued_at: now(), nonce };
     Evidence {
         quote: chip.quote(&Body::new(CODE, claims.report_data())).unwrap(),
         claims: claims.encode(),
@@ -299,16 +301,17 @@ async fn no_key_goes_out_in_a_role_that_is_not_ones_own() {
 async fn an_answer_is_believed_only_with_a_proof_that_fits() {
     let scene = Scene::new().await;
     assert_eq!(scene.asked(|_| {}).await, Ok(()));
-    let lies: [(fn(&mut WorkProof), Unproved); 7] = [
-        (|proof| proof.input.0[0] ^= 1, Unproved::OtherInput),
-        (|proof| proof.output.0[0] ^= 1, Unproved::OtherOutput),
-        (|proof| proof.manifest.0[0] ^= 1, Unproved::OtherJob),
-        (|proof| proof.work = Work::Inference, Unproved::OtherJob),
-        (|proof| proof.enclave_id.0[0] ^= 1, Unproved::OtherEnclave),
-        (|proof| proof.measurement.0[0] ^= 1, Unproved::OtherEnclave),
-        (|proof| proof.platform = PlatformKind::Sgx, Unproved::OtherEnclave),
+    struct Lie(fn(&mut WorkProof), Unproved);
+    let lies = [
+        Lie(|proof| proof.input.0[0] ^= 1, Unproved::OtherInput),
+        Lie(|proof| proof.output.0[0] ^= 1, Unproved::OtherOutput),
+        Lie(|proof| proof.manifest.0[0] ^= 1, Unproved::OtherJob),
+        Lie(|proof| proof.work = Work::Inference, Unproved::OtherJob),
+        Lie(|proof| proof.enclave_id.0[0] ^= 1, Unproved::OtherEnclave),
+        Lie(|proof| proof.measurement.0[0] ^= 1, Unproved::OtherEnclave),
+        Lie(|proof| proof.platform = PlatformKind::Sgx, Unproved::OtherEnclave),
     ];
-    for (lie, expected) in lies {
+    for Lie(lie, expected) in lies {
         assert_eq!(scene.asked(lie).await, Err(Error::Unproved(expected)));
     }
 }
@@ -354,13 +357,8 @@ async fn a_result_is_fetched_only_when_its_proof_holds() {
     let mut elsewhere = bundle(&manifest);
     elsewhere.proof.proof.enclave_key = stranger.address();
     elsewhere.proof = elsewhere.proof.proof.sign(&stranger.expose_secret()).unwrap();
-    elsewhere.evidence = evidence(
-        &scene.enclave.chip,
-        scene.enclave.channel_key,
-        stranger.address(),
-        None,
-        &scene.enclave.collateral,
-    );
+    elsewhere.evidence =
+        evidence(&scene.enclave.chip, scene.enclave.channel_key, stranger.address(), None, &scene.enclave.collateral);
     assert_eq!(session.believe(&elsewhere, &hash, &scene.policy).err(), Some(Unproved::OtherEnclave));
 }
 
