@@ -12,6 +12,9 @@ pub fn program(name: &str) -> PathBuf {
     // Tests lie in `deps/`, one folder below the programs; benchmarks lie beside them.
     let program = this.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file());
     program.unwrap_or_else(|| {
-        panic!("{name} is not built beside {}: build the whole workspace first, `cargo build --release`", this.display())
+        panic!(
+            "{name} is not built beside {}: build the whole workspace first, `cargo build --release`",
+            this.display()
+        )
     })
 }

@@ -35,12 +35,8 @@ impl Rig {
     pub async fn with(enclave: PathBuf, meddler: Option<Arc<dyn Meddler>>) -> Self {
         let home = TempDir::new().expect("a temporary folder");
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let config = NodeConfig {
-            listen,
-            chip: program("glacier-chip"),
-            enclave,
-            ..NodeConfig::new(home.path().join("node"))
-        };
+        let config =
+            NodeConfig { listen, chip: program("glacier-chip"), enclave, ..NodeConfig::new(home.path().join("node")) };
         let host = match meddler {
             Some(meddler) => danger::start(config, meddler).await,
             None => glacier_host::Node::start(config).await,

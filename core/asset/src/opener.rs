@@ -49,7 +49,7 @@ impl Opener {
             hasher: blake3::Hasher::new(),
             ciphertext_bytes: 0,
             plaintext_bytes: 0,
-            stage: Stage::Header { key: FileKey::new(*key.expose()), held: Vec::new() },
+            stage: Stage::Header { key: key.duplicate(), held: Vec::new() },
         }
     }
 
@@ -253,7 +253,7 @@ struct Window<'a> {
 
 impl<'a> Window<'a> {
     /// A piece of ciphertext and the plaintext opened from it fit a second-level cache of 1 MiB.
-    const PIECE: u64 = 256 << 10;
+    const PIECE: u64 = 128 << 10;
 
     fn hashed_already(hasher: &'a mut blake3::Hasher) -> Self {
         Self { hasher, start: 0, position: 0, bytes: &[] }

@@ -36,7 +36,9 @@ impl Join {
 }
 
 /// How far a job is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode,
+)]
 #[serde(rename_all = "lowercase")]
 #[cbor(index_only)]
 pub enum Phase {
@@ -61,7 +63,9 @@ pub enum Phase {
 }
 
 /// What happened inside, in order. Told to the parties only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode,
+)]
 #[serde(rename_all = "lowercase", tag = "event")]
 pub enum Event {
     /// A party's grant and key were accepted.
@@ -160,7 +164,17 @@ pub struct EnclaveInfo {
 }
 
 /// Why the enclave said no: who must act is in the code, what exactly is in the detail.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode)]
+#[derive(
+    Debug,
+    Clone,
+    PartialEq,
+    Eq,
+    thiserror::Error,
+    serde::Serialize,
+    serde::Deserialize,
+    minicbor::Encode,
+    minicbor::Decode,
+)]
 #[error("{code}: {detail}")]
 pub struct Refusal {
     /// The case.

@@ -7,7 +7,9 @@ use crate::{
 };
 
 /// In which capacity a party grants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode,
+)]
 #[serde(rename_all = "lowercase")]
 #[cbor(index_only)]
 #[non_exhaustive]
@@ -31,7 +33,9 @@ impl Role {
 }
 
 /// Permission to use one asset, for one manifest, in one enclave's one key epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode,
+)]
 #[serde(deny_unknown_fields)]
 pub struct Grant {
     /// For this job.
@@ -57,7 +61,8 @@ pub struct Grant {
 
 impl Grant {
     /// The EIP-712 type.
-    pub const TYPE: &str = "Grant(bytes32 manifest,string role,address enclaveKey,uint64 uses,uint64 notAfter,bytes32 nonce)";
+    pub const TYPE: &str =
+        "Grant(bytes32 manifest,string role,address enclaveKey,uint64 uses,uint64 notAfter,bytes32 nonce)";
 
     /// What is signed. `domain` is the manifest's.
     pub fn digest(&self, domain: &Domain) -> [u8; 32] {
@@ -80,7 +85,9 @@ impl Grant {
 }
 
 /// A grant and its signature.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode,
+)]
 #[serde(deny_unknown_fields)]
 pub struct SignedGrant {
     /// The permission.

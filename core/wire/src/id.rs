@@ -147,13 +147,40 @@ impl From<Digest> for Commitment {
 }
 
 /// Seconds since 1970-01-01T00:00:00Z. A parameter everywhere: `core` has no clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    serde::Serialize,
+    serde::Deserialize,
+    minicbor::Encode,
+    minicbor::Decode,
+)]
 #[serde(transparent)]
 #[cbor(transparent)]
 pub struct UnixTime(#[n(0)] pub u64);
 
 /// What kind of hardware stands behind a statement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    minicbor::Encode,
+    minicbor::Decode,
+)]
 #[serde(rename_all = "lowercase")]
 #[cbor(index_only)]
 #[non_exhaustive]

@@ -51,7 +51,8 @@ impl Signature {
         if signature.normalize_s() != signature {
             return Err(BadSignature::Malformed);
         }
-        let key = VerifyingKey::recover_from_prehash(digest, &signature, recovery).map_err(|_| BadSignature::Malformed)?;
+        let key =
+            VerifyingKey::recover_from_prehash(digest, &signature, recovery).map_err(|_| BadSignature::Malformed)?;
         Ok(address_of(&key))
     }
 
@@ -193,7 +194,10 @@ mod tests {
         // (r, n - s) with the other v verifies just as well in plain ECDSA.
         let alice = Identity::from_secret(&[1; 32]).unwrap();
         let good = alice.sign(&[7; 32]);
-        let n: [u8; 32] = hex::decode("fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141").unwrap().try_into().unwrap();
+        let n: [u8; 32] = hex::decode("fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141")
+            .unwrap()
+            .try_into()
+            .unwrap();
         let mut bytes = good.0;
         let mut borrow = 0i16;
         for i in (0..32).rev() {

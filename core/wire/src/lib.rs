@@ -6,7 +6,13 @@
 //! Application code wants the crate `glacier`; this one is its vocabulary.
 
 #![no_std]
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
 
 extern crate alloc;
 
@@ -24,7 +30,10 @@ mod tensor;
 
 pub use evidence::{Claims, Evidence, Purpose, ReportData};
 pub use grant::{Grant, Role, SignedGrant};
-pub use id::{Address, Commitment, Digest, EnclaveId, ManifestHash, Measurement, Nonce, ParseIdError, PlatformKind, ProofHash, Recipient, UnixTime};
+pub use id::{
+    Address, Commitment, Digest, EnclaveId, ManifestHash, Measurement, Nonce, ParseIdError, PlatformKind, ProofHash,
+    Recipient, UnixTime,
+};
 pub use identity::{BadKey, BadSignature, Identity, Signature, sign_with};
 pub use manifest::{Limits, Manifest, ManifestError, Settlement, SignedManifest, Work};
 pub use secret::FileKey;

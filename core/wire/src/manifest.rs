@@ -9,7 +9,9 @@ use crate::{
 use alloc::vec::Vec;
 
 /// What a job does. The word stands in the signed document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode,
+)]
 #[serde(rename_all = "lowercase")]
 #[cbor(index_only)]
 #[non_exhaustive]
@@ -37,7 +39,9 @@ impl Work {
 }
 
 /// What a job may use. Everything is a ceiling; zero allows nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode,
+)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Bytes the job's worker may hold at once: model, data window, activations.
@@ -55,7 +59,9 @@ pub struct Limits {
 }
 
 /// Where the Work Proof counts, and what it pays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode,
+)]
 #[serde(deny_unknown_fields)]
 pub struct Settlement {
     /// EIP-155 chain id.

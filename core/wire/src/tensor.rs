@@ -3,7 +3,9 @@
 use alloc::{string::String, vec::Vec};
 
 /// Element type. Names follow the Open Inference Protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode,
+)]
 #[serde(rename_all = "UPPERCASE")]
 #[cbor(index_only)]
 #[non_exhaustive]
@@ -93,7 +95,8 @@ impl Tensor {
         if self.shape.len() > Self::MAX_RANK {
             return Err(TensorError::TooLarge);
         }
-        let bytes = self.elements().and_then(|n| n.checked_mul(self.dtype.size() as u64)).ok_or(TensorError::TooLarge)?;
+        let bytes =
+            self.elements().and_then(|n| n.checked_mul(self.dtype.size() as u64)).ok_or(TensorError::TooLarge)?;
         let found = self.data.len() as u64;
         if bytes != found {
             return Err(TensorError::Length { expected: bytes, found });

@@ -1,0 +1,141 @@
+//! One job with everything in place, to be spoiled in one way.
+
+use glacier::{
+    Draft, Error, Finished, Job, Key, Node, Policy, Release, Session,
+    asset::{Header, Parsed},
+    wire::{
+        Digest, FileKey, Grant, Role, SignedManifest, UnixTime,
+        api::{JobStatus, Join, RefusalCode},
+    },
+};
+use glacier_testkit::{Rig, breast_cancer};
+use std::path::{Path, PathBuf};
+
+pub(crate) struct Scene {
+    pub(crate) rig: Rig,
+    pub(crate) hospital: Key,
+    pub(crate) firm: Key,
+    pub(crate) job: SignedManifest,
+    pub(crate) data: PathBuf,
+    pub(crate) model: PathBuf,
+}
+
+impl Scene {
+    /// The bundled model and data, sealed, uploaded and signed for by both parties.
+    pub(crate) async fn set(rig: Rig) -> Self {
+        Self::with(rig, &breast_cancer::model(), &breast_cancer::data(), |_| ()).await
+    }
+
+    /// Other files, and a manifest that `change` has its way with before it is signed.
+    pub(crate) async fn with(rig: Rig, model: &Path, data: &Path, change: impl FnOnce(&mut Draft)) -> Self {
+        let (hospital, firm) = (rig.party("hospital"), rig.party("firm"));
+        let (sealed_data, data) = seal(&rig, &hospital, data, "data.age").await;
+        let (sealed_model, model) = seal(&rig, &firm, model, "model.age").await;
+        let accepted = rig.session(&hospital).await;
+        let place = (accepted.accepted().measurement(), accepted.accepted().enclave_id());
+        let mut draft = Draft::inference(
+            (hospital.address(), sealed_data),
+            (firm.address(), sealed_model),
+            place,
+            vec![hospital.recipient()],
+            soon(),
+        );
+        change(&mut draft);
+        let mut job = Job::propose(draft).expect("a sound manifest");
+        for key in [&hospital, &firm] {
+            job.sign(key.identity()).expect("a party signs");
+        }
+        let job = job.signed().clone();
+        Self { rig, hospital, firm, job, data, model }
+    }
+
+    pub(crate) fn node(&self) -> Node {
+        self.rig.node()
+    }
+
+    pub(crate) fn policy(&self) -> &Policy {
+        self.rig.policy()
+    }
+
+    pub(crate) fn key(&self, role: Role) -> &Key {
+        if role == Role::Data { &self.hospital } else { &self.firm }
+    }
+
+    pub(crate) fn file_key(&self, role: Role) -> FileKey {
+        let file = if role == Role::Data { &self.data } else { &self.model };
+        let header = glacier::seal::read_header(file).expect("a sealed file has a header");
+        match Header::parse(&header) {
+            Ok(Parsed::Complete { header, .. }) => header.unwrap(self.key(role).age()).expect("the owner's own file"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A join as the SDK would make it, to be changed and sent by hand.
+    pub(crate) fn join(&self, session: &Session, role: Role, change: impl FnOnce(&mut Grant)) -> Join {
+        let mut grant = Grant {
+            manifest: self.job.manifest.hash(),
+            role,
+            enclave_key: session.claims().enclave_key,
+            uses: 1,
+            not_after: soon(),
+            nonce: Digest(random()),
+        };
+        change(&mut grant);
+        Join {
+            manifest: self.job.clone(),
+            grant: grant.sign(&self.job.manifest.domain(), self.key(role).identity()),
+            file_key: self.file_key(role),
+            now: glacier::verify::now(),
+        }
+    }
+
+    pub(crate) async fn send(&self, session: &Session, join: &Join) -> Result<JobStatus, Error> {
+        Ok(session.post("/glacier/v1/jobs", join).await?.cbor(64 << 10)?)
+    }
+
+    pub(crate) async fn grant(&self, role: Role) -> Result<JobStatus, Error> {
+        let key = self.key(role);
+        let session = self.rig.session(key).await;
+        let release = Release { role, manifest: &self.job, file_key: self.file_key(role), uses: 1, not_after: soon() };
+        session.join(key.identity(), release).await
+    }
+
+    /// Both grant, the hospital waits and collects.
+    pub(crate) async fn play(&self) -> Result<Finished, Error> {
+        self.grant(Role::Model).await?;
+        self.grant(Role::Data).await?;
+        let session = self.rig.session(&self.hospital).await;
+        session.wait(&self.job.manifest.hash(), &mut |_| ()).await?;
+        session.collect(&self.node(), &self.job, &self.hospital, self.policy(), &mut |_, _| ()).await
+    }
+}
+
+pub(crate) async fn seal(rig: &Rig, owner: &Key, file: &Path, name: &str) -> (Digest, PathBuf) {
+    let sealed = rig.home().join(format!("{}-{name}", glacier::wire::Digest(random())));
+    let done = glacier::seal_file(file, &sealed, &[owner.recipient()], &mut |_, _| ()).expect("the file is sealed");
+    rig.node().upload(&done.digest, &sealed, &mut |_, _| ()).await.expect("the node takes ciphertext");
+    (done.digest, sealed)
+}
+
+pub(crate) fn soon() -> UnixTime {
+    UnixTime(glacier::verify::now().0 + 600)
+}
+
+pub(crate) fn random() -> [u8; 32] {
+    let key = glacier::asset::generate_file_key().expect("randomness");
+    let mut bytes = [0; 32];
+    bytes[..16].copy_from_slice(key.expose());
+    bytes
+}
+
+/// The enclave's word for its refusal.
+#[track_caller]
+pub(crate) fn refused<T: std::fmt::Debug>(outcome: Result<T, Error>) -> RefusalCode {
+    match outcome {
+        Err(error) => match error.refusal() {
+            Some(refusal) => refusal.code,
+            None => panic!("not refused by the enclave but: {error:?}"),
+        },
+        Ok(value) => panic!("not refused: {value:?}"),
+    }
+}
