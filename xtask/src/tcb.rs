@@ -136,19 +136,25 @@ fn size(metadata: &Metadata, name: &str) -> Result<(String, usize), String> {
 
 fn lines_under(folder: &Path) -> Result<usize, String> {
     let complain = |error: std::io::Error| format!("{}: {error}", folder.display());
-    let mut lines = 0;
+    let (mut lines, mut sources) = (0, Vec::new());
     for entry in fs::read_dir(folder).map_err(complain)? {
         let path = entry.map_err(complain)?.path();
-        let is_test = path.file_stem().is_some_and(|stem| stem == "tests");
-        if is_test {
-            continue;
-        } else if path.is_dir() {
+        if path.is_dir() {
             lines += lines_under(&path)?;
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            lines += lines_of_code(&fs::read_to_string(&path).map_err(complain)?);
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            sources.push((name, fs::read_to_string(&path).map_err(complain)?));
         }
     }
-    Ok(lines)
+    let tests: Vec<String> = sources.iter().flat_map(|(_, text)| test_modules(text)).collect();
+    let code = sources.iter().filter(|(name, _)| !tests.contains(name));
+    Ok(lines + code.map(|(_, text)| lines_of_code(text)).sum::<usize>())
+}
+
+/// Modules in files of their own that only tests compile.
+fn test_modules(text: &str) -> impl Iterator<Item = String> {
+    let after = text.split("#[cfg(test)]\nmod ").skip(1).filter_map(|rest| rest.lines().next());
+    after.filter_map(|line| line.strip_suffix(';')).map(str::to_owned)
 }
 
 /// Relies on rustfmt: an item that starts in the first column ends there.
@@ -192,6 +198,7 @@ mod tests {
         let text = "//! Doc.\n\nuse a;\n\n#[cfg(test)]\nmod vectors;\n\n/// Doc.\nfn f() {\n    // Reason.\n    g();\n}\n\n\
             #[cfg(test)]\n#[allow(x)]\nmod tests {\n    use super::*;\n}\n\nfn after() {}\n";
         assert_eq!(lines_of_code(text), 5);
+        assert_eq!(test_modules(text).collect::<Vec<_>>(), ["vectors"]);
     }
 
     #[test]
