@@ -1,5 +1,5 @@
 //! Runs one model over one data set in this process, through the same checks as the worker's, writes
-//! each output as `.npy`, and says how long a run took. For comparison with other engines.
+//! each output as `.npy` (`output0.npy` and so on), and says how long a run took. For comparison with other engines.
 //!
 //! `run MODEL DATA OUT_DIR THREADS WINDOW REPEATS`
 
@@ -11,7 +11,7 @@ struct Runs<'a> {
     model: &'a mut Model,
     limits: Limits,
     repeats: u32,
-    outputs: BTreeMap<String, (Dtype, Vec<u64>, Vec<u8>)>,
+    outputs: BTreeMap<usize, (Dtype, Vec<u64>, Vec<u8>)>,
     labels: Vec<String>,
     seconds: Vec<f64>,
     units: u64,
@@ -44,10 +44,10 @@ impl ingest::Sink for Runs<'_> {
         let (tensors, units) = made.unwrap_or_default();
         self.units += units;
         self.labels.extend(self.model.labels(&tensors).map_err(Failed)?.unwrap_or_default());
-        for tensor in tensors {
+        for (at, tensor) in tensors.into_iter().enumerate() {
             let mut shape = tensor.shape;
             let rows = std::mem::take(&mut shape[0]);
-            let output = self.outputs.entry(tensor.name).or_insert((tensor.dtype, shape, Vec::new()));
+            let output = self.outputs.entry(at).or_insert((tensor.dtype, shape, Vec::new()));
             output.1[0] += rows;
             output.2.extend(tensor.data);
         }
@@ -74,7 +74,7 @@ fn main() {
         rows = ingest::read(data, &info, &mut runs).expect("data that fits");
         (outputs, labels, seconds, units) = (runs.outputs, runs.labels, runs.seconds, runs.units);
     });
-    for (name, (dtype, shape, data)) in &outputs {
+    for (at, (dtype, shape, data)) in &outputs {
         let descr = if *dtype == Dtype::Fp32 { "<f4" } else { "<i8" };
         let shape: String = shape.iter().map(|extent| format!("{extent}, ")).collect();
         let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({shape}), }}\n");
@@ -82,7 +82,7 @@ fn main() {
         file.extend((header.len() as u16).to_le_bytes());
         file.extend(header.as_bytes());
         file.extend(data);
-        fs::write(Path::new(out).join(format!("{name}.npy")), file).expect("the output");
+        fs::write(Path::new(out).join(format!("output{at}.npy")), file).expect("the output");
     }
     fs::write(Path::new(out).join("labels.txt"), labels.join("\n")).expect("the labels");
     seconds.sort_by(f64::total_cmp);

@@ -9,6 +9,8 @@
 mod error;
 mod graph;
 mod proto;
+mod read;
+mod tensor;
 
 pub use error::{ModelError, Name};
 pub use graph::{Attr, Constant, Data, Graph, Node, ValueId};
