@@ -252,7 +252,7 @@ struct Window<'a> {
 }
 
 impl<'a> Window<'a> {
-    /// A piece of ciphertext and the plaintext opened from it fit a second-level cache of 1 MiB.
+    /// Fastest of 64 KiB to 1 MiB where the second-level cache has 1 MiB.
     const PIECE: u64 = 128 << 10;
 
     fn hashed_already(hasher: &'a mut blake3::Hasher) -> Self {
