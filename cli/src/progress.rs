@@ -17,7 +17,8 @@ pub(crate) fn bytes(output: Output, what: &'static str, total: u64) -> ProgressB
 
 /// Work of unknown length.
 pub(crate) fn spinner(output: Output, what: impl Into<std::borrow::Cow<'static, str>>) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(None, target(output)).with_message(what);
+    let style = ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+    let bar = ProgressBar::with_draw_target(None, target(output)).with_style(style).with_message(what);
     bar.enable_steady_tick(Duration::from_millis(120));
     bar
 }

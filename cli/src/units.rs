@@ -45,7 +45,7 @@ impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
         match UNITS.iter().find(|(factor, _)| self.0 >= *factor) {
-            Some((factor, unit)) if self.0 % factor == 0 => write!(f, "{} {unit}", self.0 / factor),
+            Some((factor, unit)) if self.0.is_multiple_of(*factor) => write!(f, "{} {unit}", self.0 / factor),
             Some((factor, unit)) => write!(f, "{:.1} {unit}", self.0 as f64 / *factor as f64),
             None => write!(f, "{} bytes", self.0),
         }
@@ -132,7 +132,7 @@ pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);

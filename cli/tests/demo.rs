@@ -48,6 +48,9 @@ fn steady(story: &str) -> String {
             () if line.trim_start().starts_with("relayed") || line.contains("connections") => {
                 "   relayed        [TRAFFIC]".to_owned()
             }
+            () if line.contains("searched all") => {
+                line.split("searched all").next().unwrap().to_owned() + "searched all [SIZE] that it stored"
+            }
             () => short_names(line),
         };
         out.push_str(&line);
@@ -62,6 +65,7 @@ fn short_names(line: &str) -> String {
         let name = word.trim_end().trim_end_matches(['.', ',']);
         match name.strip_suffix('…') {
             Some(digits) if digits.len() == 16 => word.replace(name, "[NAME]"),
+            _ if name.starts_with("20") && name.ends_with('Z') => word.replace(name, "[TIME]"),
             _ => word.to_owned(),
         }
     });
