@@ -133,8 +133,9 @@ impl Enclave {
             }
             failed => {
                 drop(stdin);
-                port.abort();
                 reap(child).await;
+                // The port closes with the enclave, after the last change it asked for.
+                let _ = timeout(FAREWELL, port).await;
                 Err(match failed {
                     Ok(Ok(Err(error))) => error,
                     Ok(_) => LaunchError::Announcement,

@@ -234,6 +234,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     if timeout(FAREWELL, rest).await.is_err() {
         debug!("connections that did not end are closed");
     }
+    connections.shutdown().await;
 }
 
 async fn first_byte(stream: &TcpStream) -> Option<u8> {

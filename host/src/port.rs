@@ -74,7 +74,7 @@ impl Service {
             }
         });
         let ended = self.receive(&mut incoming, answers, changes, &mut tasks).await;
-        tasks.abort_all();
+        tasks.shutdown().await;
         // Changes that were asked for are still made: a proof that has arrived is kept.
         let _ = changing.await;
         ended
