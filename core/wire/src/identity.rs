@@ -1,14 +1,8 @@
 //! secp256k1 identities: parties, and the enclave's proof key. `ecrecover` checks them on chain.
 
-use crate::id::Address;
+use crate::{curve, id::Address};
 use alloc::string::String;
 use core::fmt;
-use ecdsa::hazmat::sign_prehashed_rfc6979;
-use k256::{
-    NonZeroScalar, Secp256k1,
-    ecdsa::{RecoveryId, SigningKey, VerifyingKey},
-};
-use sha2::Sha256;
 use zeroize::Zeroizing;
 
 /// Bytes that are no secp256k1 secret key (zero, or not below the group order).
@@ -40,20 +34,17 @@ pub struct Signature(pub [u8; 65]);
 impl Signature {
     /// The address that signed `digest`.
     pub fn recover(&self, digest: &[u8; 32]) -> Result<Address, BadSignature> {
-        let (body, v) = self.0.split_at(64);
-        let recovery = match v {
-            [27] => RecoveryId::new(false, false),
-            [28] => RecoveryId::new(true, false),
+        let (body, v) = self.0.split_first_chunk::<64>().ok_or(BadSignature::Malformed)?;
+        let odd = match v {
+            [27] => false,
+            [28] => true,
             _ => return Err(BadSignature::Malformed),
         };
-        let signature = k256::ecdsa::Signature::from_slice(body).map_err(|_| BadSignature::Malformed)?;
         // EIP-2: the other `s` would be a second form of the same statement.
-        if signature.normalize_s() != signature {
+        if body.get(32..).is_none_or(|s| s > &HALF_ORDER[..]) {
             return Err(BadSignature::Malformed);
         }
-        let key =
-            VerifyingKey::recover_from_prehash(digest, &signature, recovery).map_err(|_| BadSignature::Malformed)?;
-        Ok(address_of(&key))
+        curve::recover(body, odd, digest).map(|point| address_of(&point)).ok_or(BadSignature::Malformed)
     }
 
     /// Whether `signer` signed `digest`.
@@ -66,18 +57,23 @@ impl Signature {
     }
 }
 
-/// A secret key and its address. Wiped on drop by `k256`.
+/// Half of the group order, rounded down: the largest `s` that EIP-2 allows.
+const HALF_ORDER: [u8; 32] = [
+    0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x5d, 0x57, 0x6e,
+    0x73, 0x57, 0xa4, 0x50, 0x1d, 0xdf, 0xe9, 0x2f, 0x46, 0x68, 0x1b, 0x20, 0xa0,
+];
+
+/// A secret key and its address. Wiped on drop.
 pub struct Identity {
-    key: SigningKey,
+    secret: Zeroizing<[u8; 32]>,
     address: Address,
 }
 
 impl Identity {
     /// Takes 32 random bytes as secret key.
     pub fn from_secret(secret: &[u8; 32]) -> Result<Self, BadKey> {
-        let key = SigningKey::from_slice(secret).map_err(|_| BadKey)?;
-        let address = address_of(key.verifying_key());
-        Ok(Self { key, address })
+        let address = address_of(&curve::public(secret).ok_or(BadKey)?);
+        Ok(Self { secret: Zeroizing::new(*secret), address })
     }
 
     /// Who this is.
@@ -87,28 +83,24 @@ impl Identity {
 
     /// Signs a digest (deterministic nonce, RFC 6979).
     pub fn sign(&self, digest: &[u8; 32]) -> Signature {
-        sign(self.key.as_nonzero_scalar(), digest)
+        // The secret was a key when this was made; zeros are no signature of anybody.
+        sign_with(&self.secret, digest).unwrap_or(Signature([0; 65]))
     }
 
     /// The secret, for the keystore alone.
     pub fn expose_secret(&self) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(self.key.to_bytes().into())
+        self.secret.clone()
     }
 }
 
-/// Signs with a secret that its caller keeps elsewhere, in locked memory: no copy outlives the call.
+/// Signs with a secret that its caller keeps elsewhere, in locked memory.
 pub fn sign_with(secret: &[u8; 32], digest: &[u8; 32]) -> Result<Signature, BadKey> {
-    let scalar = Zeroizing::new(NonZeroScalar::from_repr((*secret).into()).into_option().ok_or(BadKey)?);
-    Ok(sign(&scalar, digest))
-}
-
-fn sign(scalar: &NonZeroScalar, digest: &[u8; 32]) -> Signature {
-    let (signature, recovery) = sign_prehashed_rfc6979::<Secp256k1, Sha256>(scalar, digest, &[]);
+    let (signature, odd) = curve::sign(secret, digest).ok_or(BadKey)?;
     let mut bytes = [0u8; 65];
     let (body, v) = bytes.split_at_mut(64);
-    body.copy_from_slice(&signature.to_bytes());
-    v.copy_from_slice(&[if recovery.is_y_odd() { 28 } else { 27 }]);
-    Signature(bytes)
+    body.copy_from_slice(&signature);
+    v.copy_from_slice(&[if odd { 28 } else { 27 }]);
+    Ok(Signature(bytes))
 }
 
 impl fmt::Debug for Identity {
@@ -117,11 +109,9 @@ impl fmt::Debug for Identity {
     }
 }
 
-fn address_of(key: &VerifyingKey) -> Address {
-    let point = key.to_sec1_point(false);
+fn address_of(point: &curve::Point) -> Address {
     let mut address = [0u8; 20];
-    // Uncompressed SEC1: one tag byte, then x ‖ y.
-    let hash = crate::eip712::keccak(point.as_bytes().get(1..).unwrap_or_default());
+    let hash = crate::eip712::keccak(point);
     for (to, from) in address.iter_mut().zip(hash.iter().skip(12)) {
         *to = *from;
     }

@@ -19,6 +19,7 @@ extern crate alloc;
 pub mod api;
 pub mod cbor;
 mod commitment;
+mod curve;
 pub mod eip712;
 mod evidence;
 mod grant;
