@@ -1,12 +1,8 @@
 //! A sealed-bid auction: bidders tell only the enclave what they bid; the highest pays the second
-//! price. Nobody, neither seller nor host, ever learns a losing bid, and the result carries a Work
-//! Proof that it was computed by this very program.
+//! price. Nobody ever learns a losing bid, and the result carries a Work Proof.
 //!
-//! | who | request | answer |
-//! |---|---|---|
-//! | anyone, once each | `POST /bids` `{"amount": 120}` | `{"bids": 1}` |
-//! | whoever asks first becomes the seller | `POST /lots` `{"reserve": 50}` | `{"seller": "0x…"}` |
-//! | the seller | `POST /lots/close` | `{"winner": "0x…", "price": 100}` |
+//! `POST /lots {"reserve": 50}` makes the caller the seller, `POST /bids {"amount": 120}` bids, and
+//! the seller's `POST /lots/close` answers `{"winner": "0x…", "price": 100}`.
 
 use glacier_app::{Address, App, Context, CountingAllocator, Refusal, RefusalCode, Request, Response, serve};
 use serde::{Deserialize, Serialize};
@@ -32,12 +28,10 @@ struct Lot {
 struct Terms {
     reserve: u64,
 }
-
 #[derive(Deserialize)]
 struct Bid {
     amount: u64,
 }
-
 #[derive(Serialize)]
 struct Sale {
     winner: Option<Address>,

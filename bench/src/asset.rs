@@ -52,11 +52,7 @@ fn speed() -> Result<Vec<Row>, Box<dyn Error>> {
     }])
 }
 
-fn open<'a>(
-    key: &FileKey,
-    pieces: impl Iterator<Item = &'a [u8]>,
-    out: &mut [u8],
-) -> Result<u64, Box<dyn Error>> {
+fn open<'a>(key: &FileKey, pieces: impl Iterator<Item = &'a [u8]>, out: &mut [u8]) -> Result<u64, Box<dyn Error>> {
     let mut opener = Opener::new(key);
     for piece in pieces {
         opener.push_into(piece, out)?;

@@ -17,7 +17,9 @@ fn main() -> ExitCode {
     let benches: [(&str, fn() -> Result<Vec<Row>, Box<dyn Error>>); 4] =
         [("quote", quote::run), ("asset", asset::run), ("handshake", handshake::run), ("inference", inference::run)];
     if let Some(unknown) = wanted.iter().find(|name| !benches.iter().any(|(known, _)| known == name)) {
-        eprintln!("error: there is no benchmark `{unknown}`\nhelp: quote, asset, handshake, inference; all of them when none is named");
+        eprintln!(
+            "error: there is no benchmark `{unknown}`\nhelp: quote, asset, handshake, inference; all of them when none is named"
+        );
         return ExitCode::from(2);
     }
     println!("{}", Row::HEAD);

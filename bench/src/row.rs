@@ -33,6 +33,7 @@ struct Time(f64);
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
+            us if us.is_nan() => Ok(()),
             us if us < 1e3 => write!(f, "{us:.0} µs"),
             us if us < 1e6 => write!(f, "{:.2} ms", us / 1e3),
             us => write!(f, "{:.2} s", us / 1e6),

@@ -15,10 +15,7 @@ use tokio::{
 };
 use tracing::warn;
 
-use crate::{
-    danger::Meddler,
-    proofs::{ProofError, Proofs},
-};
+use crate::{danger::Meddler, proofs::Proofs};
 
 /// Reads under way at once: each holds at most [`HOST_CHUNK`] bytes.
 const MAX_READS: usize = 16;
@@ -133,6 +130,9 @@ impl Service {
     }
 }
 
+/// How long a proof waits for others to share its sync.
+const GATHER: std::time::Duration = std::time::Duration::from_millis(10);
+
 /// Makes changes in order, and gives up what the enclave left unfinished.
 struct Changer {
     service: Service,
@@ -142,7 +142,15 @@ struct Changer {
 
 impl Changer {
     async fn run_all(mut self, mut inbox: mpsc::Receiver<HostCall>) {
-        while let Some(mut call) = inbox.recv().await {
+        let mut next = None;
+        while let Some(mut call) = match next.take() {
+            Some(call) => Some(call),
+            None => inbox.recv().await,
+        } {
+            if matches!(call.request, HostRequest::Publish { .. }) {
+                next = self.publish(call, &mut inbox).await;
+                continue;
+            }
             let reply = self.change(&mut call.request).await.unwrap_or_else(|fault| HostReply::Failed { fault });
             // Nobody may be there to hear it; the next change is made all the same.
             let _ = self.answers.send(self.service.frame(call, reply)).await;
@@ -182,16 +190,39 @@ impl Changer {
                 store.abort_upload(UploadId(*upload)).await.map_err(fault)?;
                 Ok(HostReply::Done)
             }
-            HostRequest::Publish { proof } => match self.service.proofs.publish(proof.clone()).await {
-                Ok(_) => Ok(HostReply::Done),
-                Err(ProofError::Size) => Err(HostFault::Bad),
-                Err(error) => {
-                    warn!(%error, "a proof was not kept");
-                    Err(HostFault::Io)
-                }
-            },
-            HostRequest::Size { .. } | HostRequest::Read { .. } => Err(HostFault::Bad),
+            HostRequest::Publish { .. } | HostRequest::Size { .. } | HostRequest::Read { .. } => Err(HostFault::Bad),
         }
+    }
+
+    /// Keeps a proof and those that follow it closely under one sync of the disk: a served model may
+    /// make thousands in a second. Returns the call that came after them, if one did.
+    async fn publish(&self, first: HostCall, inbox: &mut mpsc::Receiver<HostCall>) -> Option<HostCall> {
+        tokio::time::sleep(GATHER).await;
+        let (mut calls, mut next) = (vec![first], None);
+        while let Ok(call) = inbox.try_recv() {
+            if !matches!(call.request, HostRequest::Publish { .. }) {
+                next = Some(call);
+                break;
+            }
+            calls.push(call);
+        }
+        let proof = |call: &HostCall| match &call.request {
+            HostRequest::Publish { proof } => Proofs::check(proof).is_ok().then(|| proof.clone()),
+            _ => None,
+        };
+        let kept = self.service.proofs.publish(calls.iter().filter_map(proof).collect()).await;
+        if let Err(error) = &kept {
+            warn!(%error, "proofs were not kept");
+        }
+        for call in calls {
+            let reply = match (proof(&call), &kept) {
+                (None, _) => HostReply::Failed { fault: HostFault::Bad },
+                (Some(_), Ok(())) => HostReply::Done,
+                (Some(_), Err(_)) => HostReply::Failed { fault: HostFault::Io },
+            };
+            let _ = self.answers.send(self.service.frame(call, reply)).await;
+        }
+        next
     }
 
     fn known(&self, upload: u64) -> Result<(), HostFault> {

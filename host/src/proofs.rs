@@ -70,18 +70,23 @@ impl Proofs {
         Ok(proofs)
     }
 
-    /// Keeps a proof: it is on the disk when this returns.
-    pub(crate) async fn publish(&self, proof: Vec<u8>) -> Result<u64, ProofError> {
-        if proof.is_empty() || proof.len() > Self::MAX_BYTES {
-            return Err(ProofError::Size);
-        }
+    /// Whether this can be a proof.
+    pub(crate) fn check(proof: &[u8]) -> Result<(), ProofError> {
+        if proof.is_empty() || proof.len() > Self::MAX_BYTES { Err(ProofError::Size) } else { Ok(()) }
+    }
+
+    /// Keeps proofs, in this order and under one sync: they are on the disk when this returns.
+    pub(crate) async fn publish(&self, batch: Vec<Vec<u8>>) -> Result<(), ProofError> {
+        batch.iter().try_for_each(|proof| Self::check(proof))?;
         let proofs = self.clone();
         blocking(move || {
             let arrived = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
             proofs.write(|table| {
-                let number = table.last()?.map_or(0, |(number, _)| number.value().saturating_add(1));
-                table.insert(number, (arrived, proof.as_slice()))?;
-                Ok(number)
+                let first = table.last()?.map_or(0, |(number, _)| number.value().saturating_add(1));
+                for (number, proof) in (first..).zip(&batch) {
+                    table.insert(number, (arrived, proof.as_slice()))?;
+                }
+                Ok(())
             })
         })
         .await
@@ -147,8 +152,9 @@ mod tests {
     async fn proofs_are_numbered_as_they_arrive() {
         let dir = tempfile::tempdir().unwrap();
         let proofs = Proofs::open(&dir.path().join("p")).unwrap();
-        for n in 0..300u16 {
-            assert_eq!(proofs.publish(n.to_be_bytes().to_vec()).await, Ok(u64::from(n)));
+        for n in (0..300u16).step_by(3) {
+            let batch = (n..n + 3).map(|n| n.to_be_bytes().to_vec()).collect();
+            assert_eq!(proofs.publish(batch).await, Ok(()));
         }
         assert_eq!(proofs.count().await, Ok(300));
         let page = proofs.page(0).await.unwrap();
@@ -161,8 +167,8 @@ mod tests {
     async fn what_cannot_be_a_proof_is_not_kept() {
         let dir = tempfile::tempdir().unwrap();
         let proofs = Proofs::open(&dir.path().join("p")).unwrap();
-        assert_eq!(proofs.publish(vec![]).await, Err(ProofError::Size));
-        assert_eq!(proofs.publish(vec![0; Proofs::MAX_BYTES + 1]).await, Err(ProofError::Size));
+        assert_eq!(proofs.publish(vec![vec![1], vec![]]).await, Err(ProofError::Size));
+        assert_eq!(proofs.publish(vec![vec![0; Proofs::MAX_BYTES + 1]]).await, Err(ProofError::Size));
         assert_eq!(proofs.count().await, Ok(0));
     }
 
@@ -179,7 +185,8 @@ mod tests {
         let Ok(dir) = std::env::var("GLACIER_PROOFS_KILLED") else { return };
         let proofs = Proofs::open(&Path::new(&dir).join("p")).unwrap();
         loop {
-            let number = proofs.publish(vec![7; 500]).await.unwrap();
+            proofs.publish(vec![vec![7; 500]]).await.unwrap();
+            let number = proofs.count().await.unwrap() - 1;
             // Whoever asked has been told that this proof is kept.
             std::fs::write(Path::new(&dir).join("told"), number.to_be_bytes()).unwrap();
         }
