@@ -6,11 +6,9 @@
 
 use glacier_app::{Address, App, Context, CountingAllocator, Refusal, RefusalCode, Request, Response, serve};
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::BTreeMap,
-    process::ExitCode,
-    sync::{Mutex, PoisonError},
-};
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;

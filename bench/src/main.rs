@@ -12,19 +12,29 @@ mod row;
 use row::Row;
 use std::{error::Error, process::ExitCode};
 
+const BENCHES: [&str; 4] = ["quote", "asset", "handshake", "inference"];
+
+fn bench(name: &str) -> Result<Vec<Row>, Box<dyn Error>> {
+    match name {
+        "quote" => quote::run(),
+        "asset" => asset::run(),
+        "handshake" => handshake::run(),
+        _ => inference::run(),
+    }
+}
+
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let benches: [(&str, fn() -> Result<Vec<Row>, Box<dyn Error>>); 4] =
-        [("quote", quote::run), ("asset", asset::run), ("handshake", handshake::run), ("inference", inference::run)];
-    if let Some(unknown) = wanted.iter().find(|name| !benches.iter().any(|(known, _)| known == name)) {
+    if let Some(unknown) = wanted.iter().find(|name| !BENCHES.contains(&name.as_str())) {
         eprintln!(
-            "error: there is no benchmark `{unknown}`\nhelp: quote, asset, handshake, inference; all of them when none is named"
+            "error: there is no benchmark `{unknown}`\nhelp: {}; all of them when none is named",
+            BENCHES.join(", ")
         );
         return ExitCode::from(2);
     }
     println!("{}", Row::HEAD);
-    for (name, bench) in benches.iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|w| w == name)) {
-        match bench() {
+    for name in BENCHES.iter().filter(|name| wanted.is_empty() || wanted.iter().any(|wanted| wanted == *name)) {
+        match bench(name) {
             Ok(rows) => rows.iter().for_each(|row| println!("{row}")),
             Err(fault) => {
                 eprintln!("error: {name}: {fault}");

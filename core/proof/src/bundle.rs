@@ -245,17 +245,23 @@ impl Bundle {
         push(ProofCheckId::ProofSequence, ensure(first == proof.previous.is_zero(), ProofFault::Sequence));
 
         let claims = Claims::decode(&self.evidence.claims).map_err(ProofFault::Claims);
-        push(ProofCheckId::EvidencePurpose, match &claims {
-            Ok(claims) => ensure(claims.purpose == Purpose::Channel, ProofFault::Purpose),
-            Err(fault) => Err(fault.clone()),
-        });
-        push(ProofCheckId::EvidenceKey, match &claims {
-            Ok(claims) => ensure(
-                claims.enclave_key == proof.enclave_key,
-                ProofFault::OtherKey { committed: claims.enclave_key, signer: proof.enclave_key },
-            ),
-            Err(_) => Err(ProofFault::NotReached),
-        });
+        push(
+            ProofCheckId::EvidencePurpose,
+            match &claims {
+                Ok(claims) => ensure(claims.purpose == Purpose::Channel, ProofFault::Purpose),
+                Err(fault) => Err(fault.clone()),
+            },
+        );
+        push(
+            ProofCheckId::EvidenceKey,
+            match &claims {
+                Ok(claims) => ensure(
+                    claims.enclave_key == proof.enclave_key,
+                    ProofFault::OtherKey { committed: claims.enclave_key, signer: proof.enclave_key },
+                ),
+                Err(_) => Err(ProofFault::NotReached),
+            },
+        );
 
         let (genuine, evidence) = match &claims {
             Ok(claims) => self.appraise(claims, judge, at),

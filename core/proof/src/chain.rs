@@ -92,9 +92,7 @@ pub fn verify_chain(proofs: &[SignedProof]) -> Result<(), ChainError> {
 pub fn equivocation(a: &SignedProof, b: &SignedProof) -> bool {
     match (a.verify(), b.verify()) {
         (Ok(hash_a), Ok(hash_b)) => {
-            hash_a != hash_b
-                && a.proof.enclave_key == b.proof.enclave_key
-                && a.proof.sequence == b.proof.sequence
+            hash_a != hash_b && a.proof.enclave_key == b.proof.enclave_key && a.proof.sequence == b.proof.sequence
         }
         _ => false,
     }

@@ -79,8 +79,7 @@ impl WorkProof {
             .address(&self.settlement.payer)
             .uint(self.settlement.price)
             .finish();
-        let domain =
-            Domain { chain_id: self.settlement.chain_id, verifying_contract: self.settlement.ledger };
+        let domain = Domain { chain_id: self.settlement.chain_id, verifying_contract: self.settlement.ledger };
         ProofHash(domain.digest(hash))
     }
 

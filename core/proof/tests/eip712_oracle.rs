@@ -3,8 +3,8 @@
 use alloy_sol_types::{Eip712Domain, SolStruct, eip712_domain, sol};
 use glacier_proof::WorkProof;
 use glacier_wire::{
-    Address, Commitment, Digest, EnclaveId, Grant, Limits, Manifest, ManifestHash, Measurement, PlatformKind, ProofHash,
-    Recipient, Role, Settlement, UnixTime, Work,
+    Address, Commitment, Digest, EnclaveId, Grant, Limits, Manifest, ManifestHash, Measurement, PlatformKind,
+    ProofHash, Recipient, Role, Settlement, UnixTime, Work,
 };
 use proptest::prelude::*;
 

@@ -24,11 +24,7 @@ pub trait App: Send + Sync + 'static {
     }
 
     /// Answers one request. Paths below `/glacier/v1/enclave` are the frame's own.
-    fn handle(
-        &self,
-        cx: &Context,
-        request: Request,
-    ) -> impl Future<Output = Result<Response, Refusal>> + Send;
+    fn handle(&self, cx: &Context, request: Request) -> impl Future<Output = Result<Response, Refusal>> + Send;
 }
 
 /// One request of one authenticated party.
@@ -168,13 +164,7 @@ impl Response {
     /// neither manifest nor model.
     pub fn proved(self, units: u64) -> Self {
         let settlement = Settlement { chain_id: 0, ledger: Address::ZERO, payer: Address::ZERO, price: 0 };
-        self.proved_as(Worked {
-            work: Work::App,
-            manifest: ManifestHash::ZERO,
-            model: Digest::ZERO,
-            units,
-            settlement,
-        })
+        self.proved_as(Worked { work: Work::App, manifest: ManifestHash::ZERO, model: Digest::ZERO, units, settlement })
     }
 
     /// Makes the answer carry a Work Proof over request and response.

@@ -125,9 +125,7 @@ fn plaintext_len(head: &[u8], ciphertext_len: u64) -> Result<u64, AssetError> {
 async fn blame(host: &HostPort, asset: Digest, ciphertext_len: u64, fault: AssetError) -> Refusal {
     match digest(host, asset, ciphertext_len).await {
         Ok(found) if found == asset => match fault {
-            AssetError::MacMismatch => {
-                Refusal::new(RefusalCode::AssetKey, "the released key does not open the asset")
-            }
+            AssetError::MacMismatch => Refusal::new(RefusalCode::AssetKey, "the released key does not open the asset"),
             fault => Refusal::new(RefusalCode::AssetMalformed, format!("the asset cannot be opened: {fault}")),
         },
         Ok(_) => not_the_signed_one(),

@@ -1,13 +1,6 @@
 //! From `main` to the first session.
 
-use crate::{
-    App, Context,
-    context::Inner,
-    epoch::Epoch,
-    host::HostPort,
-    prover::Prover,
-    session,
-};
+use crate::{App, Context, context::Inner, epoch::Epoch, host::HostPort, prover::Prover, session};
 use glacier_channel::{ChannelKey, Server};
 use glacier_platform::Enclave;
 use std::{io, os::unix::net::UnixStream, process::ExitCode, sync::Arc};

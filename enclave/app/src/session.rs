@@ -1,9 +1,6 @@
 //! One attested session: HTTP/1.1 inside the channel, request by request to the application.
 
-use crate::{
-    App, Context, Request, Response, Statement, Worked,
-    prover::publish,
-};
+use crate::{App, Context, Request, Response, Statement, Worked, prover::publish};
 use bytes::Bytes;
 use glacier_wire::{
     Address, Commitment,

@@ -26,6 +26,12 @@ pub(crate) struct Keys {
     pub(crate) model: FileKey,
 }
 
+/// A complete ceremony: everything that was released, and how often it may be used.
+struct Ready {
+    keys: Keys,
+    uses: u64,
+}
+
 /// All ceremonies of this key epoch.
 #[derive(Default)]
 pub(crate) struct Ceremonies(Mutex<Table>);
@@ -62,7 +68,7 @@ impl Ceremonies {
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (job, ready) = table.admit(cx, join, hash)?;
         drop(table);
-        if let Some((keys, uses)) = ready {
+        if let Some(Ready { keys, uses }) = ready {
             match job.manifest().work {
                 Work::Deployment => deployments.start(cx.clone(), job.clone(), keys, uses),
                 _ => job.clone().start(cx.clone(), keys),
@@ -79,8 +85,7 @@ impl Ceremonies {
 
 /// Whether all parties signed exactly this document, and whether it is meant for this enclave.
 fn check_manifest(cx: &Context, signed: &SignedManifest) -> Result<ManifestHash, Refusal> {
-    let hash =
-        signed.verify().map_err(|fault| Refusal::new(RefusalCode::ManifestInvalid, fault.to_string()))?;
+    let hash = signed.verify().map_err(|fault| Refusal::new(RefusalCode::ManifestInvalid, fault.to_string()))?;
     let elsewhere = |what: &str| Err(Refusal::new(RefusalCode::ManifestElsewhere, what));
     if signed.manifest.measurement != cx.measurement() {
         return elsewhere("the manifest names other code than runs here");
@@ -126,12 +131,7 @@ fn party(manifest: &Manifest, role: Role) -> Option<Address> {
 
 impl Table {
     /// Enters the grant. Returns the keys when the ceremony is complete.
-    fn admit(
-        &mut self,
-        cx: &Context,
-        join: Join,
-        hash: ManifestHash,
-    ) -> Result<(Arc<Job>, Option<(Keys, u64)>), Refusal> {
+    fn admit(&mut self, cx: &Context, join: Join, hash: ManifestHash) -> Result<(Arc<Job>, Option<Ready>), Refusal> {
         let grant = join.grant.grant;
         let floor = self.ceremonies.get(&hash).map_or(UnixTime(0), |ceremony| ceremony.floor);
         let now = cx.now().max(join.now).max(floor);
@@ -143,7 +143,10 @@ impl Table {
             return Err(Refusal::new(RefusalCode::GrantReplayed, "this grant was brought before"));
         }
         if self.grants.len() >= MAX_GRANTS {
-            return Err(Refusal::new(RefusalCode::Busy, "this key epoch can take no more grants; the node must restart"));
+            return Err(Refusal::new(
+                RefusalCode::Busy,
+                "this key epoch can take no more grants; the node must restart",
+            ));
         }
         if !self.ceremonies.contains_key(&hash) {
             self.make_room()?;
@@ -204,13 +207,13 @@ impl Ceremony {
     }
 
     /// The keys, once everybody has released theirs. They leave the table for good.
-    fn take_keys(&mut self) -> Option<(Keys, u64)> {
+    fn take_keys(&mut self) -> Option<Ready> {
         let needs_data = self.job.manifest().work == Work::Inference;
         if self.model.is_none() || (needs_data && self.data.is_none()) {
             return None;
         }
         let uses = std::mem::replace(&mut self.uses, u64::MAX);
-        Some((Keys { data: self.data.take(), model: self.model.take()? }, uses))
+        Some(Ready { keys: Keys { data: self.data.take(), model: self.model.take()? }, uses })
     }
 }
 

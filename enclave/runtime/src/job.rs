@@ -103,8 +103,7 @@ impl Job {
         self.expect_bytes(reader.ciphertext_len());
         let (pieces, mut inbox) = mpsc::channel(PIECES);
         let len = reader.plaintext_len();
-        let limits =
-            Limits { units: limits.units, memory: limits.memory, threads: threads(), window: Limits::WINDOW };
+        let limits = Limits { units: limits.units, memory: limits.memory, threads: threads(), window: Limits::WINDOW };
         let (opened, loaded) =
             tokio::join!(reader.stream(pieces, |bytes| self.loaded(bytes)), engine.load(len, &mut inbox, limits));
         let (opened, info) = first_fault(opened, loaded)?;

@@ -229,7 +229,8 @@ fn wanted<'a>(head: &Head, inference: &'a Inference) -> Result<Vec<&'a Tensor>, 
     }
     let find = |wanted: &RequestedOutput| {
         let tensor = inference.tensors.iter().find(|tensor| tensor.name == wanted.name);
-        tensor.ok_or_else(|| Refusal::new(RefusalCode::DataInvalid, format!("the model has no output `{}`", wanted.name)))
+        tensor
+            .ok_or_else(|| Refusal::new(RefusalCode::DataInvalid, format!("the model has no output `{}`", wanted.name)))
     };
     head.outputs.iter().map(find).collect()
 }

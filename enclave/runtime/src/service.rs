@@ -1,11 +1,6 @@
 //! Which request goes where.
 
-use crate::{
-    ceremony::Ceremonies,
-    deployment::Deployments,
-    job::Job,
-    oip,
-};
+use crate::{ceremony::Ceremonies, deployment::Deployments, job::Job, oip};
 use glacier_app::{App, Context, Refusal, RefusalCode, Request, Response};
 use glacier_wire::{Address, ManifestHash, api::Join};
 use std::{sync::Arc, time::Duration};
@@ -67,9 +62,8 @@ impl AiService {
 
     /// A job that the caller is a party of. To others it does not exist.
     fn party_job(&self, hash: &str, peer: Address) -> Result<Arc<Job>, Refusal> {
-        let unknown = || {
-            Refusal::new(RefusalCode::NotFound, "this enclave knows no such job of yours in its present key epoch")
-        };
+        let unknown =
+            || Refusal::new(RefusalCode::NotFound, "this enclave knows no such job of yours in its present key epoch");
         let hash: ManifestHash = hash.parse().map_err(|_| unknown())?;
         self.ceremonies.job(&hash).filter(|job| job.manifest().signers().contains(&peer)).ok_or_else(unknown)
     }
