@@ -1,7 +1,7 @@
 //! The whole attested handshake through the host: TCP, relay, TLS 1.3, evidence, appraisal,
 //! identity, acknowledgement.
 
-use crate::row::{Row, pair_async};
+use crate::row::{Row, pair_async, runtimes};
 use glacier::Freshness;
 use glacier_simulator::{Body, Hardware, Seed, Vendor};
 use glacier_testkit::Rig;
@@ -11,8 +11,9 @@ use std::{error::Error, hint::black_box, time::Instant};
 const ROUNDS: usize = 200;
 
 pub(crate) fn run() -> Result<Vec<Row>, Box<dyn Error>> {
-    let (cached, fresh) = tokio::runtime::Runtime::new()?.block_on(async {
-        let rig = Rig::start().await;
+    let (host, client) = runtimes()?;
+    let rig = host.block_on(Rig::start());
+    let (cached, fresh) = client.block_on(async {
         let (node, key) = (rig.node(), rig.party("party"));
         pair_async(
             ROUNDS,

@@ -1,7 +1,7 @@
 //! Confidential inference, from the client's tensor through host, channel, enclave and worker and
 //! back with a checked Work Proof, beside the same engine called in this process.
 
-use crate::row::{Row, pair_async};
+use crate::row::{Row, pair_async, runtimes};
 use glacier::{Options, serve};
 use glacier_engine::{Limits, Model, Rten};
 use glacier_testkit::{Rig, breast_cancer};
@@ -33,8 +33,9 @@ fn beside(
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
     let limits = Limits { units: EVERYTHING, memory: 4 << 30, threads, window: Limits::WINDOW };
     let mut model = Model::load(&Rten, std::fs::read(file)?, &limits)?;
-    let (ours, direct) = tokio::runtime::Runtime::new()?.block_on(async {
-        let rig = Rig::start().await;
+    let (host, client) = runtimes()?;
+    let rig = host.block_on(Rig::start());
+    let (ours, direct) = client.block_on(async {
         let (node, owner) = (rig.node(), rig.party("owner"));
         let options = Options { runs: EVERYTHING, units: EVERYTHING, memory: 4 << 30, ..Options::default() };
         let served = serve(&node, rig.policy(), &owner, file, &options, &mut |_| ()).await?;

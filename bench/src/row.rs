@@ -90,3 +90,11 @@ fn median(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
     times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
 }
+
+/// A runtime for the node alone and one for the client alone, as on two machines: neither's threads
+/// wait on the other's.
+pub(crate) fn runtimes() -> std::io::Result<(tokio::runtime::Runtime, tokio::runtime::Runtime)> {
+    let node = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let client = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok((node, client))
+}

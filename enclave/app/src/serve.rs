@@ -44,7 +44,11 @@ enum ServeError {
 }
 
 fn run<A: App>(app: A, enclave: Enclave) -> Result<(), ServeError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // Half of the cores carry sessions, the others are the workers' own: a thread more here costs each
+    // request a wake-up on the way, and a thread fewer costs nothing before gigabytes a second.
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    let threads = cores.div_euclid(2).max(1);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     runtime.block_on(async move {
         let platform: Arc<dyn glacier_platform::Platform> = Arc::from(enclave.platform);
         let prover = Prover::new(&*platform)?;
