@@ -17,6 +17,10 @@ pub(crate) fn run(seconds: u32) -> Result<(), String> {
         entries.filter_map(|entry| entry.ok()?.path().file_stem()?.to_str().map(str::to_owned)).collect();
     targets.sort();
     cargo::run(&["run", "--quiet", "--release", "-p", "glacier-fuzz-bodies", "--example", "seeds", "fuzz/corpus"])?;
+    let built = cargo_fuzz(&["build"]).status().map_err(|error| format!("cargo fuzz did not start: {error}"))?;
+    if !built.success() {
+        return Err(format!("cargo fuzz build: {built}"));
+    }
     for target in &targets {
         println!("fuzz: {target} for {seconds} s");
         let time = format!("-max_total_time={seconds}");
