@@ -26,10 +26,12 @@ pub(crate) struct Keys {
     pub(crate) model: FileKey,
 }
 
-/// A complete ceremony: everything that was released, and how often it may be used.
-struct Ready {
-    keys: Keys,
-    uses: u64,
+/// A complete ceremony: everything that was released, how often it may be used, and the latest time
+/// that any party stated.
+pub(crate) struct Ready {
+    pub(crate) keys: Keys,
+    pub(crate) uses: u64,
+    pub(crate) floor: UnixTime,
 }
 
 /// All ceremonies of this key epoch.
@@ -68,10 +70,10 @@ impl Ceremonies {
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (job, ready) = table.admit(cx, join, hash)?;
         drop(table);
-        if let Some(Ready { keys, uses }) = ready {
+        if let Some(ready) = ready {
             match job.manifest().work {
-                Work::Deployment => deployments.start(cx.clone(), job.clone(), keys, uses),
-                _ => job.clone().start(cx.clone(), keys),
+                Work::Deployment => deployments.start(cx.clone(), job.clone(), ready),
+                _ => job.clone().start(cx.clone(), ready.keys),
             }
         }
         Ok(job)
@@ -213,7 +215,7 @@ impl Ceremony {
             return None;
         }
         let uses = std::mem::replace(&mut self.uses, u64::MAX);
-        Some(Ready { keys: Keys { data: self.data.take(), model: self.model.take()? }, uses })
+        Some(Ready { keys: Keys { data: self.data.take(), model: self.model.take()? }, uses, floor: self.floor })
     }
 }
 

@@ -1,18 +1,19 @@
 //! A model that stays loaded and answers many data providers until its manifest runs out.
 
 use crate::{
-    ceremony::Keys,
+    ceremony::Ready,
     job::{Engine, Job},
 };
 use glacier_app::{Context, Refusal, RefusalCode, Worked};
 use glacier_engine::{Inference, ModelInfo};
 use glacier_wire::{
-    ManifestHash, Tensor,
+    ManifestHash, Tensor, UnixTime,
     api::{Event, Phase},
 };
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Instant,
 };
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -28,11 +29,14 @@ pub(crate) struct Deployment {
     engine: AsyncMutex<Option<Engine>>,
     /// What the model provider's grant allows.
     uses: Mutex<u64>,
+    /// The latest time that the ceremony knew, and when that was by the clock that only runs forward.
+    opened: (UnixTime, Instant),
 }
 
 impl Deployments {
     /// Loads the model, then answers until the manifest or the grant runs out.
-    pub(crate) fn start(self: &Arc<Self>, cx: Context, job: Arc<Job>, keys: Keys, uses: u64) {
+    pub(crate) fn start(self: &Arc<Self>, cx: Context, job: Arc<Job>, ready: Ready) {
+        let Ready { keys, uses, floor } = ready;
         let deployments = self.clone();
         tokio::spawn(async move {
             job.enter(Phase::Loading);
@@ -45,6 +49,7 @@ impl Deployments {
                         info,
                         engine: AsyncMutex::new(Some(engine)),
                         uses: Mutex::new(uses),
+                        opened: (floor, Instant::now()),
                     };
                     lock(&deployments.0).insert(job.hash(), Arc::new(deployment));
                     job.enter(Phase::Serving);
@@ -70,7 +75,7 @@ impl Deployments {
         deployment: &Deployment,
         inputs: &[Tensor],
     ) -> Result<(Inference, Worked), Refusal> {
-        if deployment.job.manifest().limits.not_after < cx.now() {
+        if deployment.job.manifest().limits.not_after < cx.now().max(deployment.earliest()) {
             self.close(deployment).await;
             return Err(Refusal::new(RefusalCode::JobExpired, "the deployment's time has passed"));
         }
@@ -113,6 +118,12 @@ impl Deployment {
 
     pub(crate) fn info(&self) -> &ModelInfo {
         &self.info
+    }
+
+    /// It is at least so late, wherever the host has set its clock.
+    fn earliest(&self) -> UnixTime {
+        let (floor, opened) = self.opened;
+        UnixTime(floor.0.saturating_add(opened.elapsed().as_secs()))
     }
 
     /// Takes one use of the grant and one run of the manifest.

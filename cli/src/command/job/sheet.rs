@@ -60,7 +60,7 @@ impl Sheet {
             ledger: Some(manifest.settlement.ledger).filter(|ledger| !ledger.is_zero()),
             measurement: manifest.measurement,
             enclave_id: manifest.enclave_id,
-            recipients: manifest.recipients.iter().map(ToString::to_string).collect(),
+            recipients: manifest.recipients.iter().map(glacier::asset::print_recipient).collect(),
             memory: manifest.limits.memory,
             units: manifest.limits.units,
             runs: manifest.limits.runs,
