@@ -135,9 +135,10 @@ impl Job {
             Ok::<_, Refusal>(())
         };
         let (opened, ran, written) = tokio::join!(reading, running, writing);
+        // A result that cannot be stored stops the engine, whose complaint would hide the reason.
+        written?;
         // The digest is known at the end of the stream: until it matches, the result is not finished.
         let (opened, report) = first_fault(opened, ran)?;
-        written?;
         self.log(Event::Opened { role: Role::Data, bytes: opened });
         Ok(report)
     }
