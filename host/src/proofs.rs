@@ -4,13 +4,19 @@ use std::{
     io,
     path::Path,
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition};
+use redb::{
+    Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
+};
 
 /// Number of arrival -> (seconds since 1970, encoded proof).
 const PROOFS: TableDefinition<'_, u64, (u64, &[u8])> = TableDefinition::new("proofs");
+
+/// How long another holder of the table may take to let go.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// One proof as it was published.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -63,7 +69,15 @@ impl Proofs {
     pub(crate) const PAGE: usize = 256;
 
     pub(crate) fn open(path: &Path) -> Result<Self, ProofError> {
-        let database = Database::create(path).map_err(redb::Error::from)?;
+        let begun = Instant::now();
+        let database = loop {
+            match Database::create(path) {
+                Ok(database) => break database,
+                // A child that is being started holds a copy of a lock just given up, for a moment.
+                Err(DatabaseError::DatabaseAlreadyOpen) if begun.elapsed() < PATIENCE => thread::sleep(PATIENCE / 50),
+                Err(error) => return Err(redb::Error::from(error).into()),
+            }
+        };
         let proofs = Self { database: Arc::new(database) };
         // So that readers need not care whether there was a first proof yet.
         proofs.write(|_| Ok(()))?;

@@ -13,7 +13,8 @@ use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    thread,
+    time::{Duration, Instant, SystemTime},
 };
 
 use glacier_wire::Digest;
@@ -34,17 +35,31 @@ pub(crate) struct PartName {
     pub(crate) turn: u64,
 }
 
+/// How long another holder of the lock may take to let go.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Takes the lock. A child that this very process is starting has a copy of every descriptor, and
+/// with it of a lock just given up, until it executes its program: so a lock that is held is asked
+/// for again before it counts as another process's.
+fn take(lock: &File) -> Result<(), StoreError> {
+    let begun = Instant::now();
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if begun.elapsed() < PATIENCE => thread::sleep(PATIENCE / 50),
+            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse),
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+        }
+    }
+}
+
 impl Files {
     pub(crate) fn open(dir: PathBuf) -> Result<Self, StoreError> {
         for name in ["blobs", "parts", "results"] {
             fs::create_dir_all(dir.join(name))?;
         }
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(dir.join("lock"))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse),
-            Err(TryLockError::Error(error)) => return Err(error.into()),
-        }
+        take(&lock)?;
         let files = Self { dir, _lock: lock };
         for entry in fs::read_dir(files.dir.join("results"))? {
             fs::remove_file(entry?.path())?;
