@@ -17,6 +17,8 @@ const PROOFS: TableDefinition<'_, u64, (u64, &[u8])> = TableDefinition::new("pro
 
 /// How long another holder of the table may take to let go.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// One proof as it was published.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -74,7 +76,7 @@ impl Proofs {
             match Database::create(path) {
                 Ok(database) => break database,
                 // A child that is being started holds a copy of a lock just given up, for a moment.
-                Err(DatabaseError::DatabaseAlreadyOpen) if begun.elapsed() < PATIENCE => thread::sleep(PATIENCE / 50),
+                Err(DatabaseError::DatabaseAlreadyOpen) if begun.elapsed() < PATIENCE => thread::sleep(PAUSE),
                 Err(error) => return Err(redb::Error::from(error).into()),
             }
         };

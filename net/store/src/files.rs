@@ -37,6 +37,8 @@ pub(crate) struct PartName {
 
 /// How long another holder of the lock may take to let go.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Takes the lock. A child that this very process is starting has a copy of every descriptor, and
 /// with it of a lock just given up, until it executes its program: so a lock that is held is asked
@@ -46,7 +48,7 @@ fn take(lock: &File) -> Result<(), StoreError> {
     loop {
         match lock.try_lock() {
             Ok(()) => return Ok(()),
-            Err(TryLockError::WouldBlock) if begun.elapsed() < PATIENCE => thread::sleep(PATIENCE / 50),
+            Err(TryLockError::WouldBlock) if begun.elapsed() < PATIENCE => thread::sleep(PAUSE),
             Err(TryLockError::WouldBlock) => return Err(StoreError::InUse),
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }
