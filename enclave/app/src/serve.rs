@@ -22,7 +22,8 @@ pub fn serve_with_worker<A: App>(app: A, work: fn(UnixStream)) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
-            // Faults name a stage of starting up and carry nothing private.
+            // Faults name a stage of starting up and carry nothing private. The simulated chip gives an
+            // enclave no standard error; there the exit status alone tells.
             eprintln!("enclave: {fault}");
             ExitCode::FAILURE
         }

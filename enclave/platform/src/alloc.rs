@@ -8,8 +8,9 @@ use std::{
     sync::atomic::{AtomicI32, AtomicUsize, Ordering::Relaxed},
 };
 
-/// Counts live bytes and wipes freed ones. In a worker it does not wipe, since the worker's end does, and it also holds the job's ceiling: the allocation that would pass
-/// it writes the worker's last word and ends the process, without unwinding and without allocating.
+/// Counts live bytes and wipes freed ones. A worker's memory is wiped by the worker's end instead;
+/// there it holds the job's ceiling: the allocation that would pass it writes the worker's last word
+/// and ends the process, without unwinding and without allocating.
 ///
 /// Every enclave program must install it: `#[global_allocator] static A: CountingAllocator = CountingAllocator;`
 /// ([`enter`](crate::enter) refuses to start otherwise).

@@ -72,21 +72,21 @@ impl Deployments {
     pub(crate) async fn infer(
         &self,
         cx: &Context,
-        deployment: &Deployment,
-        inputs: &[Tensor],
+        deployment: &Arc<Deployment>,
+        inputs: Vec<Tensor>,
     ) -> Result<(Inference, Worked), Refusal> {
         if deployment.job.manifest().limits.not_after < cx.now().max(deployment.earliest()) {
             self.close(deployment).await;
             return Err(Refusal::new(RefusalCode::JobExpired, "the deployment's time has passed"));
         }
         deployment.take_use()?;
-        let mut slot = deployment.engine.lock().await;
-        let Some(engine) = slot.as_mut() else {
-            return Err(Refusal::new(RefusalCode::NotFound, "the deployment has ended"));
-        };
-        let answer = engine.infer(inputs).await;
+        // In a task of its own: a caller that hangs up drops this future, and an engine whose call was
+        // dropped halfway answers nobody any more.
+        let running = deployment.clone();
+        let answer = tokio::spawn(async move { running.run(&inputs).await }).await;
+        let answer = answer
+            .unwrap_or_else(|_| Err(Refusal::new(RefusalCode::EngineCrashed, "the engine did not survive this input")));
         if matches!(&answer, Err(refusal) if died(refusal)) {
-            drop(slot);
             self.close(deployment).await;
         }
         let answer = answer?;
@@ -118,6 +118,13 @@ impl Deployment {
 
     pub(crate) fn info(&self) -> &ModelInfo {
         &self.info
+    }
+
+    async fn run(&self, inputs: &[Tensor]) -> Result<Inference, Refusal> {
+        match self.engine.lock().await.as_mut() {
+            Some(engine) => engine.infer(inputs).await,
+            None => Err(Refusal::new(RefusalCode::NotFound, "the deployment has ended")),
+        }
     }
 
     /// It is at least so late, wherever the host has set its clock.

@@ -35,7 +35,7 @@ async fn try_answer(deployments: &Deployments, cx: &Context, request: &Request) 
         ("POST", ["v2", "models", name, "infer"]) => {
             let deployment = deployments.get(name)?;
             let (head, inputs) = read(request)?;
-            let (inference, worked) = deployments.infer(cx, &deployment, &inputs).await?;
+            let (inference, worked) = deployments.infer(cx, &deployment, inputs).await?;
             Ok(write(&deployment, head, inference)?.proved_as(worked))
         }
         _ => Err(Refusal::new(RefusalCode::NotFound, "there is nothing at this path")),

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 #[tokio::test(flavor = "multi_thread")]
 async fn another_program_in_the_enclaves_place_is_not_accepted() {
     let swapped = Rig::with(program("sealed-bid-auction"), None).await;
-    let honest = glacier_host_measurement();
+    let honest = measurement_of_the_ai_service();
     // The relying party names the AI service's measurement and, generously, this very chip.
     let mut policy = swapped.policy().clone();
     policy.measurements = vec![honest];
@@ -28,7 +28,7 @@ async fn another_program_in_the_enclaves_place_is_not_accepted() {
     }
 }
 
-fn glacier_host_measurement() -> glacier::wire::Measurement {
+fn measurement_of_the_ai_service() -> glacier::wire::Measurement {
     glacier_simulator::measure_file(&program("glacier-enclave")).expect("the enclave program can be read")
 }
 

@@ -121,6 +121,28 @@ async fn a_deployment_answers_as_often_as_its_grant_allows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_hangs_up_takes_nothing_from_the_others() {
+    let rig = Rig::start().await;
+    let firm = rig.party("firm");
+    let options = glacier::Options { runs: 1000, ..glacier::Options::default() };
+    let (node, model) = (rig.node(), breast_cancer::model());
+    let served = glacier::serve(&node, rig.policy(), &firm, &model, &options, &mut |_| ()).await.unwrap();
+    let caller = rig.party("caller");
+    // Enough work for one request that many of these end in the middle of it.
+    let rows = 20_000;
+    let input = Tensor::from_f32("", vec![rows, 30], &vec![1.0; 30 * rows as usize]).unwrap();
+    let patient = rig.session(&caller).await;
+    let inputs = patient.model(&served.name).await.unwrap().fit(vec![input]).unwrap();
+    for wait in 0..30 {
+        let hasty = rig.session(&caller).await;
+        let limit = std::time::Duration::from_micros(500 * wait);
+        let _ = tokio::time::timeout(limit, hasty.infer(&served.name, &inputs)).await;
+    }
+    let answer = patient.infer(&served.name, &inputs).await.expect("the deployment serves on");
+    assert_eq!(answer.results.rows(), rows);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_file_key_is_named_as_such() {
     let scene = Scene::set(Rig::start().await).await;
     let firm = scene.rig.session(&scene.firm).await;
