@@ -2,12 +2,10 @@
 
 use crate::{
     anchors::Fingerprint,
-    certificate::CertificateError,
-    endorsement::{DocumentError, QuotingEnclaveError},
     format::Format,
-    quote::QuoteError,
-    tcb::TcbStatus,
+    intel::{DocumentError, QuoteError, QuotingEnclaveError, TcbStatus},
     window::Part,
+    x509::CertificateError,
 };
 use alloc::{string::String, vec::Vec};
 use core::fmt;

@@ -1,6 +1,6 @@
 //! Evidence that is authentic, and what it says.
 
-use crate::{anchors::Fingerprint, check::Check, hash::name32, tcb::TcbStatus};
+use crate::{anchors::Fingerprint, check::Check, hash::name32, intel::TcbStatus};
 use alloc::{string::String, vec::Vec};
 use glacier_wire::{EnclaveId, Measurement, PlatformKind, ReportData, UnixTime};
 use sha2::{Digest as _, Sha256};

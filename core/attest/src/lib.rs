@@ -23,34 +23,24 @@ extern crate alloc;
 mod anchors;
 mod appraisal;
 mod bytes;
-mod certificate;
 mod check;
-mod collateral;
-mod crl;
-mod dcap;
-mod endorsement;
 mod format;
 mod genuine;
 mod hash;
-mod pck;
-mod pem;
+mod intel;
 mod policy;
-mod quote;
-mod report;
-mod signature;
-mod tcb;
 mod window;
+mod x509;
 
 pub use anchors::{Anchors, Fingerprint};
 pub use appraisal::{Appraisal, AppraisalError};
-pub use certificate::CertificateError;
 pub use check::{Check, CheckId, Outcome, Reason, Verdict};
-pub use collateral::{CheckedCollateral, Collateral, CollateralError};
-pub use dcap::{appraise, appraise_checked};
-pub use endorsement::{DocumentError, QuotingEnclaveError};
 pub use format::Format;
 pub use genuine::{Genuine, Signer, enclave_id};
+pub use intel::{
+    CheckedCollateral, Collateral, CollateralError, DocumentError, QuoteError, QuotingEnclaveError, TcbStatus,
+    appraise, appraise_checked,
+};
 pub use policy::{Accepted, Age, Binding, Policy};
-pub use quote::QuoteError;
-pub use tcb::TcbStatus;
 pub use window::Part;
+pub use x509::CertificateError;

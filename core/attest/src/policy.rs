@@ -5,7 +5,7 @@ use crate::{
     appraisal::Appraisal,
     check::{CheckId, Reason, Steps, Stop},
     genuine::{Genuine, Signer},
-    tcb::TcbStatus,
+    intel::TcbStatus,
 };
 use alloc::{string::String, vec::Vec};
 use core::fmt;

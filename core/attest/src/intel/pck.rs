@@ -1,6 +1,6 @@
 //! The Intel SGX extension of a PCK certificate: which chip, of which model, at which TCB.
 
-use crate::certificate::CertificateError;
+use crate::x509::CertificateError;
 use der::{
     Decode, Reader, SliceReader, Tag,
     asn1::{AnyRef, ObjectIdentifier},

@@ -5,23 +5,24 @@
 //! The chip's PCK key signs the report of Intel's quoting enclave, that report vouches for the
 //! attestation key, and the attestation key signs the quote.
 
+use super::{
+    collateral::{CheckedCollateral, Collateral, Root, not_revoked, pck_ca, refused},
+    endorsement::Level,
+    pck::Chip,
+    quote::{Certification, Quote},
+    tcb::TcbStatus,
+};
 use crate::{
     anchors::Anchors,
     appraisal::Appraisal,
-    certificate::Certificate,
     check::{Check, CheckId, Reason, Steps, Stop, needs},
-    collateral::{CheckedCollateral, Collateral, Root, not_revoked, pck_ca, refused},
-    endorsement::Level,
     format::Format,
     genuine::{Facts, Genuine},
-    pck::Chip,
-    pem,
-    quote::{Certification, Quote},
-    signature::PublicKey,
-    tcb::TcbStatus,
     window::{Part, Window},
+    x509::{Certificate, CertificateError, PublicKey, pem},
 };
 use alloc::{string::String, vec::Vec};
+use der::asn1::ObjectIdentifier;
 use glacier_wire::{PlatformKind, UnixTime};
 use sha2::{Digest as _, Sha256};
 
@@ -138,10 +139,13 @@ fn pck_chain(quote: &Option<Quote<'_>>, ground: Ground<'_>, at: UnixTime) -> Res
         }
     };
     certificate.window.check(Part::Pck, at)?;
-    let chip = certificate.sgx_extension().ok_or(crate::certificate::CertificateError::SgxExtension);
+    let chip = certificate.extension(SGX_EXTENSION).ok_or(CertificateError::SgxExtension);
     let chip = chip.and_then(Chip::read).map_err(refused(Part::Pck))?;
     Ok((Pck { certificate, chip, platform }, anchored))
 }
+
+/// Of a PCK certificate: which chip, of which model.
+const SGX_EXTENSION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113741.1.13.1");
 
 fn pck_revocation(pck: &Option<Pck>, ground: Ground<'_>) -> Result<(), Stop> {
     let collateral = ground.collateral()?;
@@ -183,7 +187,7 @@ fn quoting_enclave<'a>(
 
 fn quote_signature(quote: &Option<Quote<'_>>) -> Result<(), Stop> {
     let quote = needs(CheckId::Structure, quote.as_ref())?;
-    if !PublicKey::from_coordinates(quote.attestation_key).verifies(quote.signed, quote.signature) {
+    if !PublicKey::p256_from_coordinates(quote.attestation_key).verifies(quote.signed, quote.signature) {
         return Err(Reason::BadSignature(Part::Quote).into());
     }
     Ok(())

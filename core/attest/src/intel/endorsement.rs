@@ -1,7 +1,8 @@
 //! The two signed documents: TCB info (version 3) and QE identity (version 2). Read only after
 //! their signature held.
 
-use crate::{pck::Chip, report::Report, tcb::TcbStatus, window::Window};
+use super::{pck::Chip, report::Report, tcb::TcbStatus};
+use crate::window::Window;
 use alloc::{string::String, vec::Vec};
 use core::cmp::Reverse;
 use glacier_wire::UnixTime;
@@ -193,7 +194,7 @@ fn time(text: &str) -> Option<UnixTime> {
 /// Members as Intel spells them.
 mod json {
     use super::{Level, time};
-    use crate::{tcb::TcbStatus, window::Window};
+    use crate::{intel::TcbStatus, window::Window};
     use alloc::{string::String, vec::Vec};
     use serde::Deserialize;
 

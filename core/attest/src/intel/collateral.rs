@@ -1,14 +1,12 @@
 //! Endorsements: vendor-signed facts needed to judge evidence.
 
+use super::endorsement::{DocumentError, QeIdentity, TcbInfo};
 use crate::{
     anchors::{Anchors, Fingerprint},
     appraisal::Appraisal,
-    certificate::{Certificate, CertificateError},
     check::{Check, CheckId, Reason, Steps, Stop, needs},
-    crl::Crl,
-    endorsement::{DocumentError, QeIdentity, TcbInfo},
-    pem,
     window::{Part, Window},
+    x509::{Certificate, CertificateError, Crl, pem},
 };
 use alloc::{string::String, vec::Vec};
 use glacier_wire::{PlatformKind, UnixTime};
@@ -239,7 +237,7 @@ pub(crate) struct PckIssuer {
 
 /// Reads the Platform or Processor CA under the root.
 pub(crate) fn pck_ca(der: &[u8], root: &Certificate) -> Result<Certificate, Reason> {
-    let certificate = Certificate::authority(der, root).map_err(refused(Part::PckCa))?;
+    let certificate = Certificate::authority(der, root, 0).map_err(refused(Part::PckCa))?;
     if !certificate.is_named(&["Platform", "Processor"]) {
         return Err(refused(Part::PckCa)(CertificateError::Role));
     }

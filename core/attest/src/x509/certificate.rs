@@ -1,11 +1,13 @@
-//! X.509 certificates of the profile in use: version 3, ECDSA P-256 with SHA-256, chains of two or
-//! three. A signature is checked before anything that it covers is parsed.
+//! X.509 certificates of the vendors' profiles: version 3, chains whose length each vendor fixes. A
+//! signature is checked before anything that it covers is parsed.
 
-use crate::{signature::PublicKey, window::Window};
+use super::signature::{Algorithm, PublicKey};
+use crate::window::Window;
 use alloc::vec::Vec;
 use der::{
     Decode, Reader, SliceReader,
     asn1::{BitStringRef, ObjectIdentifier},
+    referenced::OwnedToRef,
 };
 use glacier_wire::UnixTime;
 use x509_cert::{
@@ -15,7 +17,7 @@ use x509_cert::{
         pkix::{AuthorityKeyIdentifier, BasicConstraints, KeyUsage, SubjectKeyIdentifier},
     },
     name::Name,
-    spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoOwned},
+    spki::{AlgorithmIdentifierOwned, AlgorithmIdentifierRef, SubjectPublicKeyInfoOwned},
     time::Time,
 };
 
@@ -29,8 +31,8 @@ pub enum CertificateError {
     /// Not DER of the expected shape.
     #[error("malformed")]
     Malformed,
-    /// Another signature or key algorithm than ECDSA P-256 with SHA-256, or two that differ.
-    #[error("another algorithm than ECDSA P-256 with SHA-256")]
+    /// A signature or key algorithm that no vendor uses, or two that differ.
+    #[error("an algorithm that is not used here, or two that differ")]
     Algorithm,
     /// Not signed by its issuer.
     #[error("not signed by its issuer")]
@@ -73,10 +75,10 @@ pub(crate) struct Certificate {
     pub(crate) key: PublicKey,
     issuer: Name,
     constraints: Option<BasicConstraints>,
-    usage: KeyUsage,
+    usage: Option<KeyUsage>,
     key_id: Option<Vec<u8>>,
     issuer_key_id: Option<Vec<u8>>,
-    sgx_extension: Option<Vec<u8>>,
+    extensions: Vec<Extension>,
 }
 
 impl Certificate {
@@ -87,25 +89,33 @@ impl Certificate {
         if root.subject != root.issuer {
             return Err(CertificateError::Issuer);
         }
-        root.may_issue(Depth::Authority)?;
+        root.may_issue(1)?;
         Ok(root)
     }
 
-    /// Reads a certificate authority under `issuer`.
-    pub(crate) fn authority(der: &[u8], issuer: &Self) -> Result<Self, CertificateError> {
-        let authority = Self::issued(der, issuer, Depth::Authority)?;
-        authority.may_issue(Depth::Leaf)?;
+    /// Reads a certificate authority under `issuer`, with `below` authorities between it and the
+    /// end entity.
+    pub(crate) fn authority(der: &[u8], issuer: &Self, below: u8) -> Result<Self, CertificateError> {
+        let authority = Self::issued(der, issuer, below.saturating_add(1))?;
+        authority.may_issue(below)?;
         Ok(authority)
     }
 
     /// Reads an end entity, for signatures, under `issuer`.
     pub(crate) fn leaf(der: &[u8], issuer: &Self) -> Result<Self, CertificateError> {
-        let leaf = Self::issued(der, issuer, Depth::Leaf)?;
+        let leaf = Self::leaf_of_any_use(der, issuer)?;
+        let signs = |usage: &KeyUsage| usage.digital_signature() && !usage.key_cert_sign() && !usage.crl_sign();
+        if !leaf.usage.as_ref().is_some_and(signs) {
+            return Err(CertificateError::KeyUsage);
+        }
+        Ok(leaf)
+    }
+
+    /// Reads an end entity under `issuer` whose use no extension says. The caller says why that is in order.
+    pub(crate) fn leaf_of_any_use(der: &[u8], issuer: &Self) -> Result<Self, CertificateError> {
+        let leaf = Self::issued(der, issuer, 0)?;
         if leaf.constraints.as_ref().is_some_and(|constraints| constraints.ca) {
             return Err(CertificateError::NotLeaf);
-        }
-        if !leaf.usage.digital_signature() || leaf.usage.key_cert_sign() || leaf.usage.crl_sign() {
-            return Err(CertificateError::KeyUsage);
         }
         Ok(leaf)
     }
@@ -126,13 +136,18 @@ impl Certificate {
         }
     }
 
-    /// Content of the Intel SGX extension.
-    pub(crate) fn sgx_extension(&self) -> Option<&[u8]> {
-        self.sgx_extension.as_deref()
+    /// Content of an extension.
+    pub(crate) fn extension(&self, oid: ObjectIdentifier) -> Option<&[u8]> {
+        self.extensions.iter().find(|extension| extension.extn_id == oid).map(|found| found.extn_value.as_bytes())
     }
 
-    fn issued(der: &[u8], issuer: &Self, depth: Depth) -> Result<Self, CertificateError> {
-        issuer.may_issue(depth)?;
+    /// Whether the key may sign revocation lists.
+    pub(crate) fn signs_lists(&self) -> bool {
+        self.usage.as_ref().is_some_and(KeyUsage::crl_sign)
+    }
+
+    fn issued(der: &[u8], issuer: &Self, below: u8) -> Result<Self, CertificateError> {
+        issuer.may_issue(below)?;
         let signed = Signed::read(der)?;
         if !signed.is_by(&issuer.key) {
             return Err(CertificateError::Signature);
@@ -144,17 +159,13 @@ impl Certificate {
         Ok(certificate)
     }
 
-    /// RFC 5280 §6.1.4 (k) to (n), for chains whose depth is fixed.
-    fn may_issue(&self, depth: Depth) -> Result<(), CertificateError> {
+    /// RFC 5280 §6.1.4 (k) to (n), for chains whose depth is fixed: `below` authorities follow.
+    fn may_issue(&self, below: u8) -> Result<(), CertificateError> {
         let constraints = self.constraints.as_ref().filter(|constraints| constraints.ca);
-        let below = match depth {
-            Depth::Leaf => 0,
-            Depth::Authority => 1,
-        };
         if constraints.is_none_or(|constraints| constraints.path_len_constraint.is_some_and(|length| length < below)) {
             return Err(CertificateError::NotAuthority);
         }
-        if !self.usage.key_cert_sign() || !self.usage.crl_sign() {
+        if !self.usage.as_ref().is_some_and(KeyUsage::key_cert_sign) {
             return Err(CertificateError::KeyUsage);
         }
         Ok(())
@@ -163,7 +174,7 @@ impl Certificate {
     fn read(signed: &Signed<'_>) -> Result<Self, CertificateError> {
         let tbs = TbsCertificate::from_der(signed.content)?;
         // RFC 5280 §4.1.2.3: the algorithm is said twice, once outside the signature.
-        if tbs.signature().oid != signed.algorithm.oid || tbs.signature().parameters.is_some() {
+        if !signed.is_said_to_be(tbs.signature()) {
             return Err(CertificateError::Algorithm);
         }
         if tbs.version() != Version::V3 || tbs.issuer_unique_id().is_some() || tbs.subject_unique_id().is_some() {
@@ -180,60 +191,54 @@ impl Certificate {
             window: Window { from: unix(tbs.validity().not_before), until: unix(tbs.validity().not_after) },
             key: key(tbs.subject_public_key_info())?,
             constraints: value(BASIC_CONSTRAINTS).map(BasicConstraints::from_der).transpose()?,
-            usage: value(KEY_USAGE).map(KeyUsage::from_der).transpose()?.ok_or(CertificateError::KeyUsage)?,
+            usage: value(KEY_USAGE).map(KeyUsage::from_der).transpose()?,
             key_id: value(SUBJECT_KEY_ID)
                 .map(SubjectKeyIdentifier::from_der)
                 .transpose()?
                 .map(|id| id.0.as_bytes().to_vec()),
             issuer_key_id: issuer_key_id(extensions)?,
-            sgx_extension: value(SGX_EXTENSION).map(<[u8]>::to_vec),
+            extensions: extensions.to_vec(),
         })
     }
 }
 
-/// What a certificate issues.
-#[derive(Clone, Copy)]
-enum Depth {
-    Leaf,
-    Authority,
-}
-
-const ECDSA_WITH_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const PRIME256V1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+const SECP384R1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
 const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
 const SUBJECT_KEY_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.14");
 const AUTHORITY_KEY_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.35");
-const SGX_EXTENSION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113741.1.13.1");
 
 /// The frame that certificates and revocation lists share: content, algorithm, signature.
 pub(crate) struct Signed<'a> {
     /// The signed bytes, not parsed.
     pub(crate) content: &'a [u8],
-    pub(crate) algorithm: AlgorithmIdentifierRef<'a>,
+    algorithm: Algorithm,
     signature: &'a [u8],
 }
 
 impl<'a> Signed<'a> {
     pub(crate) fn read(der: &'a [u8]) -> Result<Self, CertificateError> {
         let mut reader = SliceReader::new(der)?;
-        let signed = reader.sequence(|reader| -> der::Result<_> {
-            Ok(Self {
-                content: reader.tlv_bytes()?,
-                algorithm: AlgorithmIdentifierRef::decode(reader)?,
-                signature: BitStringRef::decode(reader)?.as_bytes().ok_or(der::ErrorKind::Failed)?,
-            })
+        let (content, algorithm, signature) = reader.sequence(|reader| -> der::Result<_> {
+            let content = reader.tlv_bytes()?;
+            let algorithm = AlgorithmIdentifierRef::decode(reader)?;
+            Ok((content, algorithm, BitStringRef::decode(reader)?.as_bytes().ok_or(der::ErrorKind::Failed)?))
         })?;
         reader.finish()?;
-        if signed.algorithm.oid != ECDSA_WITH_SHA256 || signed.algorithm.parameters.is_some() {
-            return Err(CertificateError::Algorithm);
-        }
-        Ok(signed)
+        let algorithm = Algorithm::read(&algorithm).ok_or(CertificateError::Algorithm)?;
+        Ok(Self { content, algorithm, signature })
     }
 
     pub(crate) fn is_by(&self, key: &PublicKey) -> bool {
-        key.verifies_der(self.content, self.signature)
+        key.verifies_der(self.algorithm, self.content, self.signature)
+    }
+
+    /// Whether the algorithm named inside the signature is the one named outside.
+    pub(crate) fn is_said_to_be(&self, inside: &AlgorithmIdentifierOwned) -> bool {
+        Algorithm::read(&inside.owned_to_ref()) == Some(self.algorithm)
     }
 }
 
@@ -260,11 +265,17 @@ pub(crate) fn issuer_key_id(extensions: &[Extension]) -> Result<Option<Vec<u8>>,
 }
 
 fn key(info: &SubjectPublicKeyInfoOwned) -> Result<PublicKey, CertificateError> {
-    let curve = info.algorithm.parameters.as_ref().and_then(|curve| curve.decode_as::<ObjectIdentifier>().ok());
-    if info.algorithm.oid != EC_PUBLIC_KEY || curve != Some(PRIME256V1) {
-        return Err(CertificateError::Algorithm);
+    let bits = info.subject_public_key.as_bytes().ok_or(CertificateError::Malformed)?;
+    if info.algorithm.oid == RSA_ENCRYPTION {
+        return PublicKey::from_pkcs1(bits).ok_or(CertificateError::Malformed);
     }
-    info.subject_public_key.as_bytes().and_then(PublicKey::from_sec1).ok_or(CertificateError::Malformed)
+    let curve = info.algorithm.parameters.as_ref().and_then(|curve| curve.decode_as::<ObjectIdentifier>().ok());
+    match curve.filter(|_| info.algorithm.oid == EC_PUBLIC_KEY) {
+        Some(PRIME256V1) => PublicKey::p256_from_sec1(bits),
+        Some(SECP384R1) => PublicKey::p384_from_sec1(bits),
+        _ => return Err(CertificateError::Algorithm),
+    }
+    .ok_or(CertificateError::Malformed)
 }
 
 pub(crate) fn unix(time: Time) -> UnixTime {

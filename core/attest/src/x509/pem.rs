@@ -1,6 +1,6 @@
 //! PEM chains: a fixed number of certificates and nothing else.
 
-use crate::certificate::CertificateError;
+use super::CertificateError;
 use alloc::vec::Vec;
 
 /// Exactly `N` certificates, in order. Line ends may be LF or CRLF; a single NUL may follow, as

@@ -1,9 +1,7 @@
 //! Certificate revocation lists: complete, direct, of one issuer.
 
-use crate::{
-    certificate::{Certificate, CertificateError, Signed, issuer_key_id, understood, unix},
-    window::Window,
-};
+use super::certificate::{Certificate, CertificateError, Signed, issuer_key_id, understood, unix};
+use crate::window::Window;
 use alloc::{collections::BTreeSet, vec::Vec};
 use der::Decode;
 use x509_cert::{Version, crl::TbsCertList};
@@ -18,12 +16,15 @@ pub(crate) struct Crl {
 impl Crl {
     /// Reads a list that `issuer` signed.
     pub(crate) fn read(der: &[u8], issuer: &Certificate) -> Result<Self, CertificateError> {
+        if !issuer.signs_lists() {
+            return Err(CertificateError::KeyUsage);
+        }
         let signed = Signed::read(der)?;
         if !signed.is_by(&issuer.key) {
             return Err(CertificateError::Signature);
         }
         let list = TbsCertList::<x509_cert::certificate::Rfc5280>::from_der(signed.content)?;
-        if list.signature.oid != signed.algorithm.oid || list.signature.parameters.is_some() {
+        if !signed.is_said_to_be(&list.signature) {
             return Err(CertificateError::Algorithm);
         }
         if list.version != Version::V2 {

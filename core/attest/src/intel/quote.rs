@@ -1,9 +1,7 @@
 //! Intel DCAP quote version 3: the frame, read strictly and without trusting any of it.
 
-use crate::{
-    bytes::Bytes,
-    report::{REPORT_BYTES, Report},
-};
+use super::report::{REPORT_BYTES, Report};
+use crate::bytes::Bytes;
 
 /// A quote, taken apart.
 #[derive(Debug, Clone)]
