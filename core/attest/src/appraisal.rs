@@ -1,6 +1,9 @@
 //! The answer to a question of trust: checks in order, and the value they vouch for.
 
-use crate::check::{Check, CheckId, Outcome, Reason, Verdict};
+use crate::{
+    check::{Check, CheckId, Outcome, Verdict},
+    reason::Reason,
+};
 use alloc::vec::Vec;
 
 /// A finished list of checks and, if every one passed, what they vouch for.
@@ -12,7 +15,7 @@ pub struct Appraisal<T> {
 }
 
 impl<T> Appraisal<T> {
-    /// Keeps `value` only if every check passed.
+    /// Keeps `value` only if the checks accept it.
     pub(crate) fn new(checks: Vec<Check>, value: Option<T>) -> Self {
         let value = value.filter(|_| Verdict::of(&checks) == Verdict::Accepted);
         Self { checks, value }
@@ -45,7 +48,11 @@ impl<T> Appraisal<T> {
         if let Some(value) = self.value {
             return Ok(value);
         }
-        let first = |outcome| self.checks.iter().find(|check| check.outcome == outcome);
+        let first = |outcome| {
+            self.checks
+                .iter()
+                .find(|check| check.outcome == outcome && (outcome == Outcome::Fail || check.id.is_required()))
+        };
         let (check, reason) = match first(Outcome::Fail).or_else(|| first(Outcome::Skip)) {
             Some(check) => (check.id, check.reason.clone()),
             None => (CheckId::Format, Reason::NotEvaluated),

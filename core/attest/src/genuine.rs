@@ -1,6 +1,9 @@
 //! Evidence that is authentic, and what it says.
 
-use crate::{anchors::Fingerprint, check::Check, hash::name32, intel::TcbStatus};
+use crate::{
+    amd::AmdTcb, anchors::Fingerprint, check::Check, exposure::Exposure, hash::name32, intel::TcbStatus, nvidia::Gpu,
+    registers::Registers,
+};
 use alloc::{string::String, vec::Vec};
 use glacier_wire::{EnclaveId, Measurement, PlatformKind, ReportData, UnixTime};
 use sha2::{Digest as _, Sha256};
@@ -25,22 +28,48 @@ pub struct Genuine {
 pub(crate) struct Facts {
     pub(crate) platform: PlatformKind,
     pub(crate) anchor: Fingerprint,
-    pub(crate) measurement: Measurement,
-    pub(crate) signer: Signer,
-    pub(crate) product_id: u16,
-    pub(crate) svn: u16,
-    pub(crate) debug: bool,
+    pub(crate) registers: Registers,
+    pub(crate) exposures: Vec<Exposure>,
     pub(crate) report_data: ReportData,
-    pub(crate) hardware_id: Vec<u8>,
-    pub(crate) platform_status: TcbStatus,
-    pub(crate) qe_status: TcbStatus,
-    pub(crate) tcb_status: TcbStatus,
-    pub(crate) advisories: Vec<String>,
-    pub(crate) tcb_date: UnixTime,
-    pub(crate) tcb_evaluation: u32,
-    pub(crate) collateral_issued: UnixTime,
+    /// Of the chip; `None` where the evidence names none.
+    pub(crate) hardware_id: Option<Vec<u8>>,
+    pub(crate) tcb: Tcb,
+    /// Of a GPU's own evidence the one; of a composite all that the quote commits to.
+    pub(crate) gpus: Vec<Gpu>,
     pub(crate) valid_from: UnixTime,
     pub(crate) valid_until: UnixTime,
+}
+
+/// How current the platform's firmware is, in the words of its vendor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Tcb {
+    /// Intel publishes a status for each level.
+    Intel(IntelTcb),
+    /// AMD publishes versions; a policy names its floor.
+    Amd(AmdTcb),
+    /// NVIDIA publishes a reference manifest for each version of driver and VBIOS: see [`Gpu`].
+    Nvidia,
+}
+
+/// Status of an Intel platform.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IntelTcb {
+    /// Of the platform alone.
+    pub platform_status: TcbStatus,
+    /// Of the quoting enclave alone.
+    pub qe_status: TcbStatus,
+    /// Platform and quoting enclave folded: what policies judge.
+    pub status: TcbStatus,
+    /// Open on platform and quoting enclave: sorted, each once.
+    pub advisories: Vec<String>,
+    /// Date of the platform's TCB level.
+    pub date: UnixTime,
+    /// TCB evaluation that the collateral belongs to: the smaller of TCB info's and QE identity's.
+    pub evaluation: u32,
+    /// When the oldest monthly part of the collateral (TCB info, QE identity, PCK revocation list)
+    /// was issued. The root's revocation list is issued yearly and does not count.
+    pub collateral_issued: UnixTime,
 }
 
 impl Genuine {
@@ -54,80 +83,71 @@ impl Genuine {
         self.facts.anchor
     }
 
-    /// The code that runs: MRENCLAVE.
+    /// The name of the code that runs: [`Registers::name`].
     pub fn measurement(&self) -> Measurement {
-        self.facts.measurement
+        self.facts.registers.name()
     }
 
-    /// Who signed the code: MRSIGNER.
-    pub fn signer(&self) -> Signer {
-        self.facts.signer
+    /// What the hardware measured.
+    pub fn registers(&self) -> &Registers {
+        &self.facts.registers
     }
 
-    /// The signer's number for the product: ISVPRODID.
-    pub fn product_id(&self) -> u16 {
-        self.facts.product_id
+    /// Who signed the code, where the platform says so.
+    pub fn signer(&self) -> Option<Signer> {
+        self.facts.registers.signer()
     }
 
-    /// The signer's security version of the product: ISVSVN.
-    pub fn svn(&self) -> u16 {
-        self.facts.svn
+    /// Attributes that let somebody in: sorted, each once.
+    pub fn exposures(&self) -> &[Exposure] {
+        &self.facts.exposures
     }
 
-    /// Whether the host can read the enclave's memory: DEBUG.
+    /// Whether the host can read the enclave's memory.
     pub fn debug(&self) -> bool {
-        self.facts.debug
+        self.facts.exposures.contains(&Exposure::Debug)
     }
 
-    /// What the enclave had put into its quote.
+    /// What the enclave had put into its quote. For a GPU's own evidence the nonce, then zeros.
     pub fn report_data(&self) -> &ReportData {
         &self.facts.report_data
     }
 
-    /// The vendor's identity of the chip: the PPID of the PCK certificate, 16 bytes.
-    pub fn hardware_id(&self) -> &[u8] {
-        &self.facts.hardware_id
+    /// The vendor's identity of the chip, as [`enclave_id`] lists it; `None` where the evidence names none.
+    pub fn hardware_id(&self) -> Option<&[u8]> {
+        self.facts.hardware_id.as_deref()
     }
 
-    /// See [`enclave_id`].
-    pub fn enclave_id(&self) -> EnclaveId {
-        enclave_id(self.facts.platform, &self.facts.hardware_id)
+    /// See [`enclave_id`]; `None` where the evidence names no chip, which nothing can be registered for.
+    pub fn enclave_id(&self) -> Option<EnclaveId> {
+        self.facts.hardware_id.as_deref().map(|chip| enclave_id(self.facts.platform, chip))
     }
 
-    /// Platform and quoting enclave folded: what policies judge.
-    pub fn tcb_status(&self) -> TcbStatus {
-        self.facts.tcb_status
+    /// How current the platform is.
+    pub fn tcb(&self) -> &Tcb {
+        &self.facts.tcb
     }
 
-    /// Of the platform alone.
-    pub fn platform_status(&self) -> TcbStatus {
-        self.facts.platform_status
+    /// Intel's status of platform and quoting enclave folded: what policies judge.
+    pub fn tcb_status(&self) -> Option<TcbStatus> {
+        self.intel().map(|tcb| tcb.status)
     }
 
-    /// Of the quoting enclave alone.
-    pub fn qe_status(&self) -> TcbStatus {
-        self.facts.qe_status
-    }
-
-    /// Advisories open on platform and quoting enclave: sorted, each once.
+    /// Advisories open on the platform: sorted, each once.
     pub fn advisories(&self) -> &[String] {
-        &self.facts.advisories
+        self.intel().map(|tcb| tcb.advisories.as_slice()).unwrap_or_default()
     }
 
-    /// Date of the platform's TCB level.
-    pub fn tcb_date(&self) -> UnixTime {
-        self.facts.tcb_date
+    pub(crate) fn intel(&self) -> Option<&IntelTcb> {
+        match &self.facts.tcb {
+            Tcb::Intel(tcb) => Some(tcb),
+            _ => None,
+        }
     }
 
-    /// TCB evaluation that the collateral belongs to: the smaller of TCB info's and QE identity's.
-    pub fn tcb_evaluation(&self) -> u32 {
-        self.facts.tcb_evaluation
-    }
-
-    /// When the oldest monthly part of the collateral (TCB info, QE identity, PCK revocation list)
-    /// was issued. The root's revocation list is issued yearly and does not count.
-    pub fn collateral_issued(&self) -> UnixTime {
-        self.facts.collateral_issued
+    /// GPUs and switches: of a device's own evidence the one, of a composite all of them.
+    pub fn gpus(&self) -> &[Gpu] {
+        &self.facts.gpus
     }
 
     /// First and last second at which this evidence is genuine under this collateral.
@@ -147,12 +167,20 @@ impl Genuine {
 ///
 /// | kind | chip identity |
 /// |---|---|
-/// | `sgx`, `tdx` | PPID of the PCK certificate, 16 bytes |
-/// | `simulated` | PPID of the simulated PCK certificate, 16 bytes |
+/// | `sgx`, `tdx` | PPID, 16 bytes: extension 1.2.840.113741.1.13.1.1 of the PCK certificate |
+/// | `snp` | chip id, 64 bytes: extension 1.3.6.1.4.1.3704.1.4 of the VCEK certificate, and field 0x1A0 of the report |
+/// | `nvidia` | serial number of the boot-ROM certificate, 9 bytes: family byte, then the PDI fused into the chip |
+/// | `simulated` | the same fields, under a simulated root |
 ///
-/// What it does not prove: on platforms with several packages an SGX factory reset gives the same
-/// chips a new PPID, so one machine can have had several identities (the reason for a bond); and a
-/// simulated identity is whatever the holder of the simulated root says.
+/// A composite is named by its CPU. Its GPUs have names of their own, and each belongs to one
+/// Enclave ID at a time: whoever registers says which.
+///
+/// What it does not prove: on platforms with several packages, and on all TDX platforms, an SGX
+/// factory reset gives the same chips a new PPID, so one machine can have had several identities
+/// (the reason for a bond). An SNP report under a VLEK, or with the chip key masked, names no chip
+/// and has no Enclave ID. Guests of one machine share its PPID or chip id. A GPU's name stays under
+/// other firmware, unlike its UEID. A simulated identity is whatever the holder of the simulated
+/// root says.
 pub fn enclave_id(platform: PlatformKind, chip_identity: &[u8]) -> EnclaveId {
     let mut hash = Sha256::new();
     hash.update(b"glacier/enclave-id/v1\0");

@@ -20,27 +20,41 @@
 
 extern crate alloc;
 
+mod amd;
 mod anchors;
 mod appraisal;
+mod appraise;
 mod bytes;
 mod check;
+mod endorsements;
+mod exposure;
 mod format;
 mod genuine;
 mod hash;
 mod intel;
+mod nvidia;
 mod policy;
+mod reason;
+mod registers;
 mod window;
 mod x509;
 
+pub use amd::{AmdTcb, SnpFault, SnpTcb};
 pub use anchors::{Anchors, Fingerprint};
 pub use appraisal::{Appraisal, AppraisalError};
-pub use check::{Check, CheckId, Outcome, Reason, Verdict};
+pub use appraise::{appraise, appraise_checked};
+pub use check::{Check, CheckId, Outcome, Verdict};
+pub use endorsements::{CheckedEndorsements, Endorsements};
+pub use exposure::Exposure;
 pub use format::Format;
-pub use genuine::{Genuine, Signer, enclave_id};
+pub use genuine::{Genuine, IntelTcb, Signer, Tcb, enclave_id};
 pub use intel::{
     CheckedCollateral, Collateral, CollateralError, DocumentError, QuoteError, QuotingEnclaveError, TcbStatus,
-    appraise, appraise_checked,
+    TdModuleError,
 };
+pub use nvidia::{Architecture, CheckedRim, Gpu, GpuFault, GpuMode, OcspFault, Rim, RimFault, RimKind};
 pub use policy::{Accepted, Age, Binding, Policy};
+pub use reason::Reason;
+pub use registers::{GpuRegisters, Register, Registers, SgxRegisters, SnpRegisters, TdRegisters};
 pub use window::Part;
 pub use x509::CertificateError;

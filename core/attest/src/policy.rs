@@ -3,9 +3,11 @@
 use crate::{
     anchors::{Anchors, Fingerprint},
     appraisal::Appraisal,
-    check::{CheckId, Reason, Steps, Stop},
+    check::{CheckId, Steps, Stop},
+    exposure::Exposure,
     genuine::{Genuine, Signer},
     intel::TcbStatus,
+    reason::Reason,
 };
 use alloc::{string::String, vec::Vec};
 use core::fmt;
@@ -203,9 +205,15 @@ impl Genuine {
                 (true, false) => Err(Stop::Fail(Reason::DebugEnabled)),
                 _ => Ok(Reason::Holds),
             },
+            CheckId::PolicyExposure => match self.exposures().iter().find(|found| **found != Exposure::Debug) {
+                Some(exposure) => Err(Stop::Fail(Reason::Exposed(*exposure))),
+                None => Ok(Reason::Holds),
+            },
+            CheckId::PolicyGpu => Ok(Reason::NotRestricted),
             CheckId::PolicyTcbStatus => match self.tcb_status() {
-                found if found >= policy.min_tcb => Ok(Reason::Level(found)),
-                found => Err(Stop::Fail(Reason::StatusBelow { found, floor: policy.min_tcb })),
+                Some(found) if found >= policy.min_tcb => Ok(Reason::Level(found)),
+                Some(found) => Err(Stop::Fail(Reason::StatusBelow { found, floor: policy.min_tcb })),
+                None => Err(Stop::Fail(Reason::NoFloorNamed)),
             },
             CheckId::PolicyAdvisories => {
                 match self.advisories().iter().find(|id| !policy.allowed_advisories.contains(id)) {
@@ -213,10 +221,10 @@ impl Genuine {
                     None => Ok(Reason::Holds),
                 }
             }
-            CheckId::PolicyTcbEvaluation => match (policy.min_tcb_evaluation, self.tcb_evaluation()) {
-                (None, _) => Ok(Reason::NotRestricted),
-                (Some(floor), found) if found >= floor => Ok(Reason::Holds),
-                (Some(floor), found) => Err(Stop::Fail(Reason::EvaluationBelow { found, floor })),
+            CheckId::PolicyTcbEvaluation => match (policy.min_tcb_evaluation, self.intel().map(|tcb| tcb.evaluation)) {
+                (None, _) | (_, None) => Ok(Reason::NotRestricted),
+                (Some(floor), Some(found)) if found >= floor => Ok(Reason::Holds),
+                (Some(floor), Some(found)) => Err(Stop::Fail(Reason::EvaluationBelow { found, floor })),
             },
             // Judged at another time than appraised: what made it genuine has to hold now, too.
             CheckId::PolicyCollateralAge if at < self.validity().0 => {
@@ -225,9 +233,9 @@ impl Genuine {
             CheckId::PolicyCollateralAge if at > self.validity().1 => {
                 Err(Stop::Fail(Reason::NoLongerGenuine { until: self.validity().1 }))
             }
-            CheckId::PolicyCollateralAge => match policy.max_collateral_age {
-                None => Ok(Reason::NotRestricted),
-                Some(max) => age_within(self.collateral_issued(), 0, max, at),
+            CheckId::PolicyCollateralAge => match (policy.max_collateral_age, self.intel()) {
+                (None, _) | (_, None) => Ok(Reason::NotRestricted),
+                (Some(max), Some(tcb)) => age_within(tcb.collateral_issued, 0, max, at),
             },
             CheckId::PolicyEvidenceAge => match (binding, policy.max_evidence_age) {
                 (Binding::Claims(claims), max) => {
@@ -264,8 +272,9 @@ impl Genuine {
     fn chip_allowed(&self, policy: &Policy) -> Result<Reason, Stop> {
         match self.enclave_id() {
             _ if policy.enclave_ids.is_empty() => Ok(Reason::NotRestricted),
-            id if policy.enclave_ids.contains(&id) => Ok(Reason::Holds),
-            id => Err(Stop::Fail(Reason::EnclaveIdNotPinned(id))),
+            Some(id) if policy.enclave_ids.contains(&id) => Ok(Reason::Holds),
+            Some(id) => Err(Stop::Fail(Reason::EnclaveIdNotPinned(id))),
+            None => Err(Stop::Fail(Reason::NoChipIdentity)),
         }
     }
 
@@ -276,10 +285,11 @@ impl Genuine {
         if !policy.measurements.is_empty() && !policy.measurements.contains(&self.measurement()) {
             return Err(Stop::Fail(Reason::MeasurementNotListed(self.measurement())));
         }
-        if !policy.signers.is_empty() && !policy.signers.contains(&self.signer()) {
-            return Err(Stop::Fail(Reason::SignerNotListed(self.signer())));
+        match self.signer() {
+            _ if policy.signers.is_empty() => Ok(Reason::Holds),
+            Some(signer) if policy.signers.contains(&signer) => Ok(Reason::Holds),
+            signer => Err(Stop::Fail(Reason::SignerNotListed(signer))),
         }
-        Ok(Reason::Holds)
     }
 
     fn carries(&self, expected: &ReportData) -> Result<Reason, Stop> {

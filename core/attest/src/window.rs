@@ -1,6 +1,6 @@
 //! Spans of validity, and the signed parts that have one.
 
-use crate::check::Reason;
+use crate::reason::Reason;
 use core::fmt;
 use glacier_wire::UnixTime;
 
@@ -30,6 +30,28 @@ pub enum Part {
     QeReport,
     /// The quote.
     Quote,
+    /// AMD's signing authority: ASK or ASVK.
+    AmdAuthority,
+    /// The revocation list of AMD's root.
+    AmdCrl,
+    /// The certificate of the chip's key that signs SNP reports: VCEK or VLEK.
+    Vek,
+    /// The SNP report.
+    SnpReport,
+    /// A certificate of the GPU's or switch's chain below the root.
+    Device,
+    /// The GPU's or switch's report.
+    DeviceReport,
+    /// The driver's reference manifest.
+    DriverRim,
+    /// The VBIOS's, or a switch's firmware's, reference manifest.
+    VbiosRim,
+    /// A certificate that signs a reference manifest, or one above it.
+    RimSigner,
+    /// An OCSP answer.
+    Ocsp,
+    /// The certificate that signs an OCSP answer.
+    OcspResponder,
 }
 
 impl fmt::Display for Part {
@@ -46,6 +68,17 @@ impl fmt::Display for Part {
             Self::Pck => "PCK certificate",
             Self::QeReport => "quoting enclave report",
             Self::Quote => "quote",
+            Self::AmdAuthority => "AMD signing authority's certificate",
+            Self::AmdCrl => "revocation list of AMD's root",
+            Self::Vek => "certificate of the report's signing key",
+            Self::SnpReport => "SNP report",
+            Self::Device => "certificate of the device",
+            Self::DeviceReport => "device's report",
+            Self::DriverRim => "driver's reference manifest",
+            Self::VbiosRim => "VBIOS reference manifest",
+            Self::RimSigner => "certificate of the reference manifest's signer",
+            Self::Ocsp => "OCSP answer",
+            Self::OcspResponder => "certificate of the OCSP responder",
         })
     }
 }

@@ -4,7 +4,8 @@ use super::endorsement::{DocumentError, QeIdentity, TcbInfo};
 use crate::{
     anchors::{Anchors, Fingerprint},
     appraisal::Appraisal,
-    check::{Check, CheckId, Reason, Steps, Stop, needs},
+    check::{Check, CheckId, Steps, Stop, needs},
+    reason::Reason,
     window::{Part, Window},
     x509::{Certificate, CertificateError, Crl, pem},
 };
@@ -221,7 +222,7 @@ pub(crate) struct Root {
 impl Root {
     pub(crate) fn trusted(der: Vec<u8>, anchors: &Anchors) -> Result<(Self, Reason), Stop> {
         let fingerprint = Fingerprint::of(&der);
-        let platform = anchors.sgx_platform(&fingerprint).ok_or(Reason::UntrustedRoot(fingerprint))?;
+        let platform = anchors.platform(&fingerprint, PlatformKind::Sgx).ok_or(Reason::UntrustedRoot(fingerprint))?;
         let certificate = Certificate::pinned_root(&der).map_err(refused(Part::Root))?;
         Ok((Self { der, certificate, fingerprint, platform }, Reason::Anchored { root: fingerprint, platform }))
     }

@@ -6,7 +6,7 @@
 //! attestation key, and the attestation key signs the quote.
 
 use super::{
-    collateral::{CheckedCollateral, Collateral, Root, not_revoked, pck_ca, refused},
+    collateral::{CheckedCollateral, Root, not_revoked, pck_ca, refused},
     endorsement::Level,
     pck::Chip,
     quote::{Certification, Quote},
@@ -15,9 +15,12 @@ use super::{
 use crate::{
     anchors::Anchors,
     appraisal::Appraisal,
-    check::{Check, CheckId, Reason, Steps, Stop, needs},
+    check::{Check, CheckId, Steps, Stop, needs},
+    exposure::Exposure,
     format::Format,
-    genuine::{Facts, Genuine},
+    genuine::{Facts, Genuine, IntelTcb, Tcb},
+    reason::Reason,
+    registers::{Registers, SgxRegisters},
     window::{Part, Window},
     x509::{Certificate, CertificateError, PublicKey, pem},
 };
@@ -26,26 +29,23 @@ use der::asn1::ObjectIdentifier;
 use glacier_wire::{PlatformKind, UnixTime};
 use sha2::{Digest as _, Sha256};
 
-/// Whether `evidence` is authentic at the time `at`, given collateral and trusted roots. Without
+/// Whether a quote is authentic at the time `at`, for the price of three P-256 verifications. Without
 /// collateral what can be checked is checked, and the best verdict is *undetermined*.
-pub fn appraise(
+pub(crate) fn appraise(
     evidence: &[u8],
-    collateral: Option<&Collateral>,
+    collateral: Option<&Appraisal<CheckedCollateral>>,
     anchors: &Anchors,
     at: UnixTime,
 ) -> Appraisal<Genuine> {
-    let Some(collateral) = collateral else {
-        let checks = || CheckId::of_collateral().map(|id| Steps::skipped(id, Reason::NoCollateral)).collect();
-        return appraise_on(evidence, Ground::Roots(anchors), checks, at);
-    };
-    let appraisal = collateral.check(anchors, at);
-    let ground = appraisal.value().map_or(Ground::Roots(anchors), Ground::Collateral);
-    appraise_on(evidence, ground, || appraisal.checks().to_vec(), at)
-}
-
-/// [`appraise`] under collateral that was checked before, for the price of three P-256 verifications.
-pub fn appraise_checked(evidence: &[u8], collateral: &CheckedCollateral, at: UnixTime) -> Appraisal<Genuine> {
-    appraise_on(evidence, Ground::Collateral(collateral), || collateral.checks_at(at), at)
+    let roots = Ground::Roots(anchors);
+    match collateral.map(|appraisal| (appraisal, appraisal.value())) {
+        None => {
+            let checks = || CheckId::of_collateral().map(|id| Steps::skipped(id, Reason::NoCollateral)).collect();
+            appraise_on(evidence, roots, checks, at)
+        }
+        Some((_, Some(checked))) => appraise_on(evidence, Ground::Collateral(checked), || checked.checks_at(at), at),
+        Some((refused, None)) => appraise_on(evidence, roots, || refused.checks().to_vec(), at),
+    }
 }
 
 /// What an appraisal stands on.
@@ -73,11 +73,9 @@ fn appraise_on(
     at: UnixTime,
 ) -> Appraisal<Genuine> {
     let mut steps = Steps::default();
-    if steps.step_because(CheckId::Format, format(evidence)).is_none() {
-        let rest = CheckId::of_evidence().filter(|id| *id != CheckId::Format);
-        steps.checks.extend(rest.map(|id| Steps::skipped(id, Reason::Needs(CheckId::Format))));
+    let Some(_) = steps.step_because(CheckId::Format, format(evidence)) else {
         return Appraisal::new(steps.checks, None);
-    }
+    };
     let quote = steps.step(CheckId::Structure, Quote::read(evidence).map_err(|error| Reason::Quote(error).into()));
     steps.checks.extend(collateral_checks());
     let pck = steps.step_because(CheckId::PckChain, pck_chain(&quote, ground, at));
@@ -93,12 +91,9 @@ fn appraise_on(
     Appraisal::new(checks.clone(), facts.map(|facts| Genuine { checks, facts }))
 }
 
-fn format(evidence: &[u8]) -> Result<((), Reason), Stop> {
-    match Format::detect(evidence) {
-        Some(format @ Format::SgxQuoteV3) => Ok(((), Reason::Recognised(format))),
-        Some(format) => Err(Stop::Skip(Reason::Unsupported(format))),
-        None => Err(Reason::Unrecognised.into()),
-    }
+fn format(evidence: &[u8]) -> Result<(Format, Reason), Stop> {
+    let format = Format::detect(evidence).ok_or(Reason::Unrecognised)?;
+    Ok((format, Reason::Recognised(format)))
 }
 
 /// The chip's certificate, verified.
@@ -230,23 +225,29 @@ fn facts(quote: &Quote<'_>, pck: &Pck, level: &Level, qe_level: &Level, collater
     advisories.sort_unstable();
     advisories.dedup();
     let Window { from, until } = collateral.window().and(pck.certificate.window);
+    let report = &quote.report;
     Facts {
         platform: pck.platform,
         anchor: collateral.root.fingerprint,
-        measurement: quote.report.measurement,
-        signer: quote.report.signer,
-        product_id: quote.report.product_id,
-        svn: quote.report.svn,
-        debug: quote.report.debug(),
-        report_data: quote.report.report_data,
-        hardware_id: pck.chip.ppid.to_vec(),
-        platform_status: level.status,
-        qe_status: qe_level.status,
-        tcb_status: level.status.folded_with(qe_level.status),
-        advisories,
-        tcb_date: level.date,
-        tcb_evaluation: collateral.tcb_info.evaluation.min(collateral.qe_identity.evaluation),
-        collateral_issued: collateral.issued(),
+        registers: Registers::Sgx(SgxRegisters {
+            mrenclave: report.measurement,
+            mrsigner: report.signer,
+            product_id: report.product_id,
+            svn: report.svn,
+        }),
+        exposures: report.debug().then_some(Exposure::Debug).into_iter().collect(),
+        report_data: report.report_data,
+        hardware_id: Some(pck.chip.ppid.to_vec()),
+        tcb: Tcb::Intel(IntelTcb {
+            platform_status: level.status,
+            qe_status: qe_level.status,
+            status: level.status.folded_with(qe_level.status),
+            advisories,
+            date: level.date,
+            evaluation: collateral.tcb_info.evaluation.min(collateral.qe_identity.evaluation),
+            collateral_issued: collateral.issued(),
+        }),
+        gpus: Vec::new(),
         valid_from: from,
         valid_until: until,
     }

@@ -3,13 +3,15 @@
 mod collateral;
 mod dcap;
 mod endorsement;
+mod module;
 mod pck;
 mod quote;
 mod report;
 mod tcb;
 
 pub use collateral::{CheckedCollateral, Collateral, CollateralError};
-pub use dcap::{appraise, appraise_checked};
+pub(crate) use dcap::appraise;
 pub use endorsement::{DocumentError, QuotingEnclaveError};
+pub use module::TdModuleError;
 pub use quote::QuoteError;
 pub use tcb::TcbStatus;

@@ -1,0 +1,65 @@
+//! Everything that comes beside evidence: vendor-signed facts, and what was found of them.
+
+use crate::{
+    anchors::Anchors,
+    appraisal::Appraisal,
+    intel::{CheckedCollateral, Collateral},
+    nvidia::{CheckedRim, Rim},
+};
+use alloc::vec::Vec;
+use glacier_wire::UnixTime;
+
+/// What was given beside evidence. Each platform takes its own and leaves the others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Endorsements {
+    /// SGX, TDX: Intel's collateral.
+    pub collateral: Option<Collateral>,
+    /// SNP: certificate of the key that signed the report, VCEK or VLEK (DER).
+    pub vek: Option<Vec<u8>>,
+    /// SNP: AMD's authorities, beside those that are built in (DER; roots count only if trusted).
+    pub amd_authorities: Vec<Vec<u8>>,
+    /// SNP: revocation lists of AMD's roots (DER).
+    pub amd_crls: Vec<Vec<u8>>,
+    /// NVIDIA: certificates of the device, leaf first (PEM).
+    pub gpu_chain: Option<Vec<u8>>,
+    /// NVIDIA: reference manifests.
+    pub rims: Vec<Rim>,
+    /// NVIDIA: OCSP answers (DER).
+    pub ocsp: Vec<Vec<u8>>,
+}
+
+impl From<Collateral> for Endorsements {
+    fn from(collateral: Collateral) -> Self {
+        Self { collateral: Some(collateral), ..Self::default() }
+    }
+}
+
+impl Endorsements {
+    /// Checks everything that can be checked without evidence, once for many pieces of it.
+    pub fn check(&self, anchors: &Anchors, at: UnixTime) -> CheckedEndorsements {
+        CheckedEndorsements {
+            anchors: anchors.clone(),
+            collateral: self.collateral.as_ref().map(|collateral| collateral.check(anchors, at)),
+            rims: self.rims.iter().map(|rim| rim.check(anchors, at)).collect(),
+            vek: self.vek.clone(),
+            amd_authorities: self.amd_authorities.clone(),
+            amd_crls: self.amd_crls.clone(),
+            gpu_chain: self.gpu_chain.clone(),
+            ocsp: self.ocsp.clone(),
+        }
+    }
+}
+
+/// Endorsements of which everything that does not depend on evidence was checked, each with what was
+/// found: also those that were refused.
+#[derive(Debug, Clone)]
+pub struct CheckedEndorsements {
+    pub(crate) anchors: Anchors,
+    pub(crate) collateral: Option<Appraisal<CheckedCollateral>>,
+    pub(crate) rims: Vec<Appraisal<CheckedRim>>,
+    pub(crate) vek: Option<Vec<u8>>,
+    pub(crate) amd_authorities: Vec<Vec<u8>>,
+    pub(crate) amd_crls: Vec<Vec<u8>>,
+    pub(crate) gpu_chain: Option<Vec<u8>>,
+    pub(crate) ocsp: Vec<Vec<u8>>,
+}
