@@ -17,7 +17,7 @@ use glacier_attest::Anchors;
 use glacier_collateral::{Builder, Client, Clock, IntelCollateralRequest, IntelVerifier, PckCa, Retry, Tee, Timeouts};
 use glacier_wire::UnixTime;
 use serde_json::Value;
-use server::{Reply, Request};
+use server::{Asked, Reply};
 
 /// The folder of recorded evidence, where there is one.
 pub(crate) fn vectors() -> Option<PathBuf> {
@@ -102,7 +102,7 @@ impl Set {
     }
 
     /// As Intel's service answers, the root CRL beside it.
-    pub(crate) fn pcs(&self, request: &Request) -> Reply {
+    pub(crate) fn pcs(&self, request: &Asked) -> Reply {
         let path = request.target.split('?').next().unwrap();
         let chain = |name: &str| encode(self.text(name));
         let bytes = |name: &str| unhex(self.text(name));
@@ -122,13 +122,13 @@ impl Set {
                 self.text("qe_identity_signature")
             ))
             .header("SGX-Enclave-Identity-Issuer-Chain", chain("qe_identity_issuer_chain")),
-            "/intelsgxrootca.der" => Reply::ok(bytes("root_ca_crl")),
+            "/IntelSGXRootCA.der" => Reply::ok(bytes("root_ca_crl")),
             _ => Reply::status(404),
         }
     }
 
     /// As a PCCS answers: lists in hexadecimal, the older name of a header.
-    pub(crate) fn pccs(&self, request: &Request) -> Reply {
+    pub(crate) fn pccs(&self, request: &Asked) -> Reply {
         let path = request.target.split('?').next().unwrap();
         match path {
             "/sgx/certification/v4/rootcacrl" => Reply::ok(self.text("root_ca_crl")),
