@@ -1,10 +1,11 @@
 //! Answers on disk, one file each. Nothing here is trusted: what is read is verified again.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
-    time::SystemTime,
+    thread::sleep,
+    time::{Duration, Instant, SystemTime},
 };
 
 use glacier_wire::UnixTime;
@@ -57,8 +58,7 @@ impl Cache {
         stored: &Stored,
         may_replace: impl FnOnce(Option<Stored>) -> Result<(), FetchError>,
     ) -> Result<(), FetchError> {
-        let lock = File::create(self.folder.join(LOCK))?;
-        lock.lock()?;
+        let _lock = self.lock()?;
         may_replace(self.read(key)?)?;
         self.make_room(key)?;
         // One writer at a time: a file that an interrupted one left is written over.
@@ -70,6 +70,20 @@ impl Cache {
         fs::rename(&unfinished, self.folder.join(key))?;
         File::open(&self.folder)?.sync_all()?;
         Ok(())
+    }
+
+    /// A process that stands still with the lock costs the others their cache, not their answers.
+    fn lock(&self) -> io::Result<File> {
+        let lock = File::create(self.folder.join(LOCK))?;
+        let begun = Instant::now();
+        loop {
+            match lock.try_lock() {
+                Ok(()) => return Ok(lock),
+                Err(TryLockError::WouldBlock) if begun.elapsed() < LONGEST_WAIT => sleep(BETWEEN_TRIES),
+                Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::TimedOut.into()),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+        }
     }
 
     /// Removes the file that was written longest ago when there are too many: what strangers' evidence
@@ -116,6 +130,9 @@ fn parse(key: &str, bytes: &[u8]) -> Option<Stored> {
 const FORMAT: &str = "glacier-collateral 1";
 const LOCK: &str = ".lock";
 const UNFINISHED: &str = ".unfinished";
+/// A writer holds the lock for one verification and one write.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+const BETWEEN_TRIES: Duration = Duration::from_millis(5);
 /// The largest answer, Intel's, takes up to 1 MiB.
 const MAX_FILE: u64 = 2 << 20;
 /// Intel knows about a hundred processor models, NVIDIA a few hundred manifests, AMD each chip.
@@ -183,6 +200,17 @@ mod tests {
         assert_eq!(cache.read("a").unwrap(), None);
         cache.replace("a", &stored(b"one"), |_| Ok(())).unwrap();
         assert!(!folder.path().join(UNFINISHED).exists());
+    }
+
+    #[test]
+    fn a_lock_that_is_never_given_back_is_waited_for_and_then_reported() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path()).unwrap();
+        let held = cache.lock().unwrap();
+        let waits = cache.replace("a", &stored(b"one"), |_| Ok(()));
+        assert_eq!(waits, Err(FetchError::Cache(io::ErrorKind::TimedOut)));
+        drop(held);
+        assert_eq!(cache.replace("a", &stored(b"one"), |_| Ok(())), Ok(()));
     }
 
     #[test]

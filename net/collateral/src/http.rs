@@ -162,11 +162,14 @@ async fn read(mut response: Response, max: usize) -> Result<Reply, FetchError> {
 fn unreachable(error: reqwest::Error) -> FetchError {
     let mut cause = error.source();
     while let Some(error) = cause {
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if error.is::<rustls::Error>() || inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
+        if error.is::<rustls::Error>() {
             return Unreachable::Tls.into();
         }
-        cause = error.source();
+        // What an IO error wraps is not its source: that is the source of what it wraps.
+        cause = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
     }
     let kind = if error.is_timeout() {
         Unreachable::Timeout
@@ -203,7 +206,7 @@ const LONGEST_REST: Duration = Duration::from_secs(3600);
 const MAX_CHAIN_HEADER: usize = 16 << 10;
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::arithmetic_side_effects)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

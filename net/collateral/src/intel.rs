@@ -184,7 +184,7 @@ const MAX_PCK_CRL: usize = 256 << 10;
 const MAX_ROOT_CRL: usize = 16 << 10;
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

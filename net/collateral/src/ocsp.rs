@@ -193,3 +193,96 @@ const NONCE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1
 
 /// Genuine ones take 1 KiB.
 const MAX_RESPONSE: usize = 16 << 10;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+    use der::asn1::Null;
+    use proptest::prelude::*;
+
+    fn request() -> OcspRequest {
+        OcspRequest {
+            issuer_name_hash: [1; 48],
+            issuer_key_hash: [2; 48],
+            serial: SerialNumber::new(&[0x41, 0x43]).unwrap(),
+        }
+    }
+
+    /// The parts of RFC 6960 §4.2.1 that are looked at.
+    fn response(nonce: Option<&[u8]>) -> Vec<u8> {
+        let nonce = nonce.map(|nonce| Extension {
+            extn_id: NONCE,
+            critical: false,
+            extn_value: OctetString::new(OctetStringRef::new(nonce).unwrap().to_der().unwrap()).unwrap(),
+        });
+        let extensions = nonce.map(|nonce| vec![nonce].to_der().unwrap());
+        let null = Null.to_der().unwrap();
+        let name = AnyRef::new(Tag::Sequence, &null).unwrap().to_der().unwrap();
+        let der = |tag, content: &[u8]| {
+            let tag = Tag::ContextSpecific { constructed: true, number: der::TagNumber(tag) };
+            AnyRef::new(tag, content).unwrap().to_der().unwrap()
+        };
+        let time = AnyRef::new(Tag::GeneralizedTime, b"20250821064708Z").unwrap().to_der().unwrap();
+        let answers = AnyRef::new(Tag::Sequence, &null).unwrap().to_der().unwrap();
+        let mut content = [der(1, &name), time, answers].concat();
+        if let Some(extensions) = extensions {
+            content.extend(der(1, &extensions));
+        }
+        let content = AnyRef::new(Tag::Sequence, &content).unwrap().to_der().unwrap();
+        let basic = AnyRef::new(Tag::Sequence, &content).unwrap().to_der().unwrap();
+        let bytes = ResponseBytes { kind: BASIC, response: OctetString::new(basic).unwrap() };
+        Response { status: ResponseStatus::Successful, bytes: Some(bytes) }.to_der().unwrap()
+    }
+
+    #[test]
+    fn a_request_is_what_rfc_6960_says() {
+        let hash = |byte: u8| [&[0x04, 48][..], &[byte; 48]].concat();
+        let algorithm = [0x30, 11, 0x06, 9, 0x60, 0x86, 0x48, 0x01, 0x65, 3, 4, 2, 2];
+        let certificate = [&algorithm[..], &hash(1), &hash(2), &[0x02, 2, 0x41, 0x43]].concat();
+        let certificate = [&[0x30, u8::try_from(certificate.len()).unwrap()][..], &certificate].concat();
+        let nonce = [&[0x04, 34, 0x04, 32][..], &[7; 32]].concat();
+        let nonce = [&[0x06, 9, 0x2b, 6, 1, 5, 5, 7, 48, 1, 2][..], &nonce].concat();
+        let der = request().to_der(&[7; 32]).unwrap();
+        let holds = |part: &[u8]| der.windows(part.len()).any(|window| window == part);
+        assert!(holds(&certificate));
+        assert!(holds(&nonce));
+        assert_eq!(der[0], 0x30);
+    }
+
+    #[test]
+    fn the_nonce_of_a_response_is_found() {
+        assert_eq!(answered_nonce(&response(Some(&[7; 32]))), Ok(Some(vec![7; 32])));
+        assert_eq!(answered_nonce(&response(None)), Ok(None));
+    }
+
+    #[test]
+    fn a_responder_that_could_not_answer_has_not() {
+        let later = Response { status: ResponseStatus::TryLater, bytes: None }.to_der().unwrap();
+        assert_eq!(answered_nonce(&later), Err(Malformed::Responder));
+    }
+
+    #[test]
+    fn a_response_of_another_kind_is_malformed() {
+        let bytes = ResponseBytes { kind: NONCE, response: OctetString::new([]).unwrap() };
+        let other = Response { status: ResponseStatus::Successful, bytes: Some(bytes) }.to_der().unwrap();
+        assert_eq!(answered_nonce(&other), Err(Malformed::Der));
+        assert_eq!(answered_nonce(b"<html>"), Err(Malformed::Der));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_response_or_none(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
+            let _ = answered_nonce(&bytes);
+            let _ = response_extension(&bytes);
+        }
+
+        #[test]
+        fn a_response_changed_anywhere_is_read_or_refused(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+            let mut bytes = response(Some(&[7; 32]));
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            let _ = answered_nonce(&bytes);
+        }
+    }
+}

@@ -276,6 +276,17 @@ async fn an_oversized_answer_is_refused() {
 }
 
 #[tokio::test]
+async fn an_oversized_header_is_refused() {
+    let chain = |length: usize| {
+        move |reply: Reply| Reply { headers: Vec::new(), ..reply }.header("TCB-Info-Issuer-Chain", "A".repeat(length))
+    };
+    let Some(long) = fault("/tcb", chain(20 << 10)).await else { return };
+    assert_eq!(long, FetchError::Malformed(Malformed::Header("tcb-info-issuer-chain")));
+    let Some(endless) = fault("/tcb", chain(4 << 20)).await else { return };
+    assert_eq!(endless, FetchError::Unreachable(Unreachable::Broken));
+}
+
+#[tokio::test]
 async fn a_truncated_answer_is_no_answer() {
     let Some(fault) = fault("/tcb", |reply| reply.body_is(Body::CutOff)).await else { return };
     assert_eq!(fault, FetchError::Unreachable(Unreachable::Broken));
