@@ -127,9 +127,12 @@ impl Builder {
     }
 
     /// Asks a PCCS at this base URL, as `https://localhost:8081`, for all that is Intel's, the root CRL
-    /// included. Its own certificate goes into the [`ca_file`](Self::ca_file).
+    /// included. The path `/sgx/certification/v4`, with which Intel's own tools name it, may follow. Its
+    /// certificate goes into the [`ca_file`](Self::ca_file).
     pub fn pccs(mut self, base: impl Into<String>) -> Self {
-        self.intel = base.into();
+        let base = base.into();
+        let base = base.trim_end_matches('/');
+        self.intel = base.strip_suffix("/sgx/certification/v4").unwrap_or(base).to_owned();
         self.intel_root_crl = self.intel.clone();
         self.intel_root_crl_path = "/sgx/certification/v4/rootcacrl";
         self

@@ -344,3 +344,24 @@ async fn one_of_the_processes() {
         assert_eq!(client.get(&request, &intel()).await.unwrap().freshness, Freshness::Cached);
     }
 }
+
+#[tokio::test]
+#[ignore = "a measurement, not a test"]
+async fn what_an_answer_costs() {
+    let Some(bench) = Bench::new(EVALUATION_17).await else { return };
+    let verifier = intel();
+    for (what, force) in [("from the cache", false), ("from a source on this machine", true)] {
+        let mut times: Vec<_> = Vec::new();
+        for _ in 0..200 {
+            let begun = Instant::now();
+            if force {
+                bench.client.refresh(&bench.request, &verifier).await.unwrap();
+            } else {
+                bench.client.get(&bench.request, &verifier).await.unwrap();
+            }
+            times.push(begun.elapsed());
+        }
+        times.sort();
+        println!("{what}: {:?} at the median, {:?} at the 99th percentile", times[100], times[198]);
+    }
+}

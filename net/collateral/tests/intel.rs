@@ -125,10 +125,14 @@ async fn a_pccs_serves_the_same_in_its_own_way() {
     let (recorded, request) = (set.json.to_string(), set.request(Tee::Sgx, PckCa::Platform));
     let server = Server::start(move |request| set.pccs(request)).await;
     let folder = tempfile::tempdir().unwrap();
-    let client = hasty(Client::builder(folder.path())).pccs(&server.base).clock(Time::at(NOW)).build().unwrap();
-    let answer = client.get(&request, &intel()).await.unwrap();
-    assert_eq!(Collateral::parse(&answer.bytes), Collateral::parse(recorded.as_bytes()));
-    assert_eq!(server.hits("/sgx/certification/v4/rootcacrl"), 1);
+    for (hits, tail) in ["", "/", "/sgx/certification/v4/"].into_iter().enumerate() {
+        let base = format!("{}{tail}", server.base);
+        let client = hasty(Client::builder(folder.path())).pccs(base).clock(Time::at(NOW)).build().unwrap();
+        let answer = client.refresh(&request, &intel()).await.unwrap();
+        assert_eq!(answer.fault, None);
+        assert_eq!(Collateral::parse(&answer.bytes), Collateral::parse(recorded.as_bytes()));
+        assert_eq!(server.hits("/sgx/certification/v4/rootcacrl"), hits + 1);
+    }
 }
 
 /// What speaks for TDX's shapes here is their text; their signatures are the verifier's matter.
