@@ -301,7 +301,7 @@ async fn a_slow_answer_meets_its_limit() {
     let begun = Instant::now();
     let Some(fault) = fault("/tcb", |reply| reply.after(Duration::from_secs(60))).await else { return };
     assert_eq!(fault, FetchError::Unreachable(Unreachable::Timeout));
-    assert!(begun.elapsed() < Duration::from_secs(4));
+    assert!(begun.elapsed() < Duration::from_secs(8));
 }
 
 #[tokio::test]
@@ -309,7 +309,7 @@ async fn an_answer_that_drips_meets_its_limit() {
     let begun = Instant::now();
     let Some(fault) = fault("/tcb", |reply| reply.body_is(Body::Dripping)).await else { return };
     assert_eq!(fault, FetchError::Unreachable(Unreachable::Timeout));
-    assert!(begun.elapsed() < Duration::from_secs(4));
+    assert!(begun.elapsed() < Duration::from_secs(8));
 }
 
 #[tokio::test]
@@ -357,7 +357,7 @@ async fn a_failure_that_stays_is_reported_after_the_last_attempt_and_then_rests(
     assert_eq!(bench.server.hits("/"), asked);
     let set = bench.set.clone();
     bench.server.answer(move |request| set.pcs(request));
-    tokio::time::sleep(Duration::from_millis(350)).await;
+    tokio::time::sleep(Duration::from_millis(1100)).await;
     assert_eq!(bench.get().await.unwrap().freshness, Freshness::Fetched);
 }
 

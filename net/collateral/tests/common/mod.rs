@@ -53,15 +53,15 @@ impl Clock for Time {
 pub(crate) fn hasty(builder: Builder) -> Builder {
     builder
         .timeouts(Timeouts {
-            connect: Duration::from_millis(500),
-            attempt: Duration::from_millis(800),
-            total: Duration::from_millis(2500),
+            connect: Duration::from_secs(2),
+            attempt: Duration::from_millis(1500),
+            total: Duration::from_secs(4),
         })
         .retry(Retry {
             attempts: 3,
             first_pause: Duration::from_millis(5),
             longest_pause: Duration::from_millis(20),
-            rest: Duration::from_millis(300),
+            rest: Duration::from_secs(1),
         })
 }
 
