@@ -120,3 +120,35 @@ const PE32_PLUS: u16 = 0x20b;
 const CERTIFICATE_DIRECTORY: u32 = 4;
 /// Its offset in the table of directories.
 const CERTIFICATE_ENTRY: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+    use super::*;
+    use sha2::Sha256;
+    use std::{env, fs, path::PathBuf, println};
+
+    /// A distribution signs the SHA-256 of the same parts: that digest stands in its signature.
+    #[test]
+    fn a_signed_kernel_holds_its_own_digest() {
+        let Some(image) = signed_kernel() else {
+            println!("skipped: no signed kernel in /boot (name one by GLACIER_TEST_KERNEL)");
+            return;
+        };
+        let mut hash = Sha256::new();
+        covered(&image).unwrap().into_iter().for_each(|part| hash.update(part));
+        let digest: [u8; 32] = hash.finalize().into();
+        let certificates = Layout::parse(&image).unwrap().certificate_bytes;
+        let signature = &image[image.len() - certificates..];
+        assert!(signature.windows(32).any(|window| window == digest));
+    }
+
+    fn signed_kernel() -> Option<Vec<u8>> {
+        let named = env::var_os("GLACIER_TEST_KERNEL").map(PathBuf::from);
+        let boot = fs::read_dir("/boot").into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+        let kernels = boot.filter(|path| path.to_string_lossy().contains("vmlinuz"));
+        let mut images = named.into_iter().chain(kernels).filter_map(|path| fs::read(path).ok());
+        images.find(|image| Layout::parse(image).is_ok_and(|layout| layout.certificate_bytes > 0))
+    }
+}
