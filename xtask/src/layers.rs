@@ -61,7 +61,7 @@ const LAYERS: &[Layer] = &[
             TESTKIT,
         ],
     },
-    Layer { name: "glacier-fuzz-bodies", may_use: &[WIRE, ASSET, ATTEST, PROOF, PLATFORM, ENGINE] },
+    Layer { name: "glacier-fuzz-bodies", may_use: &[WIRE, ASSET, ATTEST, PROOF, MEASURE, PLATFORM, ENGINE] },
     // Process 1 of a measured guest: it relays bytes, and knows nothing of what they say.
     Layer { name: "glacier-guest-init", may_use: &[] },
     Layer { name: "xtask", may_use: &[] },
