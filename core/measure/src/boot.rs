@@ -1,4 +1,4 @@
-//! RTMR1 and RTMR2 of a TDX guest whose kernel QEMU hands to OVMF (`-kernel`): no disk, no boot
+//! What a guest boots, and RTMR1 and RTMR2 of a TDX guest whose kernel QEMU hands to OVMF (`-kernel`): no disk, no boot
 //! loader, so that both follow from three files.
 //!
 //! The order of events is that of edk2 (`QemuLoadImageLib`, `Tcg2Dxe` and `TdTcg2Dxe`) and of the
@@ -9,12 +9,20 @@
 use crate::{
     authenticode::authenticode,
     error::{KernelFault, MeasureError},
-    kernel_hashes,
     register::Register,
 };
 use alloc::vec::Vec;
 
-pub use kernel_hashes::Boot;
+/// What QEMU loads beside the firmware: `-kernel`, `-initrd`, `-append`.
+#[derive(Debug, Clone, Copy)]
+pub struct Boot<'a> {
+    /// The kernel image, unchanged.
+    pub kernel: &'a [u8],
+    /// The initial file system.
+    pub initrd: Option<&'a [u8]>,
+    /// The command line, without a NUL.
+    pub append: &'a str,
+}
 
 /// The digests that enter RTMR1 and RTMR2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,23 +4,13 @@
 //! reads it (`OvmfPkg/AmdSev/BlobVerifierLibSevHashes`).
 
 use crate::{
+    boot::Boot,
     error::{FirmwareFault, KernelFault, MeasureError},
     firmware::{Firmware, PAGE, guid},
     reader::Reader,
 };
 use alloc::{vec, vec::Vec};
 use sha2::{Digest, Sha256};
-
-/// What QEMU loads beside the firmware: `-kernel`, `-initrd`, `-append`.
-#[derive(Debug, Clone, Copy)]
-pub struct Boot<'a> {
-    /// The kernel image, unchanged.
-    pub kernel: &'a [u8],
-    /// The initial file system.
-    pub initrd: Option<&'a [u8]>,
-    /// The command line, without a NUL.
-    pub append: &'a str,
-}
 
 /// The one page at `address`, where the image reserves room for hashes.
 pub(crate) fn page(firmware: &Firmware<'_>, boot: &Boot<'_>, address: u32) -> Result<Vec<u8>, MeasureError> {

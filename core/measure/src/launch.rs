@@ -4,9 +4,10 @@
 //! firmware ABI, SNP_LAUNCH_UPDATE, table "PAGE_INFO").
 
 use crate::{
+    boot::Boot,
     error::{FirmwareFault, MeasureError},
     firmware::{Firmware, PAGE, guid},
-    kernel_hashes::{self, Boot},
+    kernel_hashes,
     reader::Reader,
     register::Register,
     save_area,

@@ -83,11 +83,17 @@ fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
 
 /// One direction. Its end is passed on, so that the other side may still finish what it was saying.
 fn copy(mut from: impl Duplex, mut to: impl Duplex) {
-    if io::copy(&mut from, &mut to).is_ok() {
-        to.end(Shutdown::Write);
-    } else {
-        from.end(Shutdown::Both);
-        to.end(Shutdown::Both);
+    let mut piece = vec![0; PIECE];
+    loop {
+        let read = match from.read(&mut piece) {
+            Ok(0) => return to.end(Shutdown::Write),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read.ok().and_then(|count| piece.get(..count)),
+        };
+        if read.is_none_or(|bytes| to.write_all(bytes).is_err()) {
+            from.end(Shutdown::Both);
+            return to.end(Shutdown::Both);
+        }
     }
 }
 
@@ -115,6 +121,8 @@ impl Drop for Held {
 
 const MAX_CLIENTS: usize = 256;
 const STACK: usize = 128 * 1024;
+/// A packet of virtio-vsock holds as much.
+const PIECE: usize = 64 * 1024;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
