@@ -191,6 +191,15 @@ fn recorded_registers_are_as_the_documents_say() {
     assert_eq!(shared, ["tdx4-b0c0-phala", "tdx4-c080-oasis"]);
 }
 
+/// Real registers that real software extended once, by 48 bytes of 1, as one finds by trying.
+#[test]
+fn a_recorded_register_was_extended_by_ones() {
+    let Some(quotes) = quotes() else { return };
+    let (_, _, rtmr) = quotes.iter().find(|(id, ..)| id == "tdx5-preprod-root").unwrap();
+    let extended = Register::ZERO.extend(&Register::from([1; 48]));
+    assert_eq!(rtmr[2..], [extended; 2]);
+}
+
 #[test]
 fn a_recorded_log_leads_to_the_recorded_registers() {
     let Some(quotes) = quotes() else { return };
