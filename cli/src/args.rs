@@ -64,7 +64,7 @@ pub(crate) enum Command {
     Seal(seal::SealArgs),
     /// Open an asset or a result with a key from the key store
     Open(seal::OpenArgs),
-    /// The measurement of an enclave binary, as a policy names it
+    /// The measurement of an enclave or a confidential machine, as a policy names it
     Measure(measure::Args),
     /// The three-party path, each party on its own machine
     #[command(subcommand)]

@@ -19,6 +19,7 @@ fn help() {
         "verify evidence --help",
         "node run --help",
         "demo --help",
+        "measure --help",
     ];
     assert_data_eq!(party.transcript(&pages), file!["golden/help.txt"]);
 }

@@ -9,6 +9,7 @@ const WIRE: &str = "glacier-wire";
 const ASSET: &str = "glacier-asset";
 const ATTEST: &str = "glacier-attest";
 const PROOF: &str = "glacier-proof";
+const MEASURE: &str = "glacier-measure";
 const CHANNEL: &str = "glacier-channel";
 const APP: &str = "glacier-app";
 const ENGINE: &str = "glacier-engine";
@@ -32,6 +33,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: ASSET, may_use: &[WIRE] },
     Layer { name: ATTEST, may_use: &[WIRE] },
     Layer { name: PROOF, may_use: &[WIRE, ATTEST] },
+    Layer { name: MEASURE, may_use: &[] },
     Layer { name: CHANNEL, may_use: &[WIRE, ATTEST] },
     Layer { name: PLATFORM, may_use: &[WIRE, ASSET, ATTEST, PROOF] },
     Layer { name: ENGINE, may_use: &[WIRE, ASSET, ATTEST, PROOF] },
@@ -43,7 +45,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: HOST, may_use: &[WIRE, STORE] },
     Layer { name: SDK, may_use: &[WIRE, ASSET, ATTEST, PROOF, CHANNEL, STORE] },
     // The simulator measures enclave binaries for `glacier measure`.
-    Layer { name: CLI, may_use: &[WIRE, ASSET, ATTEST, PROOF, SDK, HOST, STORE, SIMULATOR] },
+    Layer { name: CLI, may_use: &[WIRE, ASSET, ATTEST, PROOF, MEASURE, SDK, HOST, STORE, SIMULATOR] },
     Layer {
         name: TESTKIT,
         may_use: &[
@@ -59,7 +61,9 @@ const LAYERS: &[Layer] = &[
             TESTKIT,
         ],
     },
-    Layer { name: "glacier-fuzz-bodies", may_use: &[WIRE, ASSET, ATTEST, PROOF, PLATFORM, ENGINE] },
+    Layer { name: "glacier-fuzz-bodies", may_use: &[WIRE, ASSET, ATTEST, PROOF, MEASURE, PLATFORM, ENGINE] },
+    // Process 1 of a measured guest: it relays bytes, and knows nothing of what they say.
+    Layer { name: "glacier-guest-init", may_use: &[] },
     Layer { name: "xtask", may_use: &[] },
 ];
 
@@ -103,6 +107,7 @@ const CLOSED: &[Closed] = &[
     Closed { name: ASSET, to: IO, why: "core has no IO" },
     Closed { name: ATTEST, to: IO, why: "core has no IO" },
     Closed { name: PROOF, to: IO, why: "core has no IO" },
+    Closed { name: MEASURE, to: IO, why: "core has no IO" },
     Closed {
         name: ENCLAVE,
         to: &[SIMULATOR, HOST, STORE, SDK, CLI],

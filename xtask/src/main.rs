@@ -4,7 +4,10 @@
 //! `cargo xtask COMMAND`, or `cargo run -- COMMAND` at the root of the repository.
 
 mod cargo;
+mod cpio;
+mod deploy;
 mod fuzz;
+mod guest;
 mod layers;
 mod licences;
 mod programs;
@@ -19,6 +22,8 @@ cargo xtask test [ARGS]          build the programs, then run every test of the 
 cargo xtask layers [--check]     check who may depend on whom; write docs/TCB.md, or fail when it is stale
 cargo xtask licences             check licences and sources of all dependencies against deny.toml
 cargo xtask fuzz [--seconds N]   run each fuzz target for N seconds (10)
+cargo xtask deploy-check         hold the files under deploy/ against the tools that are installed
+cargo xtask guest MODULES [OUT]  build the initial file system of a TDX or SNP guest into OUT (target/guest)
 ";
 
 fn main() -> ExitCode {
@@ -37,6 +42,9 @@ fn main() -> ExitCode {
             Ok(seconds) => fuzz::run(seconds),
             Err(_) => Err(format!("--seconds takes a whole number, not {seconds}")),
         },
+        ["deploy-check"] => deploy::check(),
+        ["guest", modules] => guest::build(modules.as_ref(), &cargo::root().join("target/guest")),
+        ["guest", modules, out] => guest::build(modules.as_ref(), out.as_ref()),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             Ok(())

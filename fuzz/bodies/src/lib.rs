@@ -8,6 +8,7 @@
 mod asset;
 mod attest;
 mod engine;
+mod measure;
 mod platform;
 mod proof;
 mod wire;
@@ -30,6 +31,9 @@ pub const BODIES: &[Body] = &[
     Body { name: "attest_quote", check: attest::quote, seeds: attest::quotes },
     Body { name: "engine_model", check: engine::model, seeds: engine::model_seeds },
     Body { name: "engine_rows", check: engine::rows, seeds: engine::rows_seeds },
+    Body { name: "measure_event_log", check: measure::event_log, seeds: measure::event_log_seeds },
+    Body { name: "measure_firmware", check: measure::firmware, seeds: measure::firmware_seeds },
+    Body { name: "measure_kernel", check: measure::kernel, seeds: measure::kernel_seeds },
     Body { name: "platform_chip_answer", check: platform::chip_answer, seeds: platform::chip_answer_seeds },
     Body { name: "platform_chip_call", check: platform::chip_call, seeds: platform::chip_call_seeds },
     Body { name: "proof_bundle", check: proof::bundle, seeds: proof::bundle_seeds },
