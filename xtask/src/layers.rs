@@ -12,6 +12,7 @@ const PROOF: &str = "glacier-proof";
 const CHANNEL: &str = "glacier-channel";
 const APP: &str = "glacier-app";
 const ENGINE: &str = "glacier-engine";
+const DEVICES: &str = "glacier-devices";
 const PLATFORM: &str = "glacier-platform";
 const ENCLAVE: &str = "glacier-enclave";
 const SIMULATOR: &str = "glacier-simulator";
@@ -33,7 +34,9 @@ const LAYERS: &[Layer] = &[
     Layer { name: ATTEST, may_use: &[WIRE] },
     Layer { name: PROOF, may_use: &[WIRE, ATTEST] },
     Layer { name: CHANNEL, may_use: &[WIRE, ATTEST] },
-    Layer { name: PLATFORM, may_use: &[WIRE, ASSET, ATTEST, PROOF] },
+    // Reads device files and nothing else: the enclave picks its hardware by it, the command line explains by it.
+    Layer { name: DEVICES, may_use: &[] },
+    Layer { name: PLATFORM, may_use: &[WIRE, ASSET, ATTEST, PROOF, DEVICES] },
     Layer { name: ENGINE, may_use: &[WIRE, ASSET, ATTEST, PROOF] },
     Layer { name: APP, may_use: &[WIRE, ASSET, ATTEST, PROOF, CHANNEL, PLATFORM] },
     Layer { name: ENCLAVE, may_use: &[WIRE, ASSET, ATTEST, PROOF, PLATFORM, ENGINE, APP] },
@@ -43,7 +46,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: HOST, may_use: &[WIRE, STORE] },
     Layer { name: SDK, may_use: &[WIRE, ASSET, ATTEST, PROOF, CHANNEL, STORE] },
     // The simulator measures enclave binaries for `glacier measure`.
-    Layer { name: CLI, may_use: &[WIRE, ASSET, ATTEST, PROOF, SDK, HOST, STORE, SIMULATOR] },
+    Layer { name: CLI, may_use: &[WIRE, ASSET, ATTEST, PROOF, DEVICES, SDK, HOST, STORE, SIMULATOR] },
     Layer {
         name: TESTKIT,
         may_use: &[
