@@ -1,6 +1,6 @@
 //! Which hardware stands under this program.
 
-use crate::{Access, Files, ReadError, paths, read_text};
+use crate::{Access, FileError, Files, paths, read_text};
 use rustix::io::Errno;
 use serde::Serialize;
 
@@ -167,7 +167,7 @@ fn provider(files: &dyn Files, entry: Option<&str>) -> Result<Provider, Absent> 
 fn ask(files: &dyn Files, entry: &str) -> Result<Provider, Absent> {
     match read_text(files, &format!("{entry}/provider"), MAX_WORD) {
         Ok(text) => Provider::parse(&text).ok_or(Absent::OtherProvider),
-        Err(ReadError::Os(Errno::NXIO | Errno::NOENT)) => Err(Absent::NoProvider),
+        Err(FileError::Os(Errno::NXIO | Errno::NOENT)) => Err(Absent::NoProvider),
         Err(error) => Err(absent(paths::TSM_REPORT, error)),
     }
 }
@@ -190,11 +190,11 @@ fn openable(files: &dyn Files, path: &'static str) -> Result<(), Absent> {
     files.open(path, Access::Both).map(drop).map_err(|errno| absent(path, errno.into()))
 }
 
-fn absent(path: &'static str, error: ReadError) -> Absent {
+fn absent(path: &'static str, error: FileError) -> Absent {
     match error {
-        ReadError::Os(Errno::NOENT | Errno::NOTDIR) => Absent::NoFile(path),
-        ReadError::Os(errno) => Absent::Unreadable(path, errno),
-        ReadError::TooLong | ReadError::Malformed => Absent::Malformed(path),
+        FileError::Os(Errno::NOENT | Errno::NOTDIR) => Absent::NoFile(path),
+        FileError::Os(errno) => Absent::Unreadable(path, errno),
+        _ => Absent::Malformed(path),
     }
 }
 

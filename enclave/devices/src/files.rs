@@ -45,29 +45,32 @@ pub trait File {
 /// Most names that are listed.
 pub const MAX_NAMES: usize = 4096;
 
-/// Why a device file was not read.
+/// Why a device file was not read or written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum ReadError {
+pub enum FileError {
     /// The system said no.
     #[error("{0}")]
     Os(Errno),
     /// It holds more than the interface may.
     #[error("it holds more than its interface may")]
     TooLong,
+    /// It took a part of what was written as one request.
+    #[error("it took a part of the request only")]
+    Short,
     /// It holds something else than its interface says.
     #[error("it holds something else than its interface says")]
     Malformed,
 }
 
-impl From<Errno> for ReadError {
+impl From<Errno> for FileError {
     fn from(errno: Errno) -> Self {
         Self::Os(errno)
     }
 }
 
 /// Reads to the end, through short and interrupted reads, at most `max` bytes.
-pub fn read(files: &dyn Files, path: &str, max: usize) -> Result<Vec<u8>, ReadError> {
+pub fn read(files: &dyn Files, path: &str, max: usize) -> Result<Vec<u8>, FileError> {
     let mut file = files.open(path, Access::Read)?;
     let mut content = Vec::new();
     let mut buffer = [0; 4096];
@@ -82,33 +85,30 @@ pub fn read(files: &dyn Files, path: &str, max: usize) -> Result<Vec<u8>, ReadEr
             }
             Err(errno) => return Err(errno.into()),
         };
-        let part = buffer.get(..len).ok_or(ReadError::Malformed)?;
+        let part = buffer.get(..len).ok_or(FileError::Malformed)?;
         if part.len() > max.saturating_sub(content.len()) {
-            return Err(ReadError::TooLong);
+            return Err(FileError::TooLong);
         }
         content.extend_from_slice(part);
     }
 }
 
 /// The same for text.
-pub fn read_text(files: &dyn Files, path: &str, max: usize) -> Result<String, ReadError> {
-    String::from_utf8(read(files, path, max)?).map_err(|_| ReadError::Malformed)
+pub fn read_text(files: &dyn Files, path: &str, max: usize) -> Result<String, FileError> {
+    String::from_utf8(read(files, path, max)?).map_err(|_| FileError::Malformed)
 }
 
 /// Writes all of `bytes` by one call, as interfaces demand that take each write for a request.
-///
-/// # Errors
-/// `IO` when less was taken.
-pub fn write_whole(files: &dyn Files, path: &str, bytes: &[u8]) -> Result<(), Errno> {
+pub fn write_whole(files: &dyn Files, path: &str, bytes: &[u8]) -> Result<(), FileError> {
     let mut file = files.open(path, Access::Write)?;
     let mut interrupted: u32 = 0;
     loop {
         match file.write(bytes) {
             Ok(len) if len == bytes.len() => return Ok(()),
-            Ok(_) => return Err(Errno::IO),
+            Ok(_) => return Err(FileError::Short),
             // Interrupted means: nothing was taken.
             Err(Errno::INTR) if interrupted < MAX_INTERRUPTIONS => interrupted = interrupted.saturating_add(1),
-            Err(errno) => return Err(errno),
+            Err(errno) => return Err(errno.into()),
         }
     }
 }
@@ -213,20 +213,20 @@ mod tests {
     #[test]
     fn an_absent_file_is_absent() {
         let (_dir, root) = tree();
-        assert_eq!(read(&root, "/dev/sev-guest", 64), Err(ReadError::Os(Errno::NOENT)));
+        assert_eq!(read(&root, "/dev/sev-guest", 64), Err(FileError::Os(Errno::NOENT)));
     }
 
     #[test]
     fn one_byte_above_the_bound_is_refused() {
         let (_dir, root) = tree();
         assert_eq!(read(&root, crate::paths::KERNEL_RELEASE, 7).map(|text| text.len()), Ok(7));
-        assert_eq!(read(&root, crate::paths::KERNEL_RELEASE, 6), Err(ReadError::TooLong));
+        assert_eq!(read(&root, crate::paths::KERNEL_RELEASE, 6), Err(FileError::TooLong));
     }
 
     #[test]
     fn a_directory_is_no_file() {
         let (_dir, root) = tree();
-        assert_eq!(read(&root, "/proc", 64), Err(ReadError::Os(Errno::ISDIR)));
+        assert_eq!(read(&root, "/proc", 64), Err(FileError::Os(Errno::ISDIR)));
     }
 
     /// Gives these answers, one a call.
@@ -253,7 +253,7 @@ mod tests {
                 return Ok(0);
             }
             let bytes = self.0.remove(0)?;
-            buffer[..bytes.len()].copy_from_slice(&bytes);
+            buffer.get_mut(..bytes.len()).unwrap().copy_from_slice(&bytes);
             Ok(bytes.len())
         }
         fn write(&mut self, _: &[u8]) -> Result<usize, Errno> {
@@ -274,12 +274,12 @@ mod tests {
     #[test]
     fn a_storm_of_interruptions_ends() {
         let files = script(vec![Err(Errno::INTR); 1000]);
-        assert_eq!(read(&files, "/x", 3), Err(ReadError::Os(Errno::INTR)));
+        assert_eq!(read(&files, "/x", 3), Err(FileError::Os(Errno::INTR)));
     }
 
     #[test]
     fn a_short_write_is_an_error() {
-        assert_eq!(write_whole(&script(vec![Ok(vec![0; 63])]), "/x", &[0; 64]), Err(Errno::IO));
+        assert_eq!(write_whole(&script(vec![Ok(vec![0; 63])]), "/x", &[0; 64]), Err(FileError::Short));
         assert_eq!(write_whole(&script(vec![Err(Errno::INTR), Ok(vec![0; 64])]), "/x", &[0; 64]), Ok(()));
     }
 }

@@ -1,6 +1,6 @@
 //! The running kernel's version.
 
-use crate::{Files, ReadError, paths, read_text};
+use crate::{FileError, Files, paths, read_text};
 use std::fmt;
 
 /// Major and minor number of a Linux kernel.
@@ -19,8 +19,8 @@ impl Kernel {
     pub const TDX_MEASUREMENTS: Self = Self { major: 6, minor: 16 };
 
     /// The one that runs. `Malformed` when its release does not begin with two numbers.
-    pub fn running(files: &dyn Files) -> Result<Self, ReadError> {
-        Self::parse(&read_text(files, paths::KERNEL_RELEASE, MAX_RELEASE)?).ok_or(ReadError::Malformed)
+    pub fn running(files: &dyn Files) -> Result<Self, FileError> {
+        Self::parse(&read_text(files, paths::KERNEL_RELEASE, MAX_RELEASE)?).ok_or(FileError::Malformed)
     }
 
     /// Reads a release such as `6.16.3-200.fc42.x86_64`.

@@ -23,5 +23,5 @@ mod kernel;
 pub mod paths;
 
 pub use detect::{Absent, Detected, Hardware, Probe, Provider, detect};
-pub use files::{Access, File, Files, MAX_NAMES, ReadError, Root, read, read_text, write_whole};
+pub use files::{Access, File, FileError, Files, MAX_NAMES, Root, read, read_text, write_whole};
 pub use kernel::Kernel;
