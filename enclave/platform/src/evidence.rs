@@ -75,7 +75,7 @@ const TEE_SGX: u32 = 0;
 const TEE_TDX: u32 = 0x81;
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use crate::recorded;

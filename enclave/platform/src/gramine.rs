@@ -109,7 +109,7 @@ const MAX_QUOTE: usize = 8192;
 const HARDWARE_KEY: usize = 16;
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use crate::{fake::Fake, recorded};

@@ -5,7 +5,7 @@
 //! [`Zygote`] before any key exists, closes the sandbox and connects the [`Platform`].
 //! Platforms are [`simulated`], where another process of this machine plays the chip, and the genuine ones:
 //! [`Gramine`] (SGX), [`Tdx`] and [`Snp`]. A genuine platform is a [`Source`] of evidence whose identity was
-//! read from its own evidence ([`Attested`]). [`nvml`] speaks to confidential GPUs. The genuine ones are
+//! read from its own evidence ([`Attested`]). [`gpu`] has confidential GPUs report, through [`nvml`]. The genuine ones are
 //! written for the real interfaces and tested against recorded evidence and faked device files; none was
 //! run on hardware.
 //!
@@ -28,10 +28,12 @@ mod evidence;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 mod fake;
+pub mod gpu;
 mod gramine;
 mod hardware;
 pub mod launch;
 mod locked;
+pub mod nvml;
 mod platform;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]

@@ -136,7 +136,7 @@ const MAX_QUOTE: usize = 8192;
 const MAX_AUXBLOB: usize = 32 << 10;
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use crate::fake::{Fake, entry};
