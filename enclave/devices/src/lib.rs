@@ -25,3 +25,5 @@ pub mod paths;
 pub use detect::{Absent, Detected, Hardware, Probe, Provider, detect};
 pub use files::{Access, File, FileError, Files, MAX_NAMES, Root, read, read_text, write_whole};
 pub use kernel::Kernel;
+/// The operating system's error numbers.
+pub use rustix::io::Errno;
