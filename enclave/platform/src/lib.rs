@@ -31,6 +31,7 @@ mod fake;
 pub mod gpu;
 mod gramine;
 mod hardware;
+mod keeper;
 pub mod launch;
 mod locked;
 pub mod nvml;
@@ -48,7 +49,7 @@ mod zygote;
 
 pub use alloc::CountingAllocator;
 pub use cert_table::{CertTable, CertTableError, Certificate};
-pub use enter::{Descriptor, Enclave, EnterError, enter};
+pub use enter::{Descriptor, Enclave, EnterError, enter, enter_with};
 pub use gramine::Gramine;
 pub use hardware::{Attested, Identity, Source};
 pub use locked::{LockError, LockedKey, Protection, random};

@@ -250,6 +250,13 @@ impl SevGuest {
     }
 }
 
+/// The device's three control calls.
+pub(crate) const CALLS: [libc::Ioctl; 3] = [
+    iowr(b'S', 0, size_of::<GuestRequest>()),
+    iowr(b'S', 1, size_of::<GuestRequest>()),
+    iowr(b'S', 2, size_of::<GuestRequest>()),
+];
+
 /// `struct snp_guest_request_ioctl`.
 #[repr(C)]
 struct GuestRequest {
@@ -522,8 +529,7 @@ mod tests {
     fn structures_and_numbers_are_the_kernels() {
         assert_eq!(size_of::<GuestRequest>(), 32);
         assert_eq!(size_of::<ExtendedRequest>(), 112);
-        let numbers = [0, 1, 2].map(|number| iowr(b'S', number, size_of::<GuestRequest>()) as u32);
-        assert_eq!(numbers, [0xc020_5300, 0xc020_5301, 0xc020_5302]);
+        assert_eq!(CALLS.map(|number| number as u32), [0xc020_5300, 0xc020_5301, 0xc020_5302]);
     }
 
     #[test]
