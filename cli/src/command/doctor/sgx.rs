@@ -7,11 +7,18 @@ use super::{
 use glacier_devices::{Absent, Access, Hardware, paths};
 
 pub(super) fn examine(machine: &Machine<'_>) -> Section {
-    let findings = match machine.detected.of(Hardware::Gramine) {
+    let mut findings = match machine.detected.of(Hardware::Gramine) {
         Some(Err(Absent::NoFile(_))) | None => host(machine),
         Some(found) => inside(machine, found),
     };
+    findings.push(entrance());
     Section::new(Part::Sgx, findings)
+}
+
+/// A limit of this release and not of the machine, so it does not stand against the machine.
+fn entrance() -> Finding {
+    let why = "this release's enclave program does not start under Gramine yet: it needs inherited sockets and forks";
+    Finding::problem("entrance", why, "use a TDX or SEV-SNP guest until it does").optional()
 }
 
 /// This very program runs under Gramine.
@@ -62,14 +69,15 @@ fn host(machine: &Machine<'_>) -> Vec<Finding> {
             "enable SGX in the BIOS (\"enabled\", not \"software controlled\"), or use a processor that has it",
         )
     };
-    let launch = if machine.flag("sgx_lc") {
-        Finding::ok("launch-control", "the BIOS lets enclaves of any signer start")
-    } else {
-        Finding::missing(
+    // Without SGX the flag says nothing.
+    let launch = match (machine.flag("sgx"), machine.flag("sgx_lc")) {
+        (false, _) => None,
+        (true, true) => Some(Finding::ok("launch-control", "the BIOS lets enclaves of any signer start")),
+        (true, false) => Some(Finding::missing(
             "launch-control",
             "the BIOS does not let the kernel choose whose enclaves start",
             "set SGX launch control to \"unlocked\" in the BIOS",
-        )
+        )),
     };
     let device = |id, path: &str, absent, denied| match machine.is_there(path, Access::Both) {
         There::Yes => Finding::ok(id, format!("{path} can be opened")),
@@ -88,9 +96,7 @@ fn host(machine: &Machine<'_>) -> Vec<Finding> {
         Some(program) => Finding::ok("gramine", format!("Gramine is installed at {program}")),
         None => Finding::missing("gramine", "Gramine is not installed", "install the package gramine"),
     };
-    vec![
-        cpu,
-        launch,
+    let rest = [
         device(
             "driver",
             paths::SGX_ENCLAVE,
@@ -105,5 +111,6 @@ fn host(machine: &Machine<'_>) -> Vec<Finding> {
         ),
         aesm,
         gramine,
-    ]
+    ];
+    [cpu].into_iter().chain(launch).chain(rest).collect()
 }

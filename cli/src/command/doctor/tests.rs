@@ -155,8 +155,16 @@ fn a_host_of_guests_is_none_itself() {
     for (part, flags) in [(Part::Tdx, "tdx_host_platform"), (Part::Snp, "sev_snp")] {
         let tree = Tree::plain().flags(flags);
         assert_eq!(tree.state(part, "cpu"), Some(State::Missing));
+        // A guest's files are not looked for on a machine that is none.
+        assert_eq!(tree.state(part, "configfs"), None);
         assert_eq!(tree.can_run(), [Part::Simulated]);
     }
+}
+
+#[test]
+fn what_this_release_cannot_do_is_said_and_not_held_against_the_machine() {
+    assert_eq!(Tree::sgx().state(Part::Sgx, "entrance"), Some(State::Problem));
+    assert!(Tree::sgx().examine().hardware);
 }
 
 #[test]
