@@ -142,7 +142,8 @@ pub fn enter_with(worker: fn(UnixStream), look: fn(&[u8]) -> Option<Identity>) -
             look,
         ),
         Hardware::SevGuest => keeper::fork(move || Ok(Snp::by_device(Box::new(SevGuest::open(&root)?))), look),
-        other => return Err(EnterError::Unsupported(other)),
+        Hardware::TdxGuest => return Err(PlatformError::KernelTooOld.into()),
+        other @ (Hardware::Gramine | Hardware::Paravisor) => return Err(EnterError::Unsupported(other)),
     };
     let keeper = keeper.map_err(EnterError::Keeper)?;
     let (zygote, sandbox) = confine(worker)?;

@@ -123,6 +123,9 @@ pub enum GpuError {
     /// The report is over another nonce.
     #[error("the GPU's report is over another nonce than was asked for")]
     OtherNonce,
+    /// There are other GPUs than the evidence is of.
+    #[error("the GPUs changed since their evidence was made")]
+    Changed,
     /// No answer in time. The call may still be running.
     #[error("the GPU did not answer in time")]
     TimedOut,
@@ -199,7 +202,7 @@ impl ConfidentialGpus {
         // Between evidence and verdict the state may have changed.
         permitted(self.gpus.state()?)?;
         if u32::try_from(verified.gpus.len()) != Ok(self.gpus.count()?) {
-            return Err(GpuError::Spent);
+            return Err(GpuError::Changed);
         }
         self.gpus.set_ready(true)
     }
@@ -421,7 +424,7 @@ pub(crate) mod tests {
     #[test]
     fn evidence_of_fewer_gpus_opens_nothing() {
         let guest = ConfidentialGpus::new(Arc::new(fake(Ok(plain()))));
-        assert_eq!(guest.accept_work(Gathered { gpus: Vec::new() }), Err(GpuError::Spent));
+        assert_eq!(guest.accept_work(Gathered { gpus: Vec::new() }), Err(GpuError::Changed));
         assert_eq!(guest.takes_work(), Ok(false));
     }
 }

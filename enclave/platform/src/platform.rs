@@ -113,7 +113,7 @@ pub enum PlatformError {
     #[error("the platform's evidence shows no identity that this program can read")]
     NoIdentity,
     /// A kernel that makes reports for this machine alone.
-    #[error("this kernel makes no quotes (no configfs-tsm): run Linux 6.7 or later in the guest")]
+    #[error("no quotes without configfs-tsm: run Linux 6.7 or later in the guest, and mount configfs")]
     KernelTooOld,
     /// Measurement registers are not shown by this kernel.
     #[error("this kernel shows no measurement registers: run Linux 6.16 or later in the guest")]

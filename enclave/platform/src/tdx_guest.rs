@@ -150,6 +150,22 @@ impl TdxGuest {
     }
 }
 
+impl Source for TdxGuest {
+    fn kind(&self) -> PlatformKind {
+        PlatformKind::Tdx
+    }
+
+    /// Always [`PlatformError::KernelTooOld`]: a TDREPORT is authenticated for this machine alone, and the
+    /// host's quoting service, which makes a quote of it, is reached through configfs-tsm only.
+    fn quote(&self, _: &ReportData) -> Result<Vec<u8>, PlatformError> {
+        Err(PlatformError::KernelTooOld)
+    }
+
+    fn sealing_key(&self, _: SealingPurpose) -> Result<LockedKey<32>, PlatformError> {
+        Err(PlatformError::NoSealingKey)
+    }
+}
+
 /// `struct tdx_report_req`.
 #[repr(C)]
 struct ReportRequest {
@@ -269,6 +285,9 @@ mod tests {
         assert_eq!(TdxGuest::open(&root).err(), Some(PlatformError::NoDevice(paths::TDX_GUEST)));
         std::fs::create_dir(tree.path().join("dev")).unwrap();
         std::fs::write(root.resolve(paths::TDX_GUEST), []).unwrap();
-        assert_eq!(TdxGuest::open(&root).unwrap().report(&[7; 64]).err(), Some(PlatformError::NotTaken));
+        let device = TdxGuest::open(&root).unwrap();
+        assert_eq!(device.report(&[7; 64]).err(), Some(PlatformError::NotTaken));
+        assert_eq!(device.quote(&[7; 64]), Err(PlatformError::KernelTooOld));
+        assert_eq!(device.sealing_key(SealingPurpose::State).err(), Some(PlatformError::NoSealingKey));
     }
 }

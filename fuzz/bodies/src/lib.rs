@@ -30,6 +30,7 @@ pub const BODIES: &[Body] = &[
     Body { name: "attest_quote", check: attest::quote, seeds: attest::quotes },
     Body { name: "engine_model", check: engine::model, seeds: engine::model_seeds },
     Body { name: "engine_rows", check: engine::rows, seeds: engine::rows_seeds },
+    Body { name: "platform_cert_table", check: platform::cert_table, seeds: platform::cert_table_seeds },
     Body { name: "platform_chip_answer", check: platform::chip_answer, seeds: platform::chip_answer_seeds },
     Body { name: "platform_chip_call", check: platform::chip_call, seeds: platform::chip_call_seeds },
     Body { name: "proof_bundle", check: proof::bundle, seeds: proof::bundle_seeds },
