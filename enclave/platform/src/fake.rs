@@ -1,6 +1,8 @@
 //! Device files that do what plain ones cannot: short and interrupted reads, errors at a read, report
 //! entries with a counter that others move.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
 use glacier_devices::{Access, File, Files, paths};
 use rustix::io::Errno;
 use std::{

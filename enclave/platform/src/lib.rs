@@ -26,7 +26,6 @@ mod cert_table;
 mod enter;
 mod evidence;
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 mod fake;
 pub mod gpu;
 mod gramine;
@@ -37,7 +36,6 @@ mod locked;
 pub mod nvml;
 mod platform;
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod recorded;
 mod sandbox;
 mod sealing;

@@ -1,6 +1,8 @@
 //! Evidence that real hardware made, from the vectors beside the checkout. Where they are not, tests
 //! say so and have nothing to replay.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
 use glacier_wire::ReportData;
 use std::path::{Path, PathBuf};
 
