@@ -43,6 +43,33 @@ fn misuse() {
 }
 
 #[test]
+fn doctor() {
+    let party = Party::new();
+    let file = |path: &str, text: &str| {
+        let path = party.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    for machine in ["laptop", "guest"] {
+        file(&format!("{machine}/proc/sys/kernel/osrelease"), "6.12.4\n");
+        file(&format!("{machine}/proc/sys/kernel/seccomp/actions_avail"), "errno log allow\n");
+        file(&format!("{machine}/sys/kernel/security/lsm"), "landlock,yama");
+        file(&format!("{machine}/proc/self/limits"), "Max locked memory  8388608  8388608  bytes\n");
+    }
+    file("laptop/proc/cpuinfo", "flags : fpu sgx\n");
+    file("guest/proc/cpuinfo", "flags : fpu hypervisor tdx_guest\n");
+    file("guest/proc/mounts", "none /sys/kernel/config configfs rw 0 0\n");
+    file("guest/sys/kernel/config/tsm/report/entry/provider", "tdx_guest\n");
+    let lines = [
+        "node doctor --root laptop",
+        "node doctor --root guest",
+        "--json node doctor --root guest",
+        "node doctor --root nowhere",
+    ];
+    assert_data_eq!(party.transcript(&lines), file!["golden/doctor.txt"]);
+}
+
+#[test]
 fn keys() {
     let party = Party::new();
     let lines = [

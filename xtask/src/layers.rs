@@ -13,10 +13,12 @@ const MEASURE: &str = "glacier-measure";
 const CHANNEL: &str = "glacier-channel";
 const APP: &str = "glacier-app";
 const ENGINE: &str = "glacier-engine";
+const DEVICES: &str = "glacier-devices";
 const PLATFORM: &str = "glacier-platform";
 const ENCLAVE: &str = "glacier-enclave";
 const SIMULATOR: &str = "glacier-simulator";
 const STORE: &str = "glacier-store";
+const COLLATERAL: &str = "glacier-collateral";
 const HOST: &str = "glacier-host";
 const SDK: &str = "glacier";
 const CLI: &str = "glacier-cli";
@@ -35,17 +37,23 @@ const LAYERS: &[Layer] = &[
     Layer { name: PROOF, may_use: &[WIRE, ATTEST] },
     Layer { name: MEASURE, may_use: &[] },
     Layer { name: CHANNEL, may_use: &[WIRE, ATTEST] },
-    Layer { name: PLATFORM, may_use: &[WIRE, ASSET, ATTEST, PROOF] },
+    // Reads device files and nothing else: the enclave picks its hardware by it, the command line explains by it.
+    Layer { name: DEVICES, may_use: &[] },
+    Layer { name: PLATFORM, may_use: &[WIRE, ASSET, ATTEST, PROOF, DEVICES] },
     Layer { name: ENGINE, may_use: &[WIRE, ASSET, ATTEST, PROOF] },
     Layer { name: APP, may_use: &[WIRE, ASSET, ATTEST, PROOF, CHANNEL, PLATFORM] },
     Layer { name: ENCLAVE, may_use: &[WIRE, ASSET, ATTEST, PROOF, PLATFORM, ENGINE, APP] },
     Layer { name: SIMULATOR, may_use: &[WIRE, ASSET, ATTEST, PROOF, PLATFORM] },
     Layer { name: STORE, may_use: &[WIRE, ASSET, ATTEST, PROOF] },
+    Layer { name: COLLATERAL, may_use: &[WIRE, ATTEST] },
     // Not core/proof: it judges evidence and so carries primitives; to the host a proof is bytes to keep.
     Layer { name: HOST, may_use: &[WIRE, STORE] },
-    Layer { name: SDK, may_use: &[WIRE, ASSET, ATTEST, PROOF, CHANNEL, STORE] },
+    Layer { name: SDK, may_use: &[WIRE, ASSET, ATTEST, PROOF, CHANNEL, STORE, COLLATERAL] },
     // The simulator measures enclave binaries for `glacier measure`.
-    Layer { name: CLI, may_use: &[WIRE, ASSET, ATTEST, PROOF, MEASURE, SDK, HOST, STORE, SIMULATOR] },
+    Layer {
+        name: CLI,
+        may_use: &[WIRE, ASSET, ATTEST, PROOF, MEASURE, DEVICES, SDK, HOST, STORE, COLLATERAL, SIMULATOR],
+    },
     Layer {
         name: TESTKIT,
         may_use: &[
@@ -113,6 +121,7 @@ const CLOSED: &[Closed] = &[
         to: &[SIMULATOR, HOST, STORE, SDK, CLI],
         why: "the enclave holds no code of the other side",
     },
+    Closed { name: HOST, to: &[COLLATERAL], why: "the host relays bytes; whoever judges fetches endorsements" },
     Closed { name: ENCLAVE, to: ORACLES, why: "oracles and harnesses are for tests" },
     Closed { name: CLI, to: ORACLES, why: "oracles and harnesses are for tests" },
     Closed { name: SIMULATOR, to: ORACLES, why: "oracles and harnesses are for tests" },

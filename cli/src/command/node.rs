@@ -1,7 +1,8 @@
-//! `glacier node`: run one, or ask one.
+//! `glacier node`: run one, ask one, or ask what this machine lacks for one.
 
 use crate::{
     args::NodeArg,
+    command::doctor,
     context::Context,
     door,
     error::{Exit, Failure, Outcome},
@@ -21,13 +22,15 @@ use std::{
 use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
 
-/// Run a node, or ask one how it is.
+/// Run a node, ask one how it is, or ask what this machine lacks for one.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// Start an enclave, relay to it, store ciphertext; until Ctrl-C
     Run(RunArgs),
     /// What a node's host says of itself: worth as much as the host
     Status(StatusArgs),
+    /// What this machine lacks to run an enclave on confidential hardware
+    Doctor(doctor::Args),
 }
 
 /// What was typed.
@@ -58,6 +61,7 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Outcome {
     match command {
         Command::Run(args) => serve(args, cx).await,
         Command::Status(args) => ask(&args, cx.output).await,
+        Command::Doctor(args) => doctor::run(&args, cx.output),
     }
 }
 

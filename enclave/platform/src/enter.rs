@@ -2,21 +2,29 @@
 
 use crate::{
     alloc::CountingAllocator,
+    hardware::Identity,
+    keeper,
     locked::{self, LockError},
     platform::{Platform, PlatformError},
     sandbox::{self, Role, SandboxError, SandboxReport},
+    sev_guest::{SevDevice, SevGuest, Snp},
     simulated::{self, Chip, ChipCall},
+    tdx_guest::Tdx,
     zygote::{self, Zygote},
 };
+use glacier_devices::{Hardware, Root, detect};
 use rustix::{
     event::{PollFd, PollFlags},
     fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd},
     io::Errno,
     net::{AddressFamily, SocketType, sockopt},
 };
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::{
+    os::unix::net::{UnixListener, UnixStream},
+    sync::Arc,
+};
 
-/// What an enclave program has: three descriptors, and what was made of them.
+/// What an enclave program has: the descriptors it was handed, and what was made of them.
 #[non_exhaustive]
 pub struct Enclave {
     /// The host connects here once for each client connection it relays.
@@ -67,22 +75,29 @@ pub enum EnterError {
     /// The zygote could not be forked.
     #[error("no zygote: {0}")]
     Zygote(Errno),
+    /// The keeper could not be forked.
+    #[error("no keeper: {0}")]
+    Keeper(Errno),
+    /// No chip was handed in, and the machine has no confidential hardware.
+    #[error("no chip port and no confidential hardware: `glacier node doctor` says what this machine lacks")]
+    NoHardware,
+    /// Hardware that makes no evidence for strangers, or that cannot start an enclave program yet.
+    #[error("an enclave program cannot be entered on this hardware: {0:?}")]
+    Unsupported(Hardware),
     /// The platform did not answer.
     #[error(transparent)]
     Platform(#[from] PlatformError),
 }
 
-/// Makes this process an enclave. Call it first in `main`: it forks.
+/// Makes this process an enclave of a *simulated* chip. Call it first in `main`: it forks.
 ///
 /// `worker` runs in each worker process, with the worker's stream. It returns in the enclave only;
 /// when it fails, exit with a failure status. The chip has then been told why.
 pub fn enter(worker: fn(UnixStream)) -> Result<Enclave, EnterError> {
-    if std::env::args_os().len() > 1 || std::env::vars_os().next().is_some() {
-        return Err(EnterError::Steered);
-    }
-    let [listener, host, chip] = descriptors()?;
+    unsteered()?;
+    let [listener, host, chip] = descriptors([Descriptor::Listener, Descriptor::Host, Descriptor::Chip])?;
     let chip = UnixStream::from(chip);
-    let entered = confine(worker).and_then(|(zygote, sandbox)| {
+    let entered = prepare(chip.as_fd()).and_then(|()| confine(worker)).and_then(|(zygote, sandbox)| {
         let platform = Box::new(Chip::connect(chip.try_clone().map_err(unreachable)?, sandbox)?);
         Ok(Enclave { listener: UnixListener::from(listener), host: UnixStream::from(host), platform, zygote, sandbox })
     });
@@ -93,11 +108,62 @@ pub fn enter(worker: fn(UnixStream)) -> Result<Enclave, EnterError> {
     entered
 }
 
+/// Makes this process an enclave of whatever stands under it. With a chip port it is [`enter`]. With
+/// descriptor 5 closed it is a confidential guest's: a launcher in the guest hands in 3 and 4, and the
+/// hardware is found by [`detect`](glacier_devices::detect).
+///
+/// `look` reads from evidence who it shows; see [`Attested`](crate::Attested).
+///
+/// # Errors
+/// [`EnterError::NoHardware`] where there is none: nothing falls back to a simulated platform. And
+/// [`EnterError::Unsupported`] under Gramine, which passes no descriptors to a program and makes a fork
+/// another enclave, so that neither ports nor workers can be had as this program needs them.
+pub fn enter_with(worker: fn(UnixStream), look: fn(&[u8]) -> Option<Identity>) -> Result<Enclave, EnterError> {
+    if is_open(Descriptor::Chip) {
+        return enter(worker);
+    }
+    unsteered()?;
+    let [listener, host] = descriptors([Descriptor::Listener, Descriptor::Host])?;
+    prepare(host.as_fd())?;
+    let root = Root::system();
+    let mut name = [0; 8];
+    locked::random(&mut name);
+    let entry = format!("glacier-{:016x}", u64::from_le_bytes(name));
+    // Before the sandbox is closed, and while nothing secret exists: the keeper is to have what this
+    // process gives up.
+    let keeper = match detect(&root, Some(&entry)).hardware().ok_or(EnterError::NoHardware)? {
+        Hardware::TdxTsm => keeper::fork(move || Ok(Tdx::new(Arc::new(root))), look),
+        Hardware::SnpTsm => keeper::fork(
+            move || {
+                // Without the device nothing can be sealed; reports do not need it.
+                let device = SevGuest::open(&root).ok().map(|device| Box::new(device) as Box<dyn SevDevice>);
+                Ok(Snp::by_tsm(Arc::new(root), device))
+            },
+            look,
+        ),
+        Hardware::SevGuest => keeper::fork(move || Ok(Snp::by_device(Box::new(SevGuest::open(&root)?))), look),
+        Hardware::TdxGuest => return Err(PlatformError::KernelTooOld.into()),
+        other @ (Hardware::Gramine | Hardware::Paravisor) => return Err(EnterError::Unsupported(other)),
+    };
+    let keeper = keeper.map_err(EnterError::Keeper)?;
+    let (zygote, sandbox) = confine(worker)?;
+    let platform = Box::new(keeper.connect()?);
+    Ok(Enclave { listener: UnixListener::from(listener), host: UnixStream::from(host), platform, zygote, sandbox })
+}
+
 fn unreachable(error: std::io::Error) -> PlatformError {
     PlatformError::Unreachable(Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }
 
-fn confine(worker: fn(UnixStream)) -> Result<(Zygote, SandboxReport), EnterError> {
+fn unsteered() -> Result<(), EnterError> {
+    if std::env::args_os().len() > 1 || std::env::vars_os().next().is_some() {
+        return Err(EnterError::Steered);
+    }
+    Ok(())
+}
+
+/// What must hold before the first fork. `lifeline` closes when whoever started this process is gone.
+fn prepare(lifeline: BorrowedFd<'_>) -> Result<(), EnterError> {
     if !single_threaded() {
         return Err(EnterError::Threads);
     }
@@ -105,35 +171,38 @@ fn confine(worker: fn(UnixStream)) -> Result<(Zygote, SandboxReport), EnterError
         return Err(EnterError::Allocator);
     }
     sandbox::die_with_parent()?;
-    // SAFETY: 5 was checked to be open by `descriptors`, and its owner outlives this call.
-    let chip = unsafe { BorrowedFd::borrow_raw(Descriptor::Chip as i32) };
-    if hung_up(chip) {
+    if hung_up(lifeline) {
         return Err(EnterError::Platform(PlatformError::Unreachable(Errno::PIPE)));
     }
+    Ok(())
+}
+
+fn confine(worker: fn(UnixStream)) -> Result<(Zygote, SandboxReport), EnterError> {
     let landlock = sandbox::harden()?;
     let zygote = zygote::fork_zygote(worker).map_err(EnterError::Zygote)?;
     sandbox::confine(Role::Enclave)?;
     Ok((zygote, SandboxReport { landlock, keys: locked::available()? }))
 }
 
-/// Takes descriptors 3, 4 and 5, each checked, and closes every other but the standard ones, which
-/// the runtime has pointed at `/dev/null` when they were closed.
-fn descriptors() -> Result<[OwnedFd; 3], EnterError> {
-    let checked = [Descriptor::Listener, Descriptor::Host, Descriptor::Chip].map(|which| {
-        // SAFETY: fcntl on a number that may not be open is harmless; the number is used only if it is.
-        let open = unsafe { libc::fcntl(which as i32, libc::F_GETFD) } >= 0;
-        // SAFETY: just seen open, and borrowed no longer than this closure.
-        if open && is(which, unsafe { BorrowedFd::borrow_raw(which as i32) }) { Ok(which) } else { Err(which) }
-    });
-    for which in &checked {
-        if let Err(which) = which {
-            return Err(EnterError::Descriptor(*which));
+/// Takes the descriptors that a platform hands in, each checked, and closes every other but the standard
+/// ones, which the runtime has pointed at `/dev/null` when they were closed.
+fn descriptors<const N: usize>(wanted: [Descriptor; N]) -> Result<[OwnedFd; N], EnterError> {
+    for which in wanted {
+        // SAFETY: just seen open, and borrowed no longer than this expression.
+        if !is_open(which) || !is(which, unsafe { BorrowedFd::borrow_raw(which as i32) }) {
+            return Err(EnterError::Descriptor(which));
         }
     }
-    zygote::close_range(6, u32::MAX);
+    // They are numbered without gaps from the first.
+    let above = wanted.iter().map(|which| *which as u32).max().unwrap_or(2).saturating_add(1);
+    zygote::close_range(above, u32::MAX);
     // SAFETY: open, and `enter`'s contract is that nothing else in the program owns them yet.
-    Ok([Descriptor::Listener, Descriptor::Host, Descriptor::Chip]
-        .map(|which| unsafe { OwnedFd::from_raw_fd(which as i32) }))
+    Ok(wanted.map(|which| unsafe { OwnedFd::from_raw_fd(which as i32) }))
+}
+
+fn is_open(which: Descriptor) -> bool {
+    // SAFETY: fcntl on a number that may not be open is harmless.
+    unsafe { libc::fcntl(which as i32, libc::F_GETFD) >= 0 }
 }
 
 impl Descriptor {

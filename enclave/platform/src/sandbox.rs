@@ -7,7 +7,8 @@
 //! [`SandboxReport`], because the allow-list already holds no call that opens or connects anything.
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, LandlockStatus, Ruleset, RulesetAttr, Scope,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, LandlockStatus, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, Scope,
 };
 use rustix::{
     io::Errno,
@@ -19,7 +20,7 @@ use seccompiler::{
 };
 use std::collections::BTreeMap;
 
-use crate::locked::Protection;
+use crate::{locked::Protection, sev_guest};
 
 /// What was put in force. Goes to the chip with the enclave's first words, so that the host's operator sees it.
 #[derive(
@@ -74,17 +75,24 @@ pub(crate) enum Role {
     Zygote,
     /// Runs one job; has threads, no way to get another descriptor.
     Worker,
+    /// Talks to the guest's devices; one thread.
+    Keeper,
 }
 
 /// Takes away what every later process of this enclave must not have. Inherited through fork.
 pub(crate) fn harden() -> Result<Option<u32>, SandboxError> {
+    harden_but(&[])
+}
+
+/// The same, but for what lies below these directories.
+pub(crate) fn harden_but(reachable: &[&str]) -> Result<Option<u32>, SandboxError> {
     let at = |step| move |errno| SandboxError { step, errno };
     rustix::thread::set_no_new_privs(true).map_err(at(SandboxStep::NoNewPrivileges))?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(at(SandboxStep::NotDumpable))?;
     limit(Resource::Core, 0).map_err(at(SandboxStep::Limits))?;
     limit(Resource::Nofile, 4096).map_err(at(SandboxStep::Limits))?;
     drop_capabilities().map_err(at(SandboxStep::Capabilities))?;
-    landlock().map_err(at(SandboxStep::Landlock))
+    landlock(reachable).map_err(at(SandboxStep::Landlock))
 }
 
 /// Dies when the process that forked or launched this one dies.
@@ -124,14 +132,16 @@ fn drop_capabilities() -> Result<(), Errno> {
     )
 }
 
-fn landlock() -> Result<Option<u32>, Errno> {
+fn landlock(reachable: &[&str]) -> Result<Option<u32>, Errno> {
     let abi = ABI::V6;
+    let files = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::ReadDir | AccessFs::MakeDir | AccessFs::RemoveDir;
     let restricted = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(abi))
         .and_then(|rules| rules.handle_access(AccessNet::from_all(abi)))
         .and_then(|rules| rules.scope(Scope::AbstractUnixSocket | Scope::Signal))
         .and_then(|rules| rules.create())
+        .and_then(|rules| rules.add_rules(landlock::path_beneath_rules(reachable, files)))
         .and_then(|rules| rules.restrict_self());
     match restricted {
         Ok(status) => Ok(match status.landlock {
@@ -169,7 +179,7 @@ fn allow_list(role: Role) -> Compiled {
         libc::SYS_fcntl,
         any_of(1, &[libc::F_GETFL, libc::F_SETFL, libc::F_GETFD, libc::F_SETFD, libc::F_DUPFD_CLOEXEC])?,
     );
-    rules.insert(libc::SYS_ioctl, any_of(1, &[libc::FIONBIO as libc::c_int])?);
+    let mut ioctl = vec![libc::FIONBIO as libc::c_int];
     let mut prctl = vec![libc::PR_SET_NAME];
     // A process may signal itself (abort), nobody else.
     let itself = || {
@@ -187,6 +197,11 @@ fn allow_list(role: Role) -> Compiled {
             rules.insert(libc::SYS_clone, vec![thread()?]);
             rules.insert(libc::SYS_tgkill, itself()?);
         }
+        Role::Keeper => {
+            rules.extend(KEEPER.iter().chain(LEGACY_KEEPER).map(|call| (*call, Vec::new())));
+            rules.insert(libc::SYS_tgkill, itself()?);
+            ioctl.extend(sev_guest::CALLS.map(|number| number as libc::c_int));
+        }
         Role::Zygote => {
             rules.extend(ZYGOTE.iter().map(|call| (*call, Vec::new())));
             // Its list binds its workers too, so it holds all of theirs: threads, and signals to a self
@@ -199,6 +214,7 @@ fn allow_list(role: Role) -> Compiled {
             prctl.extend([libc::PR_SET_PDEATHSIG, libc::PR_SET_NO_NEW_PRIVS]);
         }
     }
+    rules.insert(libc::SYS_ioctl, any_of(1, &ioctl)?);
     rules.insert(libc::SYS_prctl, any_of(0, &prctl)?);
     compile(rules, SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow)
 }
@@ -300,6 +316,17 @@ const ENCLAVE: &[libc::c_long] = &[
     libc::SYS_munlock,
 ];
 
+/// Report entries, device files, and locked pages for the sealing key on its way.
+const KEEPER: &[libc::c_long] = &[
+    libc::SYS_openat,
+    libc::SYS_mkdirat,
+    libc::SYS_unlinkat,
+    libc::SYS_memfd_secret,
+    libc::SYS_ftruncate,
+    libc::SYS_mlock,
+    libc::SYS_mlock2,
+];
+
 /// Making workers and burying them.
 const ZYGOTE: &[libc::c_long] = &[
     libc::SYS_socketpair,
@@ -316,6 +343,10 @@ const ZYGOTE: &[libc::c_long] = &[
 const LEGACY: &[libc::c_long] = &[libc::SYS_poll, libc::SYS_epoll_wait, libc::SYS_time];
 #[cfg(not(target_arch = "x86_64"))]
 const LEGACY: &[libc::c_long] = &[];
+#[cfg(target_arch = "x86_64")]
+const LEGACY_KEEPER: &[libc::c_long] = &[libc::SYS_open, libc::SYS_mkdir, libc::SYS_rmdir];
+#[cfg(not(target_arch = "x86_64"))]
+const LEGACY_KEEPER: &[libc::c_long] = &[];
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -346,7 +377,7 @@ mod tests {
         }
     }
 
-    const ROLES: [Role; 3] = [Role::Enclave, Role::Zygote, Role::Worker];
+    const ROLES: [Role; 4] = [Role::Enclave, Role::Zygote, Role::Worker, Role::Keeper];
 
     fn map(protection: libc::c_int) -> libc::c_long {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
@@ -390,6 +421,7 @@ mod tests {
         assert_eq!(errno_of(Role::Zygote, || plain_fork(libc::CLONE_NEWUSER)), libc::EPERM);
         assert_eq!(errno_of(Role::Enclave, || plain_fork(0)), libc::EPERM);
         assert_eq!(errno_of(Role::Worker, || plain_fork(0)), libc::EPERM);
+        assert_eq!(errno_of(Role::Keeper, || plain_fork(0)), libc::EPERM);
     }
 
     fn plain_fork(flags: libc::c_int) -> libc::c_long {
@@ -401,6 +433,35 @@ mod tests {
             }
             child
         }
+    }
+
+    #[test]
+    fn only_the_keeper_opens_files_and_calls_guest_devices() {
+        fn open() -> libc::c_long {
+            // SAFETY: the path is a constant; the descriptor goes with the process.
+            unsafe { libc::c_long::from(libc::open(c"/proc/self/stat".as_ptr(), libc::O_RDONLY)) }
+        }
+        fn call(number: libc::c_ulong) -> libc::c_long {
+            // SAFETY: no descriptor has this number.
+            unsafe { libc::c_long::from(libc::ioctl(1 << 20, number as libc::Ioctl, 0)) }
+        }
+        assert_eq!(errno_of(Role::Keeper, open), 0);
+        assert_eq!(errno_of(Role::Keeper, || call(0xc020_5301)), libc::EBADF);
+        assert_eq!(errno_of(Role::Keeper, || call(0x5401)), libc::EPERM);
+        for role in [Role::Enclave, Role::Zygote, Role::Worker] {
+            assert_eq!(errno_of(role, open), libc::EPERM);
+            assert_eq!(errno_of(role, || call(0xc020_5301)), libc::EPERM);
+        }
+    }
+
+    #[test]
+    fn the_keeper_has_no_network_and_starts_nothing() {
+        // SAFETY: refused before any argument is looked at.
+        let socket = || unsafe { libc::c_long::from(libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0)) };
+        assert_eq!(errno_of(Role::Keeper, socket), libc::EPERM);
+        // SAFETY: as above.
+        let execute = || unsafe { libc::syscall(libc::SYS_execve, 0, 0, 0) };
+        assert_eq!(errno_of(Role::Keeper, execute), libc::EPERM);
     }
 
     #[test]

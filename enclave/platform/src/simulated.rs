@@ -112,6 +112,11 @@ impl SealingKey {
     pub fn new(key: [u8; 32]) -> Self {
         Self(key)
     }
+
+    /// The key, to be put where it stays.
+    pub(crate) fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
 }
 
 impl std::fmt::Debug for SealingKey {
@@ -229,7 +234,7 @@ impl Platform for Chip {
 
     fn sealing_key(&self, purpose: SealingPurpose) -> Result<LockedKey<32>, PlatformError> {
         match self.call(&ChipCall::SealingKey { purpose })? {
-            ChipAnswer::SealingKey { key } => Ok(LockedKey::fill_with(|page| page.copy_from_slice(&key.0))?),
+            ChipAnswer::SealingKey { key } => Ok(LockedKey::fill_with(|page| page.copy_from_slice(key.expose()))?),
             _ => Err(PlatformError::Malformed),
         }
     }

@@ -264,12 +264,12 @@ fn work(zygote: Pid, memory: u64, stream: UnixStream, words: &OwnedFd, worker: f
 const ADDRESS_SPACE_SLACK: u64 = 8 << 30;
 
 /// Asks to die with `parent`, and says whether it is already dead.
-fn orphaned(parent: Pid) -> bool {
+pub(crate) fn orphaned(parent: Pid) -> bool {
     sandbox::die_with_parent().is_err() || rustix::process::getppid() != Some(parent)
 }
 
 /// Closes all but the standard descriptors (which are `/dev/null`) and `kept`.
-fn close_all_but(kept: &mut [i32]) {
+pub(crate) fn close_all_but(kept: &mut [i32]) {
     kept.sort_unstable();
     let mut from = 3;
     for &mut descriptor in kept {
@@ -294,7 +294,7 @@ pub(crate) fn close_range(first: u32, last: u32) {
     }
 }
 
-fn exit(status: i32) -> ! {
+pub(crate) fn exit(status: i32) -> ! {
     // SAFETY: ends the process; runs nothing of it.
     unsafe { libc::_exit(status) }
 }

@@ -34,6 +34,7 @@ pub const BODIES: &[Body] = &[
     Body { name: "measure_event_log", check: measure::event_log, seeds: measure::event_log_seeds },
     Body { name: "measure_firmware", check: measure::firmware, seeds: measure::firmware_seeds },
     Body { name: "measure_kernel", check: measure::kernel, seeds: measure::kernel_seeds },
+    Body { name: "platform_cert_table", check: platform::cert_table, seeds: platform::cert_table_seeds },
     Body { name: "platform_chip_answer", check: platform::chip_answer, seeds: platform::chip_answer_seeds },
     Body { name: "platform_chip_call", check: platform::chip_call, seeds: platform::chip_call_seeds },
     Body { name: "proof_bundle", check: proof::bundle, seeds: proof::bundle_seeds },

@@ -99,6 +99,7 @@ fn the_seeds_are_well_formed() {
         cbor::decode::<glacier_proof::SignedProof>(seed, 4096).is_ok_and(|signed| signed.verify().is_ok())
     });
     all("proof_bundle", |seed| glacier_proof::Bundle::decode(seed).is_ok());
+    all("platform_cert_table", |seed| glacier_platform::CertTable::parse(seed).is_ok());
     all("platform_chip_call", |seed| {
         cbor::decode::<glacier_platform::simulated::ChipCall>(seed, glacier_platform::simulated::CALL_MAX).is_ok()
     });

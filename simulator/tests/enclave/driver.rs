@@ -127,6 +127,7 @@ const TESTS: &[(&str, Test)] = &[
     ("keys_are_on_locked_pages", locked),
     ("workers_have_no_key_pages", no_keys_in_workers),
     ("every_process_is_confined", confined),
+    ("without_chip_and_hardware_there_is_no_enclave", no_platform),
     ("nobody_of_the_same_user_can_look_inside", not_dumpable),
     ("landlock_is_in_force_where_the_kernel_has_it", landlock),
     ("a_dropped_worker_is_killed", dropped_worker),
@@ -530,4 +531,20 @@ fn only_child(parent: u32) -> Result<u32, Failed> {
         [child] => Ok(*child),
         other => Err(format!("expected one child, found {other:?}").into()),
     }
+}
+
+/// Started as a launcher in a confidential guest would, but where there is no hardware: nothing falls
+/// back to anything.
+fn no_platform() -> Result<(), Failed> {
+    let directory = tempfile::tempdir().unwrap();
+    let listener = UnixListener::bind(directory.path().join("socket")).unwrap();
+    let (_host, theirs) = UnixStream::pair().unwrap();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.arg0("enclave").env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let descriptors = vec![
+        FdMapping { parent_fd: listener.into(), child_fd: 3 },
+        FdMapping { parent_fd: theirs.into(), child_fd: 4 },
+    ];
+    command.fd_mappings(descriptors).unwrap();
+    same(command.spawn().unwrap().wait().unwrap().code(), Some(3))
 }

@@ -1,7 +1,7 @@
 //! The enclave under test: reads one command a line from the host port, answers one line each.
 
 use aws_lc_rs::{rand::SystemRandom, signature};
-use glacier_platform::{CountingAllocator, Enclave, Ending, LockedKey, SealingPurpose, enter};
+use glacier_platform::{CountingAllocator, Enclave, Ending, LockedKey, SealingPurpose, enter_with};
 use nix::{
     errno::Errno,
     sys::{ptrace, signal, uio},
@@ -16,7 +16,8 @@ use std::{
 };
 
 pub(crate) fn enclave() -> ExitCode {
-    let Ok(enclave) = enter(worker) else { return ExitCode::from(3) };
+    // With a chip port this is `enter`; without one it looks for hardware, of which tests have none.
+    let Ok(enclave) = enter_with(worker, |_| None) else { return ExitCode::from(3) };
     let mut kept = Kept::default();
     let mut lines = BufReader::new(&enclave.host).lines();
     while let Some(Ok(line)) = lines.next() {
