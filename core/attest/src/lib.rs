@@ -32,6 +32,7 @@ mod format;
 mod genuine;
 mod hash;
 mod intel;
+mod judge;
 mod nvidia;
 mod policy;
 mod reason;
@@ -52,8 +53,9 @@ pub use intel::{
     CheckedCollateral, Collateral, CollateralError, DocumentError, QuoteError, QuotingEnclaveError, TcbStatus,
     TdModuleError,
 };
+pub use judge::{Accepted, Binding};
 pub use nvidia::{Architecture, CheckedRim, Gpu, GpuFault, GpuMode, OcspFault, Rim, RimFault, RimKind};
-pub use policy::{Accepted, Age, Binding, Policy};
+pub use policy::{Age, CodeName, GpuPolicy, Policy, RegisterPins, SnpPolicy};
 pub use reason::Reason;
 pub use registers::{GpuRegisters, Register, Registers, SgxRegisters, SnpRegisters, TdRegisters};
 pub use window::Part;

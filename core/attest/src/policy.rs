@@ -1,17 +1,17 @@
-//! What a relying party accepts, and the answer to whether genuine evidence is that.
+//! What a relying party accepts.
 
 use crate::{
+    amd::SnpTcb,
     anchors::{Anchors, Fingerprint},
-    appraisal::Appraisal,
-    check::{CheckId, Steps, Stop},
     exposure::Exposure,
-    genuine::{Genuine, Signer},
+    genuine::Signer,
     intel::TcbStatus,
-    reason::Reason,
+    nvidia::{Architecture, GpuMode},
+    registers::Register,
 };
 use alloc::{string::String, vec::Vec};
 use core::fmt;
-use glacier_wire::{Claims, EnclaveId, Measurement, PlatformKind, ReportData, UnixTime};
+use glacier_wire::{EnclaveId, Measurement, PlatformKind};
 
 /// What a relying party accepts. Everything absent is strict.
 ///
@@ -19,14 +19,17 @@ use glacier_wire::{Claims, EnclaveId, Measurement, PlatformKind, ReportData, Uni
 /// |---|---|
 /// | `platforms` | hardware of any vendor, never simulated |
 /// | `simulated_roots` | none |
-/// | `measurements`, `signers` | both absent: refused, since nobody said which code. One absent: only the other is asked. Both present: both must hold |
-/// | `min_tcb` | `UpToDate` |
+/// | `measurements`, `registers`, `signers` | all absent: refused, since nobody said which code. What is present must hold, each |
+/// | `min_tcb` | `UpToDate`; for SNP see `snp` |
 /// | `allowed_advisories` | none may be open |
 /// | `allow_debug` | no |
+/// | `allow_exposures` | none |
 /// | `min_tcb_evaluation` | any that the collateral's own validity lets pass |
 /// | `max_collateral_age` | as long as the collateral's own validity |
 /// | `max_evidence_age` | [`Policy::DEFAULT_EVIDENCE_AGE`] for evidence that says when it was made |
 /// | `enclave_ids` | any chip |
+/// | `snp` | SNP is refused: AMD publishes no status, so nobody said how old its firmware may be |
+/// | `gpu` | no GPU is asked for; one that is shown is judged by the defaults of [`GpuPolicy`] |
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
@@ -34,8 +37,10 @@ pub struct Policy {
     pub platforms: Vec<PlatformKind>,
     /// Roots of simulated platforms, by the SHA-256 of their certificate.
     pub simulated_roots: Vec<Fingerprint>,
-    /// Code, by measurement.
-    pub measurements: Vec<Measurement>,
+    /// Code, by name.
+    pub measurements: Vec<CodeName>,
+    /// Code, by what the hardware measured: one entry must fit in every register that it names.
+    pub registers: Vec<RegisterPins>,
     /// Code, by signer. Vouches for every program and version of that signer.
     pub signers: Vec<Signer>,
     /// Floor of the TCB status, in the order of [`TcbStatus`].
@@ -44,6 +49,8 @@ pub struct Policy {
     pub allowed_advisories: Vec<String>,
     /// Whether debug enclaves are accepted: their host can read their memory.
     pub allow_debug: bool,
+    /// Attributes that let somebody in and are accepted, other than debug.
+    pub allow_exposures: Vec<Exposure>,
     /// Floor of the TCB evaluation number.
     pub min_tcb_evaluation: Option<u32>,
     /// Largest age of the collateral's oldest monthly part.
@@ -52,6 +59,10 @@ pub struct Policy {
     pub max_evidence_age: Option<Age>,
     /// Chips: node pins.
     pub enclave_ids: Vec<EnclaveId>,
+    /// AMD SEV-SNP.
+    pub snp: Option<SnpPolicy>,
+    /// GPUs.
+    pub gpu: Option<GpuPolicy>,
 }
 
 impl Default for Policy {
@@ -61,14 +72,18 @@ impl Default for Policy {
             platforms: Vec::new(),
             simulated_roots: Vec::new(),
             measurements: Vec::new(),
+            registers: Vec::new(),
             signers: Vec::new(),
             min_tcb: TcbStatus::UpToDate,
             allowed_advisories: Vec::new(),
             allow_debug: false,
+            allow_exposures: Vec::new(),
             min_tcb_evaluation: None,
             max_collateral_age: None,
             max_evidence_age: None,
             enclave_ids: Vec::new(),
+            snp: None,
+            gpu: None,
         }
     }
 }
@@ -84,6 +99,112 @@ impl Policy {
     pub fn anchors(&self) -> Anchors {
         self.simulated_roots.iter().copied().fold(Anchors::vendor(), Anchors::with_simulated)
     }
+}
+
+/// How a policy names code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CodeName {
+    /// 64 hexadecimal digits: [`Registers::name`](crate::Registers::name), which is MRENCLAVE on SGX.
+    Name(Measurement),
+    /// 96 hexadecimal digits: the launch digest of an SNP guest.
+    Launch(Register),
+}
+
+impl From<Measurement> for CodeName {
+    fn from(name: Measurement) -> Self {
+        Self::Name(name)
+    }
+}
+
+impl serde::Serialize for CodeName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Name(name) => serializer.collect_str(name),
+            Self::Launch(digest) => serializer.collect_str(digest),
+        }
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for CodeName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match text.parse() {
+            Ok(digest) => Ok(Self::Launch(digest)),
+            Err(_) => text.parse().map(Self::Name).map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+/// Registers that must have these values. At least one is named; a name that the platform does not
+/// have never fits.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RegisterPins {
+    /// TDX: what the domain was built from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mrtd: Option<Register>,
+    /// TDX: firmware's configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtmr0: Option<Register>,
+    /// TDX: kernel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtmr1: Option<Register>,
+    /// TDX: command line and initrd.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtmr2: Option<Register>,
+    /// TDX: facts of the guest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtmr3: Option<Register>,
+    /// TDX: set at launch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mrconfigid: Option<Register>,
+    /// TDX: set at launch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mrowner: Option<Register>,
+    /// TDX: set at launch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mrownerconfig: Option<Register>,
+    /// TDX: the module.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mrseam: Option<Register>,
+    /// SNP: the launch digest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measurement: Option<Register>,
+    /// SNP: set at launch, 32 bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_data: Option<Fingerprint>,
+    /// SNP: whose identity block the guest was launched with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id_key_digest: Option<Register>,
+}
+
+/// What is asked of SEV-SNP platforms.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SnpPolicy {
+    /// Floor of each version in the reported TCB.
+    pub min_tcb: SnpTcb,
+    /// Whether reports are accepted though AMD was not asked if it revoked its authorities.
+    #[serde(default)]
+    pub allow_unchecked_revocation: bool,
+}
+
+/// What is asked of GPUs. Everything absent is strict.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GpuPolicy {
+    /// Whether evidence without a GPU is refused.
+    pub required: bool,
+    /// Families; absent: any GPU that NVIDIA vouches for.
+    pub architectures: Vec<Architecture>,
+    /// Ways of attachment; absent: alone, or with others over encrypted links.
+    pub modes: Vec<GpuMode>,
+    /// Floor of the driver's version, compared number by number.
+    pub min_driver: Option<String>,
+    /// Floor of the VBIOS's version, compared number by number (hexadecimal).
+    pub min_vbios: Option<String>,
+    /// Whether devices are accepted though NVIDIA was not asked if it revoked their certificates.
+    pub allow_unchecked_revocation: bool,
 }
 
 /// A span of time, in seconds. In documents a number of seconds or text such as `"90s"`, `"15m"`,
@@ -139,170 +260,5 @@ impl Age {
             return None;
         }
         digits.parse::<u64>().ok()?.checked_mul(unit).map(Self)
-    }
-}
-
-/// What the report data must be.
-#[derive(Debug, Clone, Copy)]
-pub enum Binding<'a> {
-    /// The hash of these claims; their time is the evidence's age.
-    Claims(&'a Claims),
-    /// Exactly these bytes. If the policy sets `max_evidence_age`, the answer is undetermined,
-    /// because bare report data says nothing of time.
-    ReportData(&'a ReportData),
-    /// Anything. The named relaxation for looking at evidence; a channel never uses it, and
-    /// [`Accepted::bound_report_data`] tells.
-    Unbound,
-}
-
-/// Genuine evidence that a policy accepts.
-///
-/// Made by [`Genuine::judge`] alone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Accepted {
-    genuine: Genuine,
-    bound: bool,
-}
-
-impl Accepted {
-    /// What was accepted.
-    pub fn genuine(&self) -> &Genuine {
-        &self.genuine
-    }
-
-    /// The report data, if the relying party said what it must be; `None` under [`Binding::Unbound`].
-    pub fn bound_report_data(&self) -> Option<&ReportData> {
-        self.bound.then(|| self.genuine.report_data())
-    }
-}
-
-impl core::ops::Deref for Accepted {
-    type Target = Genuine;
-
-    fn deref(&self) -> &Genuine {
-        &self.genuine
-    }
-}
-
-impl Genuine {
-    /// Whether `policy` accepts this evidence, bound as `binding` says, at the time `at`. The
-    /// checks that made it genuine come first in the list, then the policy's.
-    pub fn judge(self, policy: &Policy, binding: Binding<'_>, at: UnixTime) -> Appraisal<Accepted> {
-        let mut steps = Steps { checks: self.checks().to_vec() };
-        for id in CheckId::of_policy() {
-            steps.step_because(id, self.meets(id, policy, binding, at).map(|reason| ((), reason)));
-        }
-        let bound = !matches!(binding, Binding::Unbound);
-        Appraisal::new(steps.checks, Some(Accepted { genuine: self, bound }))
-    }
-
-    fn meets(&self, id: CheckId, policy: &Policy, binding: Binding<'_>, at: UnixTime) -> Result<Reason, Stop> {
-        match id {
-            CheckId::PolicyPlatform => self.platform_allowed(policy),
-            CheckId::PolicyEnclaveId => self.chip_allowed(policy),
-            CheckId::PolicyCode => self.code_allowed(policy),
-            CheckId::PolicyDebug => match (self.debug(), policy.allow_debug) {
-                (true, false) => Err(Stop::Fail(Reason::DebugEnabled)),
-                _ => Ok(Reason::Holds),
-            },
-            CheckId::PolicyExposure => match self.exposures().iter().find(|found| **found != Exposure::Debug) {
-                Some(exposure) => Err(Stop::Fail(Reason::Exposed(*exposure))),
-                None => Ok(Reason::Holds),
-            },
-            CheckId::PolicyGpu => Ok(Reason::NotRestricted),
-            CheckId::PolicyTcbStatus => match self.tcb_status() {
-                Some(found) if found >= policy.min_tcb => Ok(Reason::Level(found)),
-                Some(found) => Err(Stop::Fail(Reason::StatusBelow { found, floor: policy.min_tcb })),
-                None => Err(Stop::Fail(Reason::NoFloorNamed)),
-            },
-            CheckId::PolicyAdvisories => {
-                match self.advisories().iter().find(|id| !policy.allowed_advisories.contains(id)) {
-                    Some(id) => Err(Stop::Fail(Reason::AdvisoryNotAllowed(id.clone()))),
-                    None => Ok(Reason::Holds),
-                }
-            }
-            CheckId::PolicyTcbEvaluation => match (policy.min_tcb_evaluation, self.intel().map(|tcb| tcb.evaluation)) {
-                (None, _) | (_, None) => Ok(Reason::NotRestricted),
-                (Some(floor), Some(found)) if found >= floor => Ok(Reason::Holds),
-                (Some(floor), Some(found)) => Err(Stop::Fail(Reason::EvaluationBelow { found, floor })),
-            },
-            // Judged at another time than appraised: what made it genuine has to hold now, too.
-            CheckId::PolicyCollateralAge if at < self.validity().0 => {
-                Err(Stop::Fail(Reason::FromTheFuture(self.validity().0)))
-            }
-            CheckId::PolicyCollateralAge if at > self.validity().1 => {
-                Err(Stop::Fail(Reason::NoLongerGenuine { until: self.validity().1 }))
-            }
-            CheckId::PolicyCollateralAge => match (policy.max_collateral_age, self.intel()) {
-                (None, _) | (_, None) => Ok(Reason::NotRestricted),
-                (Some(max), Some(tcb)) => age_within(tcb.collateral_issued, 0, max, at),
-            },
-            CheckId::PolicyEvidenceAge => match (binding, policy.max_evidence_age) {
-                (Binding::Claims(claims), max) => {
-                    age_within(claims.issued_at, Policy::CLOCK_SKEW, max.unwrap_or(Policy::DEFAULT_EVIDENCE_AGE), at)
-                }
-                (_, Some(_)) => Err(Stop::Skip(Reason::AgeUnknown)),
-                (_, None) => Ok(Reason::NotRestricted),
-            },
-            CheckId::ReportData => match binding {
-                Binding::Claims(claims) => self.carries(&claims.report_data()),
-                Binding::ReportData(expected) => self.carries(expected),
-                Binding::Unbound => Ok(Reason::Unbound),
-            },
-            // Not a policy's check; `of_policy` yields none of these.
-            _ => Err(Stop::Skip(Reason::NotEvaluated)),
-        }
-    }
-
-    fn platform_allowed(&self, policy: &Policy) -> Result<Reason, Stop> {
-        let simulated = self.platform() == PlatformKind::Simulated;
-        let listed = match policy.platforms.as_slice() {
-            [] => !simulated,
-            platforms => platforms.contains(&self.platform()),
-        };
-        if !listed {
-            return Err(Stop::Fail(Reason::PlatformNotListed(self.platform())));
-        }
-        if simulated && !policy.simulated_roots.contains(&self.anchor()) {
-            return Err(Stop::Fail(Reason::RootNotListed(self.anchor())));
-        }
-        Ok(Reason::Anchored { root: self.anchor(), platform: self.platform() })
-    }
-
-    fn chip_allowed(&self, policy: &Policy) -> Result<Reason, Stop> {
-        match self.enclave_id() {
-            _ if policy.enclave_ids.is_empty() => Ok(Reason::NotRestricted),
-            Some(id) if policy.enclave_ids.contains(&id) => Ok(Reason::Holds),
-            Some(id) => Err(Stop::Fail(Reason::EnclaveIdNotPinned(id))),
-            None => Err(Stop::Fail(Reason::NoChipIdentity)),
-        }
-    }
-
-    fn code_allowed(&self, policy: &Policy) -> Result<Reason, Stop> {
-        if policy.measurements.is_empty() && policy.signers.is_empty() {
-            return Err(Stop::Fail(Reason::NoCodeNamed));
-        }
-        if !policy.measurements.is_empty() && !policy.measurements.contains(&self.measurement()) {
-            return Err(Stop::Fail(Reason::MeasurementNotListed(self.measurement())));
-        }
-        match self.signer() {
-            _ if policy.signers.is_empty() => Ok(Reason::Holds),
-            Some(signer) if policy.signers.contains(&signer) => Ok(Reason::Holds),
-            signer => Err(Stop::Fail(Reason::SignerNotListed(signer))),
-        }
-    }
-
-    fn carries(&self, expected: &ReportData) -> Result<Reason, Stop> {
-        if self.report_data() == expected { Ok(Reason::Holds) } else { Err(Stop::Fail(Reason::ReportDataDiffers)) }
-    }
-}
-
-fn age_within(made: UnixTime, skew: u64, max: Age, at: UnixTime) -> Result<Reason, Stop> {
-    if made.0 > at.0.saturating_add(skew) {
-        return Err(Stop::Fail(Reason::FromTheFuture(made)));
-    }
-    match at.0.saturating_sub(made.0) {
-        age if age > max.0 => Err(Stop::Fail(Reason::TooOld { age, max: max.0 })),
-        _ => Ok(Reason::Holds),
     }
 }
