@@ -2,7 +2,7 @@
 
 use crate::row::{Row, pair};
 use dcap_qvl::{QuoteCollateralV3, verify::QuoteVerifier};
-use glacier_attest::{Anchors, Collateral, appraise, appraise_checked};
+use glacier_attest::{Anchors, Collateral, Endorsements, appraise, appraise_checked};
 use glacier_simulator::{Body, Hardware, Recipe, Seed, Vendor};
 use glacier_wire::{Measurement, UnixTime};
 use std::error::Error;
@@ -19,8 +19,8 @@ pub(crate) fn run() -> Result<Vec<Row>, Box<dyn Error>> {
 
     let at = UnixTime(now.0 + 60);
     let anchors = Anchors::vendor().with_simulated(vendor.root_fingerprint());
-    let ours = Collateral::parse(collateral.as_bytes())?;
-    let checked = ours.check(&anchors, at).into_result()?;
+    let ours = Endorsements::from(Collateral::parse(collateral.as_bytes())?);
+    let checked = ours.check(&anchors, at);
     let theirs: QuoteCollateralV3 = serde_json::from_str(&collateral)?;
     let verifier = QuoteVerifier::new(vendor.root_der().to_vec());
     verifier.verify(&quote, &theirs, at.0).map_err(|fault| format!("dcap-qvl refuses: {fault:?}"))?;
@@ -32,7 +32,7 @@ pub(crate) fn run() -> Result<Vec<Row>, Box<dyn Error>> {
     );
     let (whole, oracle_again) = pair(
         ROUNDS,
-        || appraise(&quote, Some(&ours), &anchors, at).into_result().is_ok(),
+        || appraise(&quote, &ours, &anchors, at).into_result().is_ok(),
         || verifier.verify(&quote, &theirs, at.0).is_ok(),
     );
     let row = |what: &str, ours, theirs, aim| Row {

@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     fn evidence() -> Evidence {
-        Evidence { quote: vec![3; 40], claims: vec![5; 7], collateral: vec![9; 100] }
+        Evidence::new(vec![3; 40], vec![5; 7], vec![9; 100])
     }
 
     #[test]

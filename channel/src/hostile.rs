@@ -30,8 +30,15 @@ const SHORT: Duration = Duration::from_millis(200);
 
 /// Evidence about `key` whose quote nobody appraises here.
 fn evidence(key: [u8; 32], purpose: Purpose, nonce: Option<[u8; 32]>) -> Evidence {
-    let claims = Claims { purpose, channel_key: key, enclave_key: Address([7; 20]), issued_at: UnixTime(1), nonce };
-    Evidence { quote: vec![3; 4800], claims: claims.encode(), collateral: vec![9; 60_000] }
+    let claims = Claims {
+        purpose,
+        channel_key: key,
+        enclave_key: Address([7; 20]),
+        issued_at: UnixTime(1),
+        nonce,
+        devices: None,
+    };
+    Evidence::new(vec![3; 4800], claims.encode(), vec![9; 60_000])
 }
 
 /// Hands out what a test wants to be handed out.
@@ -754,7 +761,7 @@ proptest! {
     fn a_damaged_frame_is_read_or_refused(at in 0usize..100, byte in any::<u8>(), cut in 0usize..100) {
         let hello = Hello { nonce: Nonce([1; 32]), freshness: Freshness::Fresh, held: vec![Nonce([2; 32])] };
         let proof = Proof { address: alice().address(), signature: alice().sign(&[1; 32]) };
-        let offer = offer(Evidence { quote: vec![1; 9], claims: vec![2; 9], collateral: vec![3; 9] }, vec![4; 70]);
+        let offer = offer(Evidence::new(vec![1; 9], vec![2; 9], vec![3; 9]), vec![4; 70]);
         for mut bytes in [cbor::encode(&hello), cbor::encode(&proof), cbor::encode(&offer)] {
             if let Some(old) = bytes.get_mut(at) {
                 *old = byte;

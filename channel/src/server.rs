@@ -106,7 +106,7 @@ impl Server {
     fn offer(&self, evidence: &Arc<Evidence>, held: &[Nonce], signature: Vec<u8>) -> Offer {
         let held = Some(evidence).filter(|_| !held.is_empty()).map(|e| self.digest(e)).filter(|d| held.contains(d));
         let collateral = if held.is_some() { Vec::new() } else { evidence.collateral.clone() };
-        let evidence = Evidence { quote: evidence.quote.clone(), claims: evidence.claims.clone(), collateral };
+        let evidence = Evidence { collateral, ..Evidence::clone(evidence) };
         Offer::Evidence { evidence, held, signature }
     }
 

@@ -28,7 +28,7 @@ impl Node {
         let policy = Policy {
             platforms: vec![PlatformKind::Simulated],
             simulated_roots: vec![vendor.root_fingerprint()],
-            measurements: vec![CODE],
+            measurements: vec![CODE.into()],
             enclave_ids: vec![chip.enclave_id()],
             ..Policy::default()
         };
@@ -36,9 +36,16 @@ impl Node {
     }
 
     fn evidence(&self, channel_key: [u8; 32], nonce: Option<[u8; 32]>) -> Evidence {
-        let claims = Claims { purpose: Purpose::Channel, channel_key, enclave_key: ENCLAVE_KEY, issued_at: NOW, nonce };
+        let claims = Claims {
+            purpose: Purpose::Channel,
+            channel_key,
+            enclave_key: ENCLAVE_KEY,
+            issued_at: NOW,
+            nonce,
+            devices: None,
+        };
         let quote = self.chip.quote(&Body::new(CODE, claims.report_data())).unwrap();
-        Evidence { quote, claims: claims.encode(), collateral: self.collateral.clone() }
+        Evidence::new(quote, claims.encode(), self.collateral.clone())
     }
 
     fn enclave(self: &Arc<Self>) -> Arc<Server> {
@@ -52,7 +59,7 @@ impl Node {
     fn judge<S>(&self, offered: &Offered<S>, binding: Binding<'_>) -> Accepted {
         let evidence = offered.evidence();
         let collateral = Collateral::parse(&evidence.collateral).unwrap();
-        let genuine = appraise(&evidence.quote, Some(&collateral), &self.policy.anchors(), NOW).into_result().unwrap();
+        let genuine = appraise(&evidence.quote, &collateral.into(), &self.policy.anchors(), NOW).into_result().unwrap();
         genuine.judge(&self.policy, binding, NOW).into_result().unwrap()
     }
 }

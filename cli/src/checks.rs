@@ -11,6 +11,9 @@ use std::io::{self, Write};
 /// One line of a verdict.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Line {
+    /// Of which device of a composite.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) device: Option<u8>,
     pub(crate) id: &'static str,
     pub(crate) outcome: Outcome,
     pub(crate) reason: String,
@@ -27,7 +30,7 @@ impl From<&Check> for Line {
         {
             reason = reason.replace(&moment.0.to_string(), &rfc3339(moment));
         }
-        Self { id: check.id.as_str(), outcome: check.outcome, reason }
+        Self { device: check.device, id: check.id.as_str(), outcome: check.outcome, reason }
     }
 }
 
@@ -66,10 +69,11 @@ fn branches(page: &mut dyn Write, indent: &str, lines: &[Line], nested: Option<(
     for (index, line) in lines.iter().enumerate() {
         let last = index + 1 == lines.len();
         let branch = if last { "└" } else { "├" };
-        let Line { id, outcome, reason } = line;
+        let Line { device, id, outcome, reason } = line;
         // What holds needs no reason that only says so.
         let reason = if reason == "holds" { "" } else { reason.as_str() };
-        let text = format!("{id:<width$}  {reason}");
+        let device = device.map(|device| format!("device {device}: ")).unwrap_or_default();
+        let text = format!("{device}{id:<width$}  {reason}");
         writeln!(page, "{indent}{DIM}{branch}{DIM:#} {} {}", mark(*outcome), text.trim_end())?;
         if let Some((_, under)) = nested.filter(|(parent, _)| parent == id) {
             let rail = if last { " " } else { "│" };

@@ -13,7 +13,8 @@ use crate::{
 use glacier_attest::Policy;
 use glacier_proof::{Bundle, Judge, ProofCheck, VerifiedProof};
 use glacier_wire::{
-    Commitment, Digest, FileKey, Grant, Identity, Manifest, ManifestHash, Role, SignedManifest, UnixTime,
+    Commitment, Digest, EnclaveId, FileKey, Grant, Identity, Manifest, ManifestHash, Measurement, Role, SignedManifest,
+    UnixTime,
     api::{JobStatus, Join, Phase},
 };
 
@@ -171,12 +172,18 @@ impl Session {
         Ok((proof, checks))
     }
 
+    /// What a manifest names of this session's enclave: its code, and its chip.
+    pub fn place(&self) -> Result<(Measurement, EnclaveId), Error> {
+        let chip = self.accepted().enclave_id().ok_or(Error::NoChip)?;
+        Ok((self.accepted().measurement(), chip))
+    }
+
     /// Whether this session's enclave is the one that the manifest names.
     fn require_place(&self, manifest: &Manifest) -> Result<(), Error> {
         if manifest.measurement != self.accepted().measurement() {
             return Err(Error::Elsewhere(Place::Code));
         }
-        if manifest.enclave_id != self.accepted().enclave_id() {
+        if self.accepted().enclave_id() != Some(manifest.enclave_id) {
             return Err(Error::Elsewhere(Place::Chip));
         }
         Ok(())

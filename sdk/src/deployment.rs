@@ -191,7 +191,7 @@ impl Session {
         signed.verify().map_err(Unproved::Signature)?;
         let (proof, accepted) = (&signed.proof, self.accepted());
         let ours = proof.enclave_key == self.claims().enclave_key
-            && proof.enclave_id == accepted.enclave_id()
+            && accepted.enclave_id() == Some(proof.enclave_id)
             && proof.measurement == accepted.measurement()
             && proof.platform == accepted.platform();
         if !ours {

@@ -54,6 +54,9 @@ pub enum Error {
     /// The manifest was signed for another enclave than this session's: no key was released.
     #[error("the manifest names another {0} than the enclave of this session has")]
     Elsewhere(Place),
+    /// The enclave's evidence names no chip (a VLEK, or a masked chip key), and a manifest must name one.
+    #[error("the enclave's evidence names no chip")]
+    NoChip,
     /// A request has no answer.
     #[error(transparent)]
     Request(#[from] RequestError),

@@ -124,7 +124,7 @@ pub async fn infer(
         session = accepted(node, policy, key, options, watch).await?;
     }
     let not_after = UnixTime(now().0.saturating_add(options.lasts));
-    let place = (session.accepted().measurement(), session.accepted().enclave_id());
+    let place = session.place()?;
     let mut draft = Draft::inference(
         (key.address(), data.sealed.digest),
         (key.address(), model.sealed.digest),
@@ -164,7 +164,7 @@ pub async fn serve(
         session = accepted(node, policy, key, options, watch).await?;
     }
     let not_after = UnixTime(now().0.saturating_add(options.lasts));
-    let place = (session.accepted().measurement(), session.accepted().enclave_id());
+    let place = session.place()?;
     let mut draft = Draft::deployment((key.address(), model.sealed.digest), place, not_after);
     (draft.limits.memory, draft.limits.units, draft.limits.runs) = (options.memory, options.units, options.runs);
     let manifest = sign(draft, key, watch)?;

@@ -40,14 +40,18 @@ const MEMBERS: &[&str] = &[
     "platforms",
     "simulated_roots",
     "measurements",
+    "registers",
     "signers",
     "min_tcb",
     "allowed_advisories",
     "allow_debug",
+    "allow_exposures",
     "min_tcb_evaluation",
     "max_collateral_age",
     "max_evidence_age",
     "enclave_ids",
+    "snp",
+    "gpu",
 ];
 
 /// Reads a policy file.
@@ -170,7 +174,7 @@ mod tests {
         let policy = parse_policy(&text).unwrap();
         assert_eq!(policy.platforms, [PlatformKind::Simulated]);
         assert_eq!(policy.simulated_roots, [Fingerprint([1; 32])]);
-        assert_eq!(policy.measurements, [Measurement([2; 32])]);
+        assert_eq!(policy.measurements, [Measurement([2; 32]).into()]);
         assert_eq!(policy.enclave_ids, [EnclaveId([3; 32])]);
         assert!(text.starts_with("# SIMULATED"));
     }

@@ -1,8 +1,8 @@
 //! Appraisal of evidence and proofs, with a memory for what was judged before.
 
 use glacier_attest::{
-    Accepted, Appraisal, AppraisalError, Binding, Check, CheckedCollateral, Collateral, CollateralError, Genuine,
-    Policy, appraise, appraise_checked,
+    Accepted, Appraisal, AppraisalError, Binding, Check, CheckedEndorsements, EndorsementError, Endorsements, Genuine,
+    Policy, appraise, appraise_enclave_checked,
 };
 use glacier_proof::{Bundle, Judge, ProofAppraisal};
 use glacier_wire::{Claims, Evidence, UnixTime};
@@ -31,12 +31,12 @@ pub struct Judged {
 /// Appraises raw evidence once. Without a policy use [`glacier_attest::appraise`]: that it is genuine is all there is to say.
 pub fn verify_evidence(
     evidence: &[u8],
-    collateral: Option<&Collateral>,
+    endorsements: &Endorsements,
     policy: &Policy,
     binding: Binding<'_>,
     at: UnixTime,
 ) -> Judged {
-    judged(appraise(evidence, collateral, &policy.anchors(), at), policy, binding, at)
+    judged(appraise(evidence, endorsements, &policy.anchors(), at), policy, binding, at)
 }
 
 /// Checks a proof and all it stands on. With [`Judge::Policy`] the question is whether that policy
@@ -57,12 +57,13 @@ fn judged(genuine: Appraisal<Genuine>, policy: &Policy, binding: Binding<'_>, at
     }
 }
 
-/// Remembers collateral that was checked and quotes that were genuine, each while it is valid, so that
-/// a second session under the same key epoch costs no signature check. The policy is asked every time.
+/// Remembers endorsements that were checked and evidence that was genuine, each while it is valid, so
+/// that a second session under the same key epoch costs no signature check. The policy is asked
+/// every time.
 #[derive(Debug, Default)]
 pub struct Verifier {
-    collateral: Mutex<VecDeque<(Name, Arc<CheckedCollateral>)>>,
-    quotes: Mutex<VecDeque<(Name, Genuine)>>,
+    endorsements: Mutex<VecDeque<(Name, Arc<CheckedEndorsements>)>>,
+    evidence: Mutex<VecDeque<(Name, Genuine)>>,
 }
 
 /// What was judged under which roots.
@@ -80,34 +81,31 @@ impl Verifier {
         claims: &Claims,
         policy: &Policy,
         at: UnixTime,
-    ) -> Result<Judged, CollateralError> {
+    ) -> Result<Judged, EndorsementError> {
         let binding = Binding::Claims(claims);
-        let collateral = Name::of(policy, &[&evidence.collateral]);
-        let quote = Name::of(policy, &[&evidence.collateral, &evidence.quote]);
-        if let Some(genuine) = find(&self.quotes, quote, |genuine| within(genuine.validity(), at)) {
+        let documents = || evidence.documents.iter().map(|document| document.bytes.as_slice());
+        let given = Name::of(policy, [evidence.collateral.as_slice()].into_iter().chain(documents()));
+        let devices = evidence.devices.iter().flat_map(|device| [device.report.as_slice(), device.chain.as_slice()]);
+        let shown = [given.0.as_slice(), evidence.quote.as_slice(), evidence.claims.as_slice()];
+        let shown = Name::of(policy, shown.into_iter().chain(devices));
+        if let Some(genuine) = find(&self.evidence, shown, |genuine| within(genuine.validity(), at)) {
             let appraisal = genuine.clone().judge(policy, binding, at);
             let checks = appraisal.checks().to_vec();
             return Ok(Judged { checks, genuine: Some(genuine), accepted: appraisal.into_result() });
         }
-        let checked = match find(&self.collateral, collateral, |checked| within(checked.validity(), at)) {
-            Some(checked) => Some(checked),
+        let checked = match find(&self.endorsements, given, |checked| within(checked.validity(), at)) {
+            Some(checked) => checked,
             None => {
-                let appraisal = Collateral::parse(&evidence.collateral)?.check(&policy.anchors(), at);
-                let checked = appraisal.value().cloned().map(Arc::new);
-                if let Some(checked) = &checked {
-                    keep(&self.collateral, collateral, checked.clone());
+                let checked = Arc::new(Endorsements::of_enclave(evidence)?.check(&policy.anchors(), at));
+                if checked.holds() {
+                    keep(&self.endorsements, given, checked.clone());
                 }
                 checked
             }
         };
-        let Some(checked) = checked else {
-            // The full path names the check that fails, in its place among all others.
-            let parsed = Collateral::parse(&evidence.collateral)?;
-            return Ok(verify_evidence(&evidence.quote, Some(&parsed), policy, binding, at));
-        };
-        let judged = judged(appraise_checked(&evidence.quote, &checked, at), policy, binding, at);
+        let judged = judged(appraise_enclave_checked(evidence, &checked, at), policy, binding, at);
         if let Some(genuine) = &judged.genuine {
-            keep(&self.quotes, quote, genuine.clone());
+            keep(&self.evidence, shown, genuine.clone());
         }
         Ok(judged)
     }
@@ -115,7 +113,7 @@ impl Verifier {
 
 impl Name {
     /// Roots are part of the name: what is genuine under one policy's roots may not be under another's.
-    fn of(policy: &Policy, parts: &[&[u8]]) -> Self {
+    fn of<'a>(policy: &Policy, parts: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&(policy.simulated_roots.len() as u64).to_le_bytes());
         for root in &policy.simulated_roots {

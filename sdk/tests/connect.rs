@@ -39,8 +39,9 @@ async fn impostor(collateral: &[u8]) -> (String, JoinHandle<Result<Address, Chan
         enclave_key: Address([1; 20]),
         issued_at: UnixTime(1),
         nonce: None,
+        devices: None,
     };
-    let evidence = Arc::new(Evidence { quote: vec![3; 600], claims: claims.encode(), collateral: collateral.to_vec() });
+    let evidence = Arc::new(Evidence::new(vec![3; 600], claims.encode(), collateral.to_vec()));
     let server = Server::new(key, &evidence, Arc::new(Worthless(evidence.clone()))).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -140,7 +140,7 @@ async fn three_parties_meet_each_with_its_own_keystore() {
 
     // The firm looks where the job shall run, and writes it down; all three sign copies of the document.
     let session = scene.node.connect(&scene.policy, firm.identity(), Freshness::Fresh).await.unwrap();
-    let place = (session.accepted().measurement(), session.accepted().enclave_id());
+    let place = session.place().unwrap();
     let mut draft = Draft::inference(
         (hospital.address(), sealed[0]),
         (firm.address(), sealed[1]),

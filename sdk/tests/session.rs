@@ -121,12 +121,16 @@ impl Attester for Enclave {
 }
 
 fn evidence(chip: &Chip, key: [u8; 32], enclave: Address, nonce: Option<[u8; 32]>, collateral: &str) -> Evidence {
-    let claims = Claims { purpose: Purpose::Channel, channel_key: key, enclave_key: enclave, issued_at: now(), nonce };
-    Evidence {
-        quote: chip.quote(&Body::new(CODE, claims.report_data())).unwrap(),
-        claims: claims.encode(),
-        collateral: collateral.as_bytes().to_vec(),
-    }
+    let claims = Claims {
+        purpose: Purpose::Channel,
+        channel_key: key,
+        enclave_key: enclave,
+        issued_at: now(),
+        nonce,
+        devices: None,
+    };
+    let quote = chip.quote(&Body::new(CODE, claims.report_data())).unwrap();
+    Evidence::new(quote, claims.encode(), collateral.as_bytes().to_vec())
 }
 
 const DEPLOYMENT: ManifestHash = ManifestHash([9; 32]);
@@ -146,7 +150,7 @@ impl Scene {
         let policy = Policy {
             platforms: vec![PlatformKind::Simulated],
             simulated_roots: vec![vendor.root_fingerprint()],
-            measurements: vec![CODE],
+            measurements: vec![CODE.into()],
             enclave_ids: vec![chip.enclave_id()],
             ..Policy::default()
         };
@@ -240,7 +244,7 @@ async fn what_was_judged_before_is_judged_again_by_another_policy() {
     scene.session().await;
     let good = scene.policy.clone();
     let worse: [fn(&mut Policy); 4] = [
-        |policy| policy.measurements = vec![Measurement([0xbd; 32])],
+        |policy| policy.measurements = vec![Measurement([0xbd; 32]).into()],
         |policy| policy.enclave_ids = vec![EnclaveId([0xbd; 32])],
         |policy| policy.simulated_roots = vec![],
         |policy| policy.platforms = vec![],

@@ -39,7 +39,7 @@ impl Case {
     fn ours(&self, collateral: &Collateral, at: UnixTime) -> Option<CheckId> {
         let anchors = Anchors::vendor().with_root_der(self.vendor.root_der());
         let parsed = Parsed::parse(collateral.to_json().as_bytes()).unwrap();
-        let appraisal = appraise(&self.quote, Some(&parsed), &anchors, at);
+        let appraisal = appraise(&self.quote, &parsed.clone().into(), &anchors, at);
         appraisal.checks().iter().find(|check| check.outcome == Outcome::Fail).map(|check| check.id)
     }
 }
@@ -77,13 +77,13 @@ fn our_verifier_reads_what_the_chip_said() {
     let case = case();
     let anchors = Anchors::vendor().with_simulated(case.vendor.root_fingerprint());
     let parsed = Parsed::parse(case.collateral(|_| ()).to_json().as_bytes()).unwrap();
-    let genuine = appraise(&case.quote, Some(&parsed), &anchors, NOW).into_result().unwrap();
+    let genuine = appraise(&case.quote, &parsed.clone().into(), &anchors, NOW).into_result().unwrap();
     assert_eq!(genuine.platform(), PlatformKind::Simulated);
     assert_eq!(genuine.measurement(), Measurement([0xab; 32]));
     assert_eq!(genuine.report_data(), &[0xcd; 64]);
-    assert_eq!(genuine.hardware_id(), case.chip.hardware().ppid());
-    assert_eq!(genuine.enclave_id(), case.chip.enclave_id());
-    assert_eq!(genuine.tcb_status(), TcbStatus::UpToDate);
+    assert_eq!(genuine.hardware_id(), Some(case.chip.hardware().ppid().as_slice()));
+    assert_eq!(genuine.enclave_id(), Some(case.chip.enclave_id()));
+    assert_eq!(genuine.tcb_status(), Some(TcbStatus::UpToDate));
     assert!(!genuine.debug());
 }
 
@@ -92,7 +92,7 @@ fn no_vendor_root_accepts_it() {
     let case = case();
     let collateral = case.collateral(|_| ());
     let parsed = Parsed::parse(collateral.to_json().as_bytes()).unwrap();
-    assert_eq!(appraise(&case.quote, Some(&parsed), &Anchors::vendor(), NOW).verdict(), Verdict::Rejected);
+    assert_eq!(appraise(&case.quote, &parsed.clone().into(), &Anchors::vendor(), NOW).verdict(), Verdict::Rejected);
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn a_debug_enclave_is_told_apart() {
     assert!(case.oracle(&collateral, NOW).unwrap_err().contains("Debug"));
     let anchors = Anchors::vendor().with_simulated(case.vendor.root_fingerprint());
     let parsed = Parsed::parse(collateral.to_json().as_bytes()).unwrap();
-    assert!(appraise(&case.quote, Some(&parsed), &anchors, NOW).into_result().unwrap().debug());
+    assert!(appraise(&case.quote, &parsed.clone().into(), &anchors, NOW).into_result().unwrap().debug());
 }
 
 #[test]

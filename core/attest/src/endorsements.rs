@@ -5,6 +5,7 @@ use crate::{
     appraisal::Appraisal,
     intel::{CheckedCollateral, Collateral},
     nvidia::{CheckedRim, Rim},
+    window::Window,
 };
 use alloc::vec::Vec;
 use glacier_wire::UnixTime;
@@ -31,6 +32,23 @@ pub struct Endorsements {
 impl From<Collateral> for Endorsements {
     fn from(collateral: Collateral) -> Self {
         Self { collateral: Some(collateral), ..Self::default() }
+    }
+}
+
+impl CheckedEndorsements {
+    /// First and last second at which all that was accepted is current.
+    pub fn validity(&self) -> (UnixTime, UnixTime) {
+        let all = Window { from: UnixTime(0), until: UnixTime(u64::MAX) };
+        let collateral = self.collateral.iter().filter_map(Appraisal::value).map(CheckedCollateral::window);
+        let rims = self.rims.iter().filter_map(Appraisal::value).map(|rim| rim.window);
+        let window = collateral.chain(rims).fold(all, Window::and);
+        (window.from, window.until)
+    }
+
+    /// Whether nothing that was given was refused.
+    pub fn holds(&self) -> bool {
+        self.collateral.iter().all(|appraisal| appraisal.value().is_some())
+            && self.rims.iter().all(|appraisal| appraisal.value().is_some())
     }
 }
 

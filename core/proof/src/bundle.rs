@@ -4,7 +4,7 @@ use crate::statement::{SignedProof, WorkProof};
 use alloc::vec::Vec;
 use core::fmt;
 use glacier_attest::{
-    Anchors, AppraisalError, Binding, Check, Collateral, Genuine, Outcome, Policy, Verdict, appraise,
+    Anchors, AppraisalError, Binding, Check, Endorsements, Genuine, Outcome, Policy, Verdict, appraise_enclave,
 };
 use glacier_wire::{
     Address, BadSignature, Claims, Evidence, ManifestError, PlatformKind, Purpose, SignedManifest, UnixTime, Work,
@@ -110,7 +110,7 @@ pub enum ProofFault {
     /// The quote does not commit to the claims.
     #[error("the quote does not commit to the claims")]
     Unbound,
-    /// The collateral cannot be read.
+    /// The collateral, or another vendor-signed document, cannot be read.
     #[error("the collateral cannot be read")]
     Collateral,
     /// The proof names another chip than the evidence.
@@ -273,7 +273,7 @@ impl Bundle {
             push(id, genuine.as_ref().map_or(Err(ProofFault::NotReached), outcome));
         };
         compare(ProofCheckId::EnclaveId, &|genuine| {
-            ensure(genuine.enclave_id() == proof.enclave_id, ProofFault::OtherChip)
+            ensure(genuine.enclave_id() == Some(proof.enclave_id), ProofFault::OtherChip)
         });
         compare(ProofCheckId::Measurement, &|genuine| {
             ensure(genuine.measurement() == proof.measurement, ProofFault::OtherCode)
@@ -293,10 +293,10 @@ impl Bundle {
 
     /// Genuine evidence that commits to these claims, and every check that was made of it.
     fn appraise(&self, claims: &Claims, judge: Judge<'_>, at: UnixTime) -> (Result<Genuine, ProofFault>, Vec<Check>) {
-        let Ok(collateral) = Collateral::parse(&self.evidence.collateral) else {
+        let Ok(endorsements) = Endorsements::of_enclave(&self.evidence) else {
             return (Err(ProofFault::Collateral), Vec::new());
         };
-        let appraisal = appraise(&self.evidence.quote, Some(&collateral), &judge.anchors(), at);
+        let appraisal = appraise_enclave(&self.evidence, &endorsements, &judge.anchors(), at);
         let checks = appraisal.checks().to_vec();
         let genuine = match appraisal.into_result() {
             Ok(genuine) => genuine,

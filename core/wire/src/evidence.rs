@@ -46,6 +46,8 @@ pub struct Claims {
     pub issued_at: UnixTime,
     /// The relying party's nonce, when the quote was made for one session.
     pub nonce: Option<[u8; 32]>,
+    /// [`Device::digest`] of the confidential devices that the enclave uses; `None` where it uses none.
+    pub devices: Option<[u8; 32]>,
 }
 
 /// IANA Named Information hash id of SHA-256.
@@ -67,12 +69,15 @@ impl Claims {
         let mut hash = Vec::with_capacity(40);
         minicbor::Encoder::new(&mut hash).array(2)?.u8(SHA_256)?.bytes(&self.channel_key)?;
         let mut encoder = minicbor::Encoder::new(out);
-        encoder.map(if self.nonce.is_some() { 5 } else { 4 })?;
+        encoder.map(4 + u64::from(self.nonce.is_some()) + u64::from(self.devices.is_some()))?;
         if let Some(nonce) = &self.nonce {
             encoder.str("nonce")?.bytes(nonce)?;
         }
         encoder.str("glacier-key")?.bytes(&self.enclave_key.0)?;
         encoder.str("pubkey-hash")?.bytes(&hash)?;
+        if let Some(devices) = &self.devices {
+            encoder.str("glacier-gpus")?.bytes(devices)?;
+        }
         encoder.str("glacier-issued")?.u64(self.issued_at.0)?;
         encoder.str("glacier-purpose")?.str(self.purpose.as_str())?;
         Ok(())
@@ -95,6 +100,7 @@ impl Claims {
         let mut decoder = minicbor::Decoder::new(bytes);
         let members = decoder.map()?.ok_or_else(missing)?;
         let (mut nonce, mut enclave_key, mut channel_key, mut issued_at, mut purpose) = (None, None, None, None, None);
+        let mut devices = None;
         for _ in 0..members {
             match decoder.str()? {
                 "nonce" => nonce = Some(fixed(decoder.bytes()?)?),
@@ -106,6 +112,7 @@ impl Claims {
                     }
                     channel_key = Some(fixed(entry.bytes()?)?);
                 }
+                "glacier-gpus" => devices = Some(fixed(decoder.bytes()?)?),
                 "glacier-issued" => issued_at = Some(UnixTime(decoder.u64()?)),
                 "glacier-purpose" => {
                     purpose = Some(match decoder.str()? {
@@ -123,7 +130,16 @@ impl Claims {
             enclave_key: enclave_key.ok_or_else(missing)?,
             issued_at: issued_at.ok_or_else(missing)?,
             nonce,
+            devices,
         })
+    }
+
+    /// The nonce that the enclave's devices must have answered: SHA-256("glacier/device-nonce/v1" ‖ 0 ‖
+    /// these claims without `devices`). So a device's evidence was made for these keys, and the
+    /// quote, which commits to that evidence in turn, for this device.
+    pub fn device_nonce(&self) -> [u8; 32] {
+        let claims = Self { devices: None, ..self.clone() };
+        Sha256::new().chain_update(b"glacier/device-nonce/v1\0").chain_update(claims.encode()).finalize().into()
     }
 
     /// What the quote must carry: SHA-256 of the claims buffer, then 32 zero bytes.
@@ -163,9 +179,95 @@ pub struct Evidence {
     #[cbor(with = "minicbor::bytes")]
     #[serde(with = "crate::id::hex_bytes")]
     pub collateral: Vec<u8>,
+    /// Confidential devices, in the order in which the claims commit to them.
+    #[n(3)]
+    #[cbor(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<Device>,
+    /// Further vendor-signed documents.
+    #[n(4)]
+    #[cbor(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub documents: Vec<Document>,
+}
+
+/// Evidence of one confidential device: a GPU or a switch.
+#[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode, serde::Serialize, serde::Deserialize)]
+pub struct Device {
+    /// The device's attestation report, over [`Claims::device_nonce`].
+    #[n(0)]
+    #[cbor(with = "minicbor::bytes")]
+    #[serde(with = "crate::id::hex_bytes")]
+    pub report: Vec<u8>,
+    /// Certificates of the key that signed it, leaf first (PEM).
+    #[n(1)]
+    #[cbor(with = "minicbor::bytes")]
+    #[serde(with = "crate::id::hex_bytes")]
+    pub chain: Vec<u8>,
+}
+
+impl Device {
+    /// Devices of one enclave.
+    pub const MAX: usize = 16;
+
+    /// What claims commit to: SHA-256("glacier/device-evidence/v1" ‖ 0 ‖ for each device the length of
+    /// its report (u32, little-endian), the report, the length of its chain, the chain).
+    pub fn digest(devices: &[Self]) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(b"glacier/device-evidence/v1\0");
+        for part in devices.iter().flat_map(|device| [&device.report, &device.chain]) {
+            // Lengths above 4 GiB are not read, so no two lists share their bytes.
+            hash.update(u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
+            hash.update(part);
+        }
+        hash.finalize().into()
+    }
+}
+
+/// A vendor-signed document that is needed to judge evidence, other than Intel's collateral.
+#[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode, serde::Serialize, serde::Deserialize)]
+pub struct Document {
+    /// What it is.
+    #[n(0)]
+    pub kind: DocumentKind,
+    /// As the vendor made it.
+    #[n(1)]
+    #[cbor(with = "minicbor::bytes")]
+    #[serde(with = "crate::id::hex_bytes")]
+    pub bytes: Vec<u8>,
+}
+
+/// Kinds of vendor-signed documents.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, minicbor::Encode, minicbor::Decode, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+#[cbor(index_only)]
+#[non_exhaustive]
+pub enum DocumentKind {
+    /// AMD: certificate of the key that signed the report (DER).
+    #[n(0)]
+    Vek,
+    /// AMD: an authority's certificate (DER).
+    #[n(1)]
+    AmdAuthority,
+    /// AMD: a revocation list (DER).
+    #[n(2)]
+    AmdCrl,
+    /// NVIDIA: a reference manifest (XML).
+    #[n(3)]
+    Rim,
+    /// NVIDIA: an OCSP answer (DER).
+    #[n(4)]
+    Ocsp,
 }
 
 impl Evidence {
-    /// Largest encoded form that is read. Genuine collateral is about 60 kB.
+    /// Largest encoded form that is read. Genuine collateral is about 60 kB, a device's evidence 10 kB.
     pub const MAX_BYTES: usize = 1 << 20;
+
+    /// Of an enclave without confidential devices.
+    pub fn new(quote: Vec<u8>, claims: Vec<u8>, collateral: Vec<u8>) -> Self {
+        Self { quote, claims, collateral, devices: Vec::new(), documents: Vec::new() }
+    }
 }

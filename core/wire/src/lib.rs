@@ -29,7 +29,7 @@ mod manifest;
 mod secret;
 mod tensor;
 
-pub use evidence::{Claims, Evidence, Purpose, ReportData};
+pub use evidence::{Claims, Device, Document, DocumentKind, Evidence, Purpose, ReportData};
 pub use grant::{Grant, Role, SignedGrant};
 pub use id::{
     Address, Commitment, Digest, EnclaveId, ManifestHash, Measurement, Nonce, ParseIdError, PlatformKind, ProofHash,

@@ -31,6 +31,7 @@ impl Epoch {
             enclave_key,
             issued_at: now(),
             nonce: None,
+            devices: None,
         };
         let cached = Arc::new(evidence(&*platform, &claims)?);
         Ok(Self { platform, claims, cached })
@@ -62,7 +63,7 @@ fn evidence(platform: &dyn Platform, claims: &Claims) -> Result<Evidence, Platfo
         Err(PlatformError::CollateralFromHost) => Vec::new(),
         other => other?,
     };
-    Ok(Evidence { quote: platform.quote(&claims.report_data())?, claims: claims.encode(), collateral })
+    Ok(Evidence::new(platform.quote(&claims.report_data())?, claims.encode(), collateral))
 }
 
 /// The host's clock. Nothing is kept secret by it; see [`Claims::issued_at`].

@@ -1,17 +1,44 @@
 //! Evidence and collateral.
 
-use glacier_attest::{Anchors, Collateral, Verdict, appraise};
+use glacier_attest::{Anchors, CheckId, Collateral, Endorsements, Format, Rim, Verdict, appraise};
 use glacier_wire::UnixTime;
 use std::{fs, path::Path};
 
 pub(crate) const NOW: UnixTime = UnixTime(1_760_000_000);
 
-/// Without collateral nothing is genuine, and the list of checks is whole whatever came.
-pub(crate) fn quote(bytes: &[u8]) {
-    let appraisal = appraise(bytes, None, &Anchors::vendor(), NOW);
+/// Without endorsements nothing is genuine, and the list of checks is whole whatever came. Looking at
+/// evidence finds no more than the verifier does.
+pub(crate) fn evidence(bytes: &[u8]) {
+    let appraisal = appraise(bytes, &Endorsements::default(), &Anchors::vendor(), NOW);
     assert!(appraisal.value().is_none());
     assert_ne!(appraisal.verdict(), Verdict::Accepted);
-    assert_eq!(appraisal.checks().len(), appraise(&[], None, &Anchors::vendor(), NOW).checks().len());
+    let whole = Format::detect(bytes).map_or(1, |format| CheckId::of_evidence(format).len());
+    assert_eq!(appraisal.checks().len(), whole);
+    let _ = glacier_attest::look(bytes, None);
+}
+
+/// A device's chain of certificates, AMD's certificates and lists, and OCSP answers, each beside
+/// evidence that is well-formed.
+pub(crate) fn endorsements(bytes: &[u8]) {
+    let given = Endorsements {
+        vek: Some(bytes.to_vec()),
+        amd_authorities: vec![bytes.to_vec()],
+        amd_crls: vec![bytes.to_vec()],
+        gpu_chain: Some(bytes.to_vec()),
+        ocsp: vec![bytes.to_vec()],
+        ..Endorsements::default()
+    };
+    for evidence in evidence_seeds() {
+        assert_ne!(appraise(&evidence, &given, &Anchors::vendor(), NOW).verdict(), Verdict::Accepted);
+    }
+}
+
+/// A manifest that can be read and is not NVIDIA's is refused; none makes the checker fall over.
+pub(crate) fn rim(bytes: &[u8]) {
+    if let Ok(rim) = Rim::parse(bytes) {
+        let appraisal = rim.check(&Anchors::vendor(), NOW);
+        assert_eq!(appraisal.value().is_some(), appraisal.verdict() == Verdict::Accepted);
+    }
 }
 
 pub(crate) fn collateral(bytes: &[u8]) {
@@ -21,16 +48,38 @@ pub(crate) fn collateral(bytes: &[u8]) {
     }
 }
 
-/// Real quotes where the vectors are there; else the fixed part of one.
-pub(crate) fn quotes() -> Vec<Vec<u8>> {
+/// Real evidence where the vectors are there; else the fixed parts of it.
+pub(crate) fn evidence_seeds() -> Vec<Vec<u8>> {
     let mut header = vec![3, 0, 2, 0];
     header.extend_from_slice(&[0; 8]);
     header.extend_from_slice(&[
         0x93, 0x9a, 0x72, 0x33, 0xf7, 0x9c, 0x4c, 0xa9, 0x94, 0x0a, 0x0d, 0xb3, 0x95, 0x7f, 0x06, 0x07,
     ]);
     header.resize(48 + 384, 0);
-    let mut seeds = vec![header];
-    seeds.extend(vectors("bin"));
+    let mut snp = vec![2, 0, 0, 0];
+    snp.resize(1184, 0);
+    let mut seeds = vec![header, snp, [vec![0x11, 0xe0, 1, 0xff], vec![0; 33]].concat()];
+    for kind in ["sgx", "tdx", "snp", "nvidia"] {
+        seeds.extend(vectors(kind, "bin"));
+    }
+    seeds
+}
+
+/// Real certificates, lists and answers where the vectors are there.
+pub(crate) fn endorsement_seeds() -> Vec<Vec<u8>> {
+    let mut seeds = vec![vec![0x30, 0x00], b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n".to_vec()];
+    seeds.extend(vectors("snp", "der"));
+    seeds.extend(vectors("nvidia", "pem"));
+    seeds.extend(vectors("nvidia", "der"));
+    seeds
+}
+
+/// Real manifests where the vectors are there; else the shape of one.
+pub(crate) fn rim_seeds() -> Vec<Vec<u8>> {
+    let mut seeds = vec![
+        br#"<SoftwareIdentity xmlns="http://standards.iso.org/iso/19770/-2/2015/schema.xsd" name="GH100"><Payload/></SoftwareIdentity>"#.to_vec(),
+    ];
+    seeds.extend(vectors("nvidia", "xml"));
     seeds
 }
 
@@ -43,13 +92,14 @@ pub(crate) fn collaterals() -> Vec<Vec<u8>> {
         "qe_identity_issuer_chain": "", "qe_identity": "{}", "qe_identity_signature": signature,
     });
     let mut seeds = vec![shape.to_string().into_bytes()];
-    seeds.extend(vectors("json"));
+    seeds.extend(vectors("sgx", "json"));
+    seeds.extend(vectors("tdx", "json"));
     seeds
 }
 
-/// Files of the SGX vectors, which lie beside the repository and not in it.
-fn vectors(extension: &str) -> Vec<Vec<u8>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors/sgx");
+/// Files of the vectors, which lie beside the repository and not in it.
+fn vectors(kind: &str, extension: &str) -> Vec<Vec<u8>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors").join(kind);
     let Ok(cases) = fs::read_dir(root) else { return Vec::new() };
     let files = cases.flatten().filter_map(|case| fs::read_dir(case.path()).ok()).flatten().flatten();
     let wanted = files.filter(|file| file.path().extension().is_some_and(|found| found == extension));

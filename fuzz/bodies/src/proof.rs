@@ -38,7 +38,7 @@ pub(crate) fn bundle_seeds() -> Vec<Vec<u8>> {
     let manifest = Some(wire::signed(Work::Inference));
     evidence
         .flat_map(|((quote, claims), collateral)| {
-            let evidence = Evidence { quote, claims, collateral };
+            let evidence = Evidence::new(quote, claims, collateral);
             signed().into_iter().map(move |proof| (proof, evidence.clone()))
         })
         .map(|(proof, evidence)| cbor::encode(&Bundle { proof, evidence, manifest: manifest.clone() }))

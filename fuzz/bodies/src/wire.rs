@@ -101,12 +101,14 @@ pub(crate) fn claims_seeds() -> Vec<Vec<u8>> {
         enclave_key: Address([2; 20]),
         issued_at: UnixTime(1_800_000_000),
         nonce: None,
+        devices: None,
     };
-    vec![cached.encode(), Claims { nonce: Some([3; 32]), purpose: Purpose::App, ..cached }.encode()]
+    let composite = Claims { devices: Some([4; 32]), ..cached.clone() };
+    vec![composite.encode(), cached.encode(), Claims { nonce: Some([3; 32]), purpose: Purpose::App, ..cached }.encode()]
 }
 
 pub(crate) fn evidence_seeds() -> Vec<Vec<u8>> {
-    let evidence = |claims| Evidence { quote: vec![3; 64], claims, collateral: b"{}".to_vec() };
+    let evidence = |claims| Evidence::new(vec![3; 64], claims, b"{}".to_vec());
     claims_seeds().into_iter().map(|claims| cbor::encode(&evidence(claims))).collect()
 }
 

@@ -284,10 +284,11 @@ fn quotes() -> Result<(), Failed> {
     let root: Fingerprint = running.up["root_fingerprint"].as_str().unwrap().parse()?;
     let anchors = Anchors::vendor().with_simulated(root);
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
-    let genuine = appraise(&quote, Some(&collateral), &anchors, UnixTime(now)).into_result()?;
+    let genuine = appraise(&quote, &collateral.into(), &anchors, UnixTime(now)).into_result()?;
     same(genuine.measurement(), measure_file(&std::env::current_exe()?)?)?;
     same(genuine.report_data(), &[7; 64])?;
-    let facts = format!("{} {}", genuine.measurement(), genuine.enclave_id());
+    let chip = genuine.enclave_id().ok_or("no chip is named")?;
+    let facts = format!("{} {chip}", genuine.measurement());
     running.expect("facts", &facts)
 }
 

@@ -20,7 +20,7 @@ async fn another_program_in_the_enclaves_place_is_not_accepted() {
     let honest = measurement_of_the_ai_service();
     // The relying party names the AI service's measurement and, generously, this very chip.
     let mut policy = swapped.policy().clone();
-    policy.measurements = vec![honest];
+    policy.measurements = vec![honest.into()];
     let party = swapped.party("hospital");
     match swapped.node().connect(&policy, party.identity(), Freshness::Cached).await {
         Err(ConnectError::Evidence { error, .. }) => assert_eq!(error.check, CheckId::PolicyCode),

@@ -32,7 +32,7 @@ impl Scene {
         let (sealed_data, data) = seal(&rig, &hospital, data, "data.age").await;
         let (sealed_model, model) = seal(&rig, &firm, model, "model.age").await;
         let accepted = rig.session(&hospital).await;
-        let place = (accepted.accepted().measurement(), accepted.accepted().enclave_id());
+        let place = accepted.place().expect("a chip with a name");
         let mut draft = Draft::inference(
             (hospital.address(), sealed_data),
             (firm.address(), sealed_model),

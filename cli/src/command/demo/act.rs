@@ -299,7 +299,7 @@ async fn attest(story: &Story, party: &Party, policy: &Policy, full: bool) -> Re
 /// The same party, expecting another program, turns away before anything is sent.
 async fn expect_other_code(story: &Story, party: &Party, policy: &Policy) -> Result<Option<&'static str>, Failure> {
     let mut other = policy.clone();
-    other.measurements = vec![Measurement([0x5a; 32])];
+    other.measurements = vec![Measurement([0x5a; 32]).into()];
     match party.connect(&other, Freshness::Cached).await {
         Err(ConnectError::Evidence { error, .. }) => {
             story.say(format_args!(

@@ -88,7 +88,7 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     let mut draft = Draft::inference(
         (data_provider, data),
         (args.model_provider.unwrap_or(me), model),
-        (session.accepted().measurement(), session.accepted().enclave_id()),
+        session.place().map_err(explain::client)?,
         recipients,
         not_after,
     );

@@ -1,6 +1,10 @@
 //! `glacier verify evidence`: offline, at a time that the caller names.
 
-use super::exit;
+use super::{
+    exit,
+    given::{self, Given},
+    shown::Shown,
+};
 use crate::{
     checks::{self, Line},
     error::{Failure, Outcome},
@@ -9,28 +13,27 @@ use crate::{
     units::{Moment, rfc3339},
 };
 use glacier_attest::{
-    Anchors, Appraisal, Binding, Collateral, Fingerprint, Format, Genuine, Outcome as Found, Policy, Signer, Verdict,
-    appraise,
+    Anchors, Appraisal, Binding, Fingerprint, Format, Genuine, Outcome as Found, Policy, Verdict, appraise,
+    appraise_enclave,
 };
-use glacier_wire::{EnclaveId, Measurement, PlatformKind, ReportData};
+use glacier_wire::{Evidence, PlatformKind, ReportData, cbor};
 use serde::Serialize;
 use std::{
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 /// What was typed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Quote of the hardware, raw or as hex text
+    /// What the hardware signed: a quote or report, raw or as hex text; or all that an enclave shows
     #[arg(long, value_name = "FILE")]
     evidence: PathBuf,
     /// The moment to judge at (RFC 3339); there is no default
     #[arg(long, value_name = "TIME")]
     at: Moment,
-    /// Vendor-signed collateral for SGX: JSON with the members of QuoteCollateralV3
-    #[arg(long, value_name = "FILE")]
-    collateral: Option<PathBuf>,
+    #[command(flatten)]
+    given: Given,
     /// One more root to trust (PEM or DER), for tests and simulated platforms
     #[arg(long, value_name = "FILE")]
     trust_root: Option<PathBuf>,
@@ -38,24 +41,33 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
     /// What the enclave must have put into the quote: all 64 bytes
-    #[arg(long, value_name = "HEX")]
+    #[arg(long, value_name = "HEX", conflicts_with = "nonce")]
     expect_report_data: Option<String>,
+    /// NVIDIA: the nonce that the device must have answered, 32 bytes
+    #[arg(long, value_name = "HEX")]
+    nonce: Option<String>,
 }
 
 /// Working values: every file read, every text parsed.
 struct Question {
-    evidence: Vec<u8>,
+    evidence: Subject,
     at: Moment,
-    collateral: Option<Collateral>,
+    endorsements: glacier_attest::Endorsements,
     trust_root: Option<Fingerprint>,
     policy: Option<Policy>,
     expected: Option<ReportData>,
 }
 
+/// What is judged.
+enum Subject {
+    /// What one piece of hardware signed.
+    Raw(Vec<u8>),
+    /// All that an enclave shows, devices included.
+    Enclave(Box<Evidence>),
+}
+
 /// The largest evidence file that is read; quotes have some 5 kB.
-const MAX_EVIDENCE: u64 = 1 << 20;
-/// The largest root certificate file that is read.
-const MAX_ROOT: u64 = 64 << 10;
+const MAX_EVIDENCE: u64 = 2 << 20;
 
 pub(crate) fn run(args: Args, output: Output) -> Outcome {
     let answer = Question::resolve(args)?.answer();
@@ -65,13 +77,25 @@ pub(crate) fn run(args: Args, output: Output) -> Outcome {
 
 impl Question {
     fn resolve(args: Args) -> Result<Self, Failure> {
+        let evidence = Subject::read(given::unhex(files::read(&args.evidence, MAX_EVIDENCE)?));
+        let mut endorsements = args.given.read()?;
+        if let Subject::Enclave(evidence) = &evidence {
+            given::add(&mut endorsements, evidence, &args.evidence)?;
+        }
+        let nvidia = matches!(&evidence, Subject::Raw(bytes) if Format::detect(bytes) == Some(Format::NvidiaReport));
         Ok(Self {
-            evidence: unhex(files::read(&args.evidence, MAX_EVIDENCE)?),
+            evidence,
             at: args.at,
-            collateral: args.collateral.as_deref().map(read_collateral).transpose()?,
-            trust_root: args.trust_root.as_deref().map(read_root).transpose()?,
+            endorsements,
+            trust_root: args.trust_root.as_deref().map(given::root).transpose()?,
             policy: args.policy.as_deref().map(files::policy).transpose()?,
-            expected: args.expect_report_data.as_deref().map(parse_report_data).transpose()?,
+            expected: match (&args.expect_report_data, &args.nonce) {
+                (Some(text), _) if nvidia => Some(given::nonce(text, "--expect-report-data")?),
+                (Some(text), _) => Some(given::report_data(text)?),
+                (None, Some(text)) if nvidia => Some(given::nonce(text, "--nonce")?),
+                (None, Some(_)) => return Err(given::no_nonce()),
+                (None, None) => None,
+            },
         })
     }
 
@@ -80,26 +104,16 @@ impl Question {
         if let Some(root) = self.trust_root {
             anchors = anchors.with_simulated(root);
         }
-        let genuine = appraise(&self.evidence, self.collateral.as_ref(), &anchors, self.at.0);
-        let facts = genuine.value().cloned();
-        let (verdict, lines) = self.judge(genuine);
-        Answer {
-            verdict,
-            platform: facts.as_ref().map(Genuine::platform).or_else(|| Format::detect(&self.evidence).map(kind)),
-            at: rfc3339(self.at.0),
-            trust_root: self.trust_root,
-            checks: lines,
-            tcb_status: facts.as_ref().map(|facts| facts.tcb_status().as_str()),
-            advisories: facts.as_ref().map(|facts| facts.advisories().to_vec()),
-            measurement: facts.as_ref().map(Genuine::measurement),
-            signer: facts.as_ref().map(Genuine::signer),
-            report_data: facts.as_ref().map(|facts| hex::encode(facts.report_data())),
-            hardware_id: facts.as_ref().map(|facts| hex::encode(facts.hardware_id())),
-            enclave_id: facts.as_ref().map(Genuine::enclave_id),
-            debug: facts.as_ref().map(Genuine::debug),
-            tcb_evaluation: facts.as_ref().map(Genuine::tcb_evaluation),
-            root: facts.as_ref().map(Genuine::anchor),
-        }
+        let genuine = match &self.evidence {
+            Subject::Raw(bytes) => appraise(bytes, &self.endorsements, &anchors, self.at.0),
+            Subject::Enclave(evidence) => appraise_enclave(evidence, &self.endorsements, &anchors, self.at.0),
+        };
+        let shown = match genuine.value() {
+            Some(genuine) => Some(Shown::believed(genuine)),
+            None => Shown::unbelieved(self.evidence.signed(), self.endorsements.gpu_chain.as_deref()),
+        };
+        let (verdict, checks) = self.judge(genuine);
+        Answer { verdict, at: rfc3339(self.at.0), trust_root: self.trust_root, checks, shown }
     }
 
     /// Adds what the caller expects of genuine evidence, if anything.
@@ -119,7 +133,13 @@ impl Question {
                 lines.push(report_data(Found::Pass, "holds"));
                 (verdict, lines)
             }
-            (None, Some(_), Err(_)) => {
+            // Not genuine, or not known to be: what it says cannot be what was asked for, but it can differ.
+            (None, Some(expected), Err(_)) => {
+                let shown = Shown::unbelieved(self.evidence.signed(), self.endorsements.gpu_chain.as_deref());
+                if shown.is_some_and(|shown| !shown.says(expected)) {
+                    lines.push(report_data(Found::Fail, "report data differs from what is expected"));
+                    return (Verdict::Rejected, lines);
+                }
                 lines.push(report_data(Found::Skip, "not evaluated"));
                 (verdict, lines)
             }
@@ -128,112 +148,50 @@ impl Question {
     }
 }
 
+impl Subject {
+    fn read(bytes: Vec<u8>) -> Self {
+        if Format::detect(&bytes).is_some() {
+            return Self::Raw(bytes);
+        }
+        match cbor::decode(&bytes, Evidence::MAX_BYTES) {
+            Ok(evidence) => Self::Enclave(Box::new(evidence)),
+            Err(_) => Self::Raw(bytes),
+        }
+    }
+
+    /// What the platform's own hardware signed.
+    fn signed(&self) -> &[u8] {
+        match self {
+            Self::Raw(bytes) => bytes,
+            Self::Enclave(evidence) => &evidence.quote,
+        }
+    }
+}
+
 fn report_data(outcome: Found, reason: &str) -> Line {
-    Line { id: glacier_attest::CheckId::ReportData.as_str(), outcome, reason: reason.to_owned() }
-}
-
-/// What evidence claims to be, before anything is believed.
-fn kind(format: Format) -> PlatformKind {
-    match format {
-        Format::TdxQuoteV4 | Format::TdxQuoteV5 => PlatformKind::Tdx,
-        Format::SnpReport => PlatformKind::Snp,
-        Format::NvidiaReport => PlatformKind::Nvidia,
-        _ => PlatformKind::Sgx,
-    }
-}
-
-/// Evidence copied from a log is hex text; nothing that a vendor signs is.
-fn unhex(bytes: Vec<u8>) -> Vec<u8> {
-    let Ok(text) = std::str::from_utf8(&bytes) else { return bytes };
-    let digits: String = text.split_whitespace().collect();
-    hex::decode(digits.strip_prefix("0x").unwrap_or(&digits)).unwrap_or(bytes)
-}
-
-fn read_collateral(path: &Path) -> Result<Collateral, Failure> {
-    let bytes = files::read(path, Collateral::MAX_BYTES as u64)?;
-    Collateral::parse(&bytes).map_err(|error| {
-        Failure::not_a("collateral", path, error, "pass the JSON object that a PCCS client gives for this quote")
-    })
-}
-
-fn read_root(path: &Path) -> Result<Fingerprint, Failure> {
-    let bytes = files::read(path, MAX_ROOT)?;
-    let der = match der::pem::decode_vec(&bytes) {
-        Ok(("CERTIFICATE", der)) => der,
-        _ => bytes,
-    };
-    // A certificate is a DER SEQUENCE; whether it is a good one shows when a chain ends in it.
-    if der.first() != Some(&0x30) {
-        return Err(Failure::not_a("a certificate", path, "neither PEM nor DER", "pass the root certificate itself"));
-    }
-    Ok(Fingerprint::of(&der))
-}
-
-fn parse_report_data(text: &str) -> Result<ReportData, Failure> {
-    let bytes = hex::decode(text.strip_prefix("0x").unwrap_or(text)).ok();
-    bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| {
-        Failure::trouble(
-            "usage",
-            "--expect-report-data is not 64 bytes of hexadecimal",
-            "give all 128 digits; a 32-byte value is followed by 64 zeros in most quotes",
-        )
-    })
+    Line { device: None, id: glacier_attest::CheckId::ReportData.as_str(), outcome, reason: reason.to_owned() }
 }
 
 #[derive(Serialize)]
 struct Answer {
     verdict: Verdict,
-    platform: Option<PlatformKind>,
     at: String,
     trust_root: Option<Fingerprint>,
     checks: Vec<Line>,
-    tcb_status: Option<&'static str>,
-    advisories: Option<Vec<String>>,
-    measurement: Option<Measurement>,
-    signer: Option<Signer>,
-    report_data: Option<String>,
-    hardware_id: Option<String>,
-    enclave_id: Option<EnclaveId>,
-    debug: Option<bool>,
-    tcb_evaluation: Option<u32>,
-    root: Option<Fingerprint>,
+    #[serde(flatten)]
+    shown: Option<Shown>,
 }
 
 impl Report for Answer {
     fn human(&self, page: &mut dyn Write) -> io::Result<()> {
         writeln!(page, "evidence at {}", self.at)?;
         checks::tree(page, &self.checks, None)?;
-        let kind = match self.platform {
-            Some(PlatformKind::Simulated) => " (SIMULATED: no hardware stands behind it)",
-            _ => "",
-        };
+        let simulated = self.shown.as_ref().is_some_and(|shown| shown.platform == PlatformKind::Simulated);
+        let kind = if simulated { " (SIMULATED: no hardware stands behind it)" } else { "" };
         writeln!(page, "verdict: {}{kind}", checks::verdict(self.verdict))?;
         if let Some(root) = &self.trust_root {
             field(page, "added root", root)?;
         }
-        let Some(measurement) = &self.measurement else { return Ok(()) };
-        field(page, "measurement", measurement)?;
-        if let Some(signer) = &self.signer {
-            field(page, "signer", signer)?;
-        }
-        if let Some(id) = &self.enclave_id {
-            field(page, "enclave id", id)?;
-        }
-        if let Some(id) = &self.hardware_id {
-            field(page, "hardware id", id)?;
-        }
-        if let Some(data) = &self.report_data {
-            field(page, "report data", data)?;
-        }
-        if let Some(status) = self.tcb_status {
-            field(page, "tcb status", status)?;
-        }
-        if let Some(advisories) = self.advisories.as_deref().filter(|list| !list.is_empty()) {
-            field(page, "advisories", advisories.join(" "))?;
-        }
-        if self.debug == Some(true) {
-            field(page, "debug", "yes: the host can read this enclave's memory")?;
-        }
-        Ok(())
+        self.shown.as_ref().map_or(Ok(()), |shown| shown.human(page))
     }
 }

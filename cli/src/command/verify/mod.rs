@@ -1,8 +1,11 @@
 //! `glacier verify`: judge evidence, proofs and nodes.
 
 mod evidence;
+mod given;
 mod node;
 mod proof;
+mod rim;
+mod shown;
 
 use crate::{
     context::Context,
@@ -18,9 +21,12 @@ pub(crate) enum Command {
     /// Is this evidence genuine, and does it meet a policy?
     ///
     /// Without --policy the question is only whether the vendor's hardware made it: signatures,
-    /// chain, revocation, quoting enclave, TCB level, collateral current at --at. A platform that is
-    /// behind, or a debug enclave, is reported then, and judged by a policy.
+    /// chain, revocation, quoting enclave, TCB level or reference manifests, all current at --at. A
+    /// platform that is behind, or a debug enclave, is reported then, and judged by a policy. What kind
+    /// of evidence it is shows from its content.
     Evidence(evidence::Args),
+    /// Is this reference manifest NVIDIA's, unchanged and current?
+    Rim(rim::Args),
     /// Does this Work Proof hold together, and does its enclave meet a policy?
     Proof(proof::Args),
     /// Is the enclave behind a node genuine, and does it meet a policy?
@@ -33,6 +39,7 @@ pub(crate) enum Command {
 pub(crate) async fn run(command: Command, cx: &Context) -> Outcome {
     match command {
         Command::Evidence(args) => evidence::run(args, cx.output),
+        Command::Rim(args) => rim::run(&args, cx.output),
         Command::Proof(args) => proof::run(args, cx.output),
         Command::Node(args) => node::run(args, cx).await,
     }

@@ -1,6 +1,6 @@
 //! `glacier verify node`: look at a node's enclave, say nothing.
 
-use super::exit;
+use super::{exit, shown::Shown};
 use crate::{
     checks::{self, Line},
     context::{Context, now},
@@ -12,9 +12,9 @@ use crate::{
 };
 use glacier::{Freshness, node::Showing};
 use glacier_attest::{
-    Anchors, Appraisal, Binding, Collateral, Fingerprint, Genuine, Reason, Signer, Verdict, appraise,
+    Anchors, Appraisal, Binding, Endorsements, Fingerprint, Genuine, Reason, Verdict, appraise_enclave,
 };
-use glacier_wire::{Address, EnclaveId, Measurement, PlatformKind};
+use glacier_wire::{Address, PlatformKind};
 use serde::Serialize;
 use std::{
     io::{self, Write},
@@ -42,14 +42,14 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     let shown = node.look(if args.cached { Freshness::Cached } else { Freshness::Fresh }).await;
     spinner.finish_and_clear();
     let shown = shown.map_err(explain::connect)?;
-    let collateral = Collateral::parse(&shown.evidence.collateral).map_err(|error| explain::connect(error.into()))?;
+    let endorsements = Endorsements::of_enclave(&shown.evidence).map_err(|error| explain::connect(error.into()))?;
 
     let anchors = policy.as_ref().map_or_else(Anchors::vendor, glacier::Policy::anchors);
-    let genuine = look(&shown, &collateral, &anchors)?;
+    let genuine = look(&shown, &endorsements, &anchors)?;
     // Under a root that nobody vouches for the evidence may still be sound: then this says what it shows.
     let facts = match (genuine.value(), unknown_root(&genuine)) {
         (Some(genuine), _) => Some(genuine.clone()),
-        (None, Some(root)) => look(&shown, &collateral, &anchors.with_simulated(root))?.value().cloned(),
+        (None, Some(root)) => look(&shown, &endorsements, &anchors.with_simulated(root))?.value().cloned(),
         (None, None) => None,
     };
     let (mut verdict, mut lines) = (genuine.verdict(), checks::lines(genuine.checks()));
@@ -71,8 +71,8 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
 }
 
 /// Whether it is genuine, and its quote commits to the keys of this session.
-fn look(shown: &Showing, collateral: &Collateral, anchors: &Anchors) -> Result<Appraisal<Genuine>, Failure> {
-    let genuine = appraise(&shown.evidence.quote, Some(collateral), anchors, now());
+fn look(shown: &Showing, endorsements: &Endorsements, anchors: &Anchors) -> Result<Appraisal<Genuine>, Failure> {
+    let genuine = appraise_enclave(&shown.evidence, endorsements, anchors, now());
     if genuine.value().is_some_and(|genuine| *genuine.report_data() != shown.claims.report_data()) {
         return Err(Failure::no(
             "evidence-rejected",
@@ -101,46 +101,32 @@ struct Answer {
     shown: Option<Facts>,
 }
 
-/// What sound evidence says, whether or not its root is trusted.
+/// What sound evidence says, whether or not its root is trusted, and the policy that pins it.
 #[derive(Serialize)]
 struct Facts {
-    platform: PlatformKind,
-    root: Fingerprint,
-    measurement: Measurement,
-    signer: Signer,
-    enclave_id: EnclaveId,
-    tcb_status: &'static str,
-    advisories: Vec<String>,
-    debug: bool,
+    #[serde(flatten)]
+    shown: Shown,
     policy: String,
 }
 
 impl From<&Genuine> for Facts {
     fn from(genuine: &Genuine) -> Self {
-        Self {
-            platform: genuine.platform(),
-            root: genuine.anchor(),
-            measurement: genuine.measurement(),
-            signer: genuine.signer(),
-            enclave_id: genuine.enclave_id(),
-            tcb_status: genuine.tcb_status().as_str(),
-            advisories: genuine.advisories().to_vec(),
-            debug: genuine.debug(),
-            policy: pin(genuine),
-        }
+        Self { shown: Shown::believed(genuine), policy: pin(genuine) }
     }
 }
 
 /// The policy that accepts exactly this, and nothing that its platform is behind in.
 fn pin(genuine: &Genuine) -> String {
-    let (root, measurement, chip) = (genuine.anchor(), genuine.measurement(), genuine.enclave_id());
-    if genuine.platform() == PlatformKind::Simulated {
-        return glacier::policy::simulated_policy(&root, &measurement, &chip);
+    let (root, measurement) = (genuine.anchor(), genuine.measurement());
+    match genuine.enclave_id() {
+        Some(chip) if genuine.platform() == PlatformKind::Simulated => {
+            glacier::policy::simulated_policy(&root, &measurement, &chip)
+        }
+        chip => {
+            let chip = chip.map(|chip| format!("enclave_ids = [\"{chip}\"]\n")).unwrap_or_default();
+            format!("platforms = [\"{}\"]\nmeasurements = [\"{measurement}\"]\n{chip}", genuine.platform())
+        }
     }
-    format!(
-        "platforms = [\"{}\"]\nmeasurements = [\"{measurement}\"]\nenclave_ids = [\"{chip}\"]\n",
-        genuine.platform()
-    )
 }
 
 impl Report for Answer {
@@ -149,21 +135,13 @@ impl Report for Answer {
         checks::tree(page, &self.checks, None)?;
         writeln!(page, "verdict: {}", checks::verdict(self.verdict))?;
         let Some(facts) = &self.shown else { return Ok(()) };
-        field(
-            page,
-            "platform",
-            match facts.platform {
-                PlatformKind::Simulated => "SIMULATED: no hardware stands behind it",
-                other => other.as_str(),
-            },
-        )?;
-        field(page, "measurement", facts.measurement)?;
-        field(page, "enclave id", facts.enclave_id)?;
-        field(page, "enclave key", self.enclave_key)?;
-        field(page, "tcb status", facts.tcb_status)?;
-        if !facts.advisories.is_empty() {
-            field(page, "advisories", facts.advisories.join(" "))?;
+        if facts.shown.platform == PlatformKind::Simulated {
+            field(page, "platform", "SIMULATED: no hardware stands behind it")?;
+        } else {
+            field(page, "platform", facts.shown.platform)?;
         }
+        facts.shown.human(page)?;
+        field(page, "enclave key", self.enclave_key)?;
         field(page, "channel", if self.post_quantum { "TLS 1.3, X25519MLKEM768" } else { "TLS 1.3" })?;
         if self.judged_by == "genuine" {
             writeln!(

@@ -71,7 +71,7 @@ impl Proven {
 
 fn line(check: &glacier_proof::ProofCheck) -> Line {
     let reason = check.fault.as_ref().map(ToString::to_string).unwrap_or_default();
-    Line { id: check.id.as_str(), outcome: check.outcome(), reason }
+    Line { device: None, id: check.id.as_str(), outcome: check.outcome(), reason }
 }
 
 impl Report for Proven {

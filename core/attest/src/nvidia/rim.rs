@@ -41,6 +41,12 @@ impl Rim {
     /// Largest document that is read.
     pub const MAX_BYTES: usize = 256 << 10;
 
+    /// Reads a manifest.
+    pub fn parse(xml: &[u8]) -> Result<Self, RimFault> {
+        let _ = xml;
+        Err(RimFault::Malformed)
+    }
+
     /// Checks XML signature, chain and dates.
     pub fn check(&self, _anchors: &Anchors, _at: UnixTime) -> Appraisal<CheckedRim> {
         let _ = &self.xml;
@@ -55,4 +61,26 @@ pub enum RimFault {
     /// Not a manifest of the expected shape.
     #[error("malformed")]
     Malformed,
+}
+
+impl CheckedRim {
+    /// Of which firmware it speaks.
+    pub fn kind(&self) -> RimKind {
+        self.kind
+    }
+
+    /// Of which version.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// First and last second at which it is current.
+    pub fn validity(&self) -> (UnixTime, UnixTime) {
+        (self.window.from, self.window.until)
+    }
+
+    /// Index and values of the active measurements, ascending by index.
+    pub fn golden(&self) -> &[(u8, Vec<Register>)] {
+        &self.golden
+    }
 }

@@ -1,0 +1,31 @@
+//! What evidence says of itself, without any check: for choosing endorsements, and for showing people
+//! what was refused. Nothing here makes anything [`Genuine`](crate::Genuine).
+
+use crate::{exposure::Exposure, format::Format, nvidia::Gpu, registers::Registers};
+use alloc::vec::Vec;
+use glacier_wire::{PlatformKind, ReportData};
+
+/// What evidence says of itself. Unverified: a stranger may have written every byte.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Shown {
+    /// What it claims to be.
+    pub platform: PlatformKind,
+    /// What it says was measured.
+    pub registers: Option<Registers>,
+    /// Attributes that would let somebody in.
+    pub exposures: Vec<Exposure>,
+    /// What it carries.
+    pub report_data: ReportData,
+    /// The chip that it names.
+    pub hardware_id: Option<Vec<u8>>,
+    /// The device that it speaks of.
+    pub gpu: Option<Gpu>,
+}
+
+/// Looks at evidence; `None` if it is no known kind or cannot be taken apart. A device's report names
+/// no chip without its chain (PEM).
+pub fn look(evidence: &[u8], _gpu_chain: Option<&[u8]>) -> Option<Shown> {
+    let _ = Format::detect(evidence)?;
+    None
+}
