@@ -33,7 +33,7 @@ pub(crate) fn statement_seeds() -> Vec<Vec<u8>> {
 }
 
 pub(crate) fn bundle_seeds() -> Vec<Vec<u8>> {
-    let quotes = attest::quotes().into_iter().zip(wire::claims_seeds().into_iter().cycle());
+    let quotes = attest::evidence_seeds().into_iter().zip(wire::claims_seeds().into_iter().cycle());
     let evidence = quotes.zip(attest::collaterals().into_iter().cycle());
     let manifest = Some(wire::signed(Work::Inference));
     evidence
