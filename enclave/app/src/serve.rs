@@ -18,7 +18,7 @@ pub fn serve<A: App>(app: A) -> ExitCode {
 /// `work` is what each of them does with its end of the socket.
 pub fn serve_with_worker<A: App>(app: A, work: fn(UnixStream)) -> ExitCode {
     // First of all, while there is one thread and no secret: into the sandbox.
-    let outcome = glacier_platform::enter(work).map_err(ServeError::from).and_then(|enclave| run(app, enclave));
+    let outcome = glacier_platform::enter_with(work, identity).map_err(ServeError::from).and_then(|enclave| run(app, enclave));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
@@ -28,6 +28,16 @@ pub fn serve_with_worker<A: App>(app: A, work: fn(UnixStream)) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Who the hardware's own evidence shows, in the words in which every relying party will read it.
+fn identity(evidence: &[u8]) -> Option<glacier_platform::Identity> {
+    let shown = glacier_attest::look(evidence, None)?;
+    Some(glacier_platform::Identity {
+        platform: shown.platform,
+        measurement: shown.registers?.name(),
+        enclave_id: glacier_attest::enclave_id(shown.platform, &shown.hardware_id?),
+    })
 }
 
 #[derive(Debug, thiserror::Error)]
