@@ -36,6 +36,8 @@ pub enum Reason {
     CurrentUntil(UnixTime),
     /// The level found: platform and quoting enclave folded.
     Level(TcbStatus),
+    /// An enclave in a quote of version 4 or 5: no TDX module runs it.
+    NoModule,
     /// The policy asks for nothing here.
     NotRestricted,
 
@@ -129,6 +131,8 @@ pub enum Reason {
     DevicesDiffer,
     /// A device answered another nonce than the one derived from the enclave's keys.
     DeviceNonceDiffers,
+    /// The collateral speaks of SGX and the quote of TDX, or the other way round.
+    OtherTee,
     /// The TCB info is for another processor model (FMSPC).
     OtherModel,
     /// The TCB info is for another provisioning enclave (PCEID).
@@ -220,6 +224,7 @@ impl fmt::Display for Reason {
             Self::Anchored { root, .. } => write!(f, "vendor root {root}"),
             Self::CurrentUntil(until) => write!(f, "current until {}", until.0),
             Self::Level(status) => write!(f, "{status}"),
+            Self::NoModule => f.write_str("an enclave, which no TDX module runs"),
             Self::NotRestricted => f.write_str("not restricted by the policy"),
             Self::Needs(id) => write!(f, "needs {id}"),
             Self::NoCollateral => f.write_str("no collateral"),
@@ -260,6 +265,7 @@ impl fmt::Display for Reason {
             Self::BadSignature(part) => write!(f, "signature of the {part} does not hold"),
             Self::OtherAttestationKey => f.write_str("the quoting enclave vouches for another attestation key"),
             Self::QuotingEnclave(error) => write!(f, "quoting enclave: {error}"),
+            Self::OtherTee => f.write_str("collateral is for SGX and the quote for TDX, or the other way round"),
             Self::OtherModel => f.write_str("TCB info is for another processor model"),
             Self::OtherProvisioning => f.write_str("TCB info is for another provisioning enclave"),
             Self::NoLevel => f.write_str("older than every level of the TCB info"),

@@ -30,6 +30,8 @@ pub enum Part {
     QeReport,
     /// The quote.
     Quote,
+    /// TDX: the module that runs the domain.
+    TdModule,
     /// AMD's signing authority: ASK or ASVK.
     AmdAuthority,
     /// The revocation list of AMD's root.
@@ -68,6 +70,7 @@ impl fmt::Display for Part {
             Self::Pck => "PCK certificate",
             Self::QeReport => "quoting enclave report",
             Self::Quote => "quote",
+            Self::TdModule => "TDX module",
             Self::AmdAuthority => "AMD signing authority's certificate",
             Self::AmdCrl => "revocation list of AMD's root",
             Self::Vek => "certificate of the report's signing key",

@@ -1,6 +1,6 @@
 //! Endorsements: vendor-signed facts needed to judge evidence.
 
-use super::endorsement::{DocumentError, QeIdentity, TcbInfo};
+use super::endorsement::{DocumentError, QeIdentity, TcbInfo, Tee};
 use crate::{
     anchors::{Anchors, Fingerprint},
     appraisal::Appraisal,
@@ -94,7 +94,7 @@ impl Collateral {
                 (Part::QeIdentitySigner, qe_identity_signer.window),
                 (Part::QeIdentity, qe_identity.window),
             ];
-            Some(CheckedCollateral { root, pck, tcb_info, qe_identity, windows, checks: Vec::new() })
+            Some(CheckedCollateral { root, root_crl, pck, tcb_info, qe_identity, windows, checks: Vec::new() })
         })();
         let current = match &checked {
             Some(checked) => checked.current(at).map(|reason| ((), reason)),
@@ -158,7 +158,12 @@ impl Collateral {
         if !signer.key.verifies(self.qe_identity.as_bytes(), &self.qe_identity_signature) {
             return Err(refused(DocumentError::Signature).into());
         }
-        Ok((signer, QeIdentity::read(&self.qe_identity).map_err(refused)?))
+        let identity = QeIdentity::read(&self.qe_identity).map_err(refused)?;
+        // The quoting enclave of the one says nothing of the other.
+        if tcb_info.as_ref().is_some_and(|(_, tcb_info)| tcb_info.tee() != identity.tee) {
+            return Err(refused(DocumentError::Kind).into());
+        }
+        Ok((signer, identity))
     }
 }
 
@@ -167,6 +172,7 @@ impl Collateral {
 #[derive(Debug, Clone)]
 pub struct CheckedCollateral {
     pub(crate) root: Root,
+    pub(crate) root_crl: Crl,
     pub(crate) pck: PckIssuer,
     pub(crate) tcb_info: TcbInfo,
     pub(crate) qe_identity: QeIdentity,
@@ -216,15 +222,22 @@ pub(crate) struct Root {
     pub(crate) der: Vec<u8>,
     pub(crate) certificate: Certificate,
     pub(crate) fingerprint: Fingerprint,
-    pub(crate) platform: PlatformKind,
+    simulated: bool,
 }
 
 impl Root {
     pub(crate) fn trusted(der: Vec<u8>, anchors: &Anchors) -> Result<(Self, Reason), Stop> {
         let fingerprint = Fingerprint::of(&der);
+        // Intel's root vouches for SGX and TDX alike, so whichever is asked for says whether it is trusted.
         let platform = anchors.platform(&fingerprint, PlatformKind::Sgx).ok_or(Reason::UntrustedRoot(fingerprint))?;
         let certificate = Certificate::pinned_root(&der).map_err(refused(Part::Root))?;
-        Ok((Self { der, certificate, fingerprint, platform }, Reason::Anchored { root: fingerprint, platform }))
+        let simulated = platform == PlatformKind::Simulated;
+        Ok((Self { der, certificate, fingerprint, simulated }, Reason::Anchored { root: fingerprint, platform }))
+    }
+
+    /// What a quote of `tee` under this root stands for.
+    pub(crate) fn platform(&self, tee: Tee) -> PlatformKind {
+        if self.simulated { PlatformKind::Simulated } else { tee.kind() }
     }
 }
 

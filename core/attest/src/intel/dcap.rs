@@ -6,10 +6,11 @@
 //! attestation key, and the attestation key signs the quote.
 
 use super::{
-    collateral::{CheckedCollateral, Root, not_revoked, pck_ca, refused},
-    endorsement::Level,
+    collateral::{CheckedCollateral, PckIssuer, Root, not_revoked, pck_ca, refused},
+    endorsement::Tee,
+    level::Level,
     pck::Chip,
-    quote::{Certification, Quote},
+    quote::{Body, Certification, Quote},
     tcb::TcbStatus,
 };
 use crate::{
@@ -24,7 +25,7 @@ use crate::{
     window::{Part, Window},
     x509::{Certificate, CertificateError, PublicKey, pem},
 };
-use alloc::{string::String, vec::Vec};
+use alloc::{boxed::Box, vec::Vec};
 use der::asn1::ObjectIdentifier;
 use glacier_wire::{PlatformKind, UnixTime};
 use sha2::{Digest as _, Sha256};
@@ -73,7 +74,7 @@ fn appraise_on(
     at: UnixTime,
 ) -> Appraisal<Genuine> {
     let mut steps = Steps::default();
-    let Some(_) = steps.step_because(CheckId::Format, format(evidence)) else {
+    let Some(format) = steps.step_because(CheckId::Format, format(evidence)) else {
         return Appraisal::new(steps.checks, None);
     };
     let quote = steps.step(CheckId::Structure, Quote::read(evidence).map_err(|error| Reason::Quote(error).into()));
@@ -84,8 +85,13 @@ fn appraise_on(
     steps.step(CheckId::AttestationKey, attestation_key(&quote));
     let qe_level = steps.step_because(CheckId::QuotingEnclave, quoting_enclave(&quote, qe_report, ground));
     steps.step(CheckId::QuoteSignature, quote_signature(&quote));
-    let model = steps.step(CheckId::PlatformModel, platform_model(&pck, ground));
-    let level = steps.step_because(CheckId::TcbLevel, tcb_level(&pck, model, qe_level, ground));
+    let model = steps.step(CheckId::PlatformModel, platform_model(&quote, &pck, ground));
+    let module = match CheckId::of_evidence(format).contains(&CheckId::TdModule) {
+        true => steps.step_because(CheckId::TdModule, td_module(&quote, model, ground)),
+        // An enclave has none.
+        false => Some(()),
+    };
+    let level = steps.step_because(CheckId::TcbLevel, tcb_level(&quote, &pck, model.and(module), qe_level, ground));
     let facts = (|| Some(facts(&quote?, &pck?, level?, qe_level?, ground.collateral().ok()?)))();
     let checks = steps.checks;
     Appraisal::new(checks.clone(), facts.map(|facts| Genuine { checks, facts }))
@@ -99,12 +105,14 @@ fn format(evidence: &[u8]) -> Result<(Format, Reason), Stop> {
 /// The chip's certificate, verified.
 struct Pck {
     certificate: Certificate,
+    /// Of the certificate and of the CA beside it in the quote.
+    window: Window,
     chip: Chip,
     platform: PlatformKind,
 }
 
-/// Leaf, PCK CA, root: the chain inside the quote. Under checked collateral the upper two have to
-/// be the very certificates that were checked there, so only the leaf's signature is left.
+/// Leaf, PCK CA, root: the chain inside the quote. Under checked collateral the upper two are as a
+/// rule the very certificates that were checked there, and only the leaf's signature is left.
 fn pck_chain(quote: &Option<Quote<'_>>, ground: Ground<'_>, at: UnixTime) -> Result<(Pck, Reason), Stop> {
     let quote = needs(CheckId::Structure, quote.as_ref())?;
     let text = match quote.certification {
@@ -112,31 +120,45 @@ fn pck_chain(quote: &Option<Quote<'_>>, ground: Ground<'_>, at: UnixTime) -> Res
         Certification::Other(kind) => return Err(Stop::Skip(Reason::UnsupportedCertification(kind))),
     };
     let [leaf, issuer, root] = pem::certificates(text).map_err(refused(Part::Pck))?;
-    let (certificate, platform, anchored) = match ground {
+    let tee = quote.body.tee();
+    let (certificate, issuer, root, platform) = match ground {
         Ground::Collateral(collateral) => {
-            if root != collateral.root.der || issuer != collateral.pck.der {
+            if root != collateral.root.der {
                 return Err(Reason::OtherIssuer.into());
             }
-            let Root { fingerprint: root, platform, .. } = collateral.root;
-            let issuer = &collateral.pck.certificate;
-            (
-                Certificate::leaf(&leaf, issuer).map_err(refused(Part::Pck))?,
-                platform,
-                Reason::Anchored { root, platform },
-            )
+            let known = &collateral.pck;
+            let window =
+                if issuer == known.der { known.certificate.window } else { reissued(&issuer, collateral, at)? };
+            let certificate = Certificate::leaf(&leaf, &known.certificate).map_err(refused(Part::Pck))?;
+            (certificate, window, collateral.root.fingerprint, collateral.root.platform(tee))
         }
         Ground::Roots(anchors) => {
-            let (root, anchored) = Root::trusted(root, anchors)?;
+            let (root, _) = Root::trusted(root, anchors)?;
             let issuer = pck_ca(&issuer, &root.certificate)?;
             root.certificate.window.check(Part::Root, at)?;
             issuer.window.check(Part::PckCa, at)?;
-            (Certificate::leaf(&leaf, &issuer).map_err(refused(Part::Pck))?, root.platform, anchored)
+            let certificate = Certificate::leaf(&leaf, &issuer).map_err(refused(Part::Pck))?;
+            (certificate, issuer.window, root.fingerprint, root.platform(tee))
         }
     };
     certificate.window.check(Part::Pck, at)?;
     let chip = certificate.extension(SGX_EXTENSION).ok_or(CertificateError::SgxExtension);
     let chip = chip.and_then(Chip::read).map_err(refused(Part::Pck))?;
-    Ok((Pck { certificate, chip, platform }, anchored))
+    let window = certificate.window.and(issuer);
+    Ok((Pck { certificate, window, chip, platform }, Reason::Anchored { root, platform }))
+}
+
+/// Another certificate of the PCK CA than the collateral's: good if the root issued and did not
+/// revoke it, and if it has the same name and key, so that the collateral's revocation list is its own.
+fn reissued(der: &[u8], collateral: &CheckedCollateral, at: UnixTime) -> Result<Window, Stop> {
+    let PckIssuer { certificate: known, .. } = &collateral.pck;
+    let issuer = pck_ca(der, &collateral.root.certificate)?;
+    if issuer.subject != known.subject || issuer.key != known.key {
+        return Err(Reason::OtherIssuer.into());
+    }
+    not_revoked(Part::PckCa, &issuer, &collateral.root_crl)?;
+    issuer.window.check(Part::PckCa, at)?;
+    Ok(issuer.window)
 }
 
 /// Of a PCK certificate: which chip, of which model.
@@ -176,6 +198,9 @@ fn quoting_enclave<'a>(
     let collateral = ground.collateral()?;
     let quote = needs(CheckId::Structure, quote.as_ref())?;
     needs(CheckId::QeReport, signed)?;
+    if collateral.qe_identity.tee != quote.body.tee() {
+        return Err(Stop::Skip(Reason::Needs(CheckId::PlatformModel)));
+    }
     let level = collateral.qe_identity.level(&quote.qe_report).map_err(Reason::QuotingEnclave)?;
     Ok((level, Reason::Level(level.status)))
 }
@@ -188,8 +213,11 @@ fn quote_signature(quote: &Option<Quote<'_>>) -> Result<(), Stop> {
     Ok(())
 }
 
-fn platform_model(pck: &Option<Pck>, ground: Ground<'_>) -> Result<(), Stop> {
+fn platform_model(quote: &Option<Quote<'_>>, pck: &Option<Pck>, ground: Ground<'_>) -> Result<(), Stop> {
     let tcb_info = &ground.collateral()?.tcb_info;
+    if needs(CheckId::Structure, quote.as_ref())?.body.tee() != tcb_info.tee() {
+        return Err(Reason::OtherTee.into());
+    }
     let chip = &needs(CheckId::PckChain, pck.as_ref())?.chip;
     if chip.fmspc != tcb_info.fmspc {
         return Err(Reason::OtherModel.into());
@@ -200,50 +228,113 @@ fn platform_model(pck: &Option<Pck>, ground: Ground<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-fn tcb_level<'a>(
-    pck: &Option<Pck>,
-    model: Option<()>,
-    qe_level: Option<&Level>,
-    ground: Ground<'a>,
-) -> Result<(&'a Level, Reason), Stop> {
+/// The module that launched the domain has to be Intel's; that one and the one that runs now have to
+/// be at levels that are not withdrawn.
+fn td_module(quote: &Option<Quote<'_>>, model: Option<()>, ground: Ground<'_>) -> Result<((), Reason), Stop> {
     let collateral = ground.collateral()?;
-    let pck = needs(CheckId::PckChain, pck.as_ref())?;
+    let quote = needs(CheckId::Structure, quote.as_ref())?;
     needs(CheckId::PlatformModel, model)?;
-    let level = collateral.tcb_info.level(&pck.chip).ok_or(Reason::NoLevel)?;
-    if level.status == TcbStatus::Revoked {
-        return Err(Reason::LevelRevoked(Part::Pck).into());
+    let (report, modules) = match (&quote.body, &collateral.tcb_info.modules) {
+        (Body::Domain(report), Some(modules)) => (report, modules),
+        // An enclave in a quote of version 4 or 5.
+        _ => return Ok(((), Reason::NoModule)),
+    };
+    modules.vouch_for(report).map_err(Reason::TdModule)?;
+    let launch = modules.level(&report.registers.tee_tcb_svn).map_err(Reason::TdModule)?;
+    let current = report.current_tcb_svn.as_ref().map(|svn| modules.level(svn)).transpose();
+    let current = current.map_err(Reason::TdModule)?.flatten();
+    if [launch, current].into_iter().flatten().any(|level| level.status == TcbStatus::Revoked) {
+        return Err(Reason::LevelRevoked(Part::TdModule).into());
     }
+    Ok(((), launch.map_or(Reason::Holds, |level| Reason::Level(level.status))))
+}
+
+/// Platform and TDX module folded, and with them the quoting enclave.
+struct Standing {
+    platform: Level,
+    status: TcbStatus,
+}
+
+fn tcb_level(
+    quote: &Option<Quote<'_>>,
+    pck: &Option<Pck>,
+    before: Option<()>,
+    qe_level: Option<&Level>,
+    ground: Ground<'_>,
+) -> Result<(Standing, Reason), Stop> {
+    let collateral = ground.collateral()?;
+    let quote = needs(CheckId::Structure, quote.as_ref())?;
+    let pck = needs(CheckId::PckChain, pck.as_ref())?;
+    needs(if quote.body.tee() == Tee::Tdx { CheckId::TdModule } else { CheckId::PlatformModel }, before)?;
+    let (launch, current) = match &quote.body {
+        Body::Enclave(_) => (platform_level(pck, None, collateral)?, None),
+        Body::Domain(report) => {
+            let launch = platform_level(pck, Some(&report.registers.tee_tcb_svn), collateral)?;
+            let current = report.current_tcb_svn.as_ref();
+            (launch, current.map(|svn| platform_level(pck, Some(svn), collateral)).transpose()?)
+        }
+    };
     let qe_level = needs(CheckId::QuotingEnclave, qe_level)?;
     if qe_level.status == TcbStatus::Revoked {
         return Err(Reason::LevelRevoked(Part::QeReport).into());
     }
-    Ok((level, Reason::Level(level.status.folded_with(qe_level.status))))
+    let status = launch.status.folded_with(qe_level.status);
+    let status = match current {
+        Some(current) => status.relaunched_at(current.status.folded_with(qe_level.status)),
+        None => status,
+    };
+    Ok((Standing { platform: launch, status }, Reason::Level(status)))
 }
 
-fn facts(quote: &Quote<'_>, pck: &Pck, level: &Level, qe_level: &Level, collateral: &CheckedCollateral) -> Facts {
-    let mut advisories: Vec<String> = level.advisories.iter().chain(&qe_level.advisories).cloned().collect();
+/// Level of the chip, and for a domain of what its TEE_TCB_SVN says, with the module's.
+fn platform_level(pck: &Pck, svn: Option<&[u8; 16]>, collateral: &CheckedCollateral) -> Result<Level, Reason> {
+    let tcb_info = &collateral.tcb_info;
+    let level = tcb_info.level(&pck.chip, svn).ok_or(Reason::NoLevel)?;
+    if level.status == TcbStatus::Revoked {
+        return Err(Reason::LevelRevoked(Part::Pck));
+    }
+    let module = match (&tcb_info.modules, svn) {
+        (Some(modules), Some(svn)) => modules.level(svn).map_err(Reason::TdModule)?,
+        _ => None,
+    };
+    Ok(module.map_or_else(|| level.clone(), |module| level.folded_with(module)))
+}
+
+fn facts(quote: &Quote<'_>, pck: &Pck, standing: Standing, qe_level: &Level, collateral: &CheckedCollateral) -> Facts {
+    let Standing { platform, status } = standing;
+    let mut advisories = platform.advisories;
+    advisories.extend(qe_level.advisories.iter().cloned());
     advisories.sort_unstable();
     advisories.dedup();
-    let Window { from, until } = collateral.window().and(pck.certificate.window);
-    let report = &quote.report;
+    let Window { from, until } = collateral.window().and(pck.window);
+    let (registers, exposures, report_data) = match &quote.body {
+        Body::Enclave(report) => {
+            let registers = SgxRegisters {
+                mrenclave: report.measurement,
+                mrsigner: report.signer,
+                product_id: report.product_id,
+                svn: report.svn,
+            };
+            let exposures = report.debug().then_some(Exposure::Debug).into_iter().collect();
+            (Registers::Sgx(registers), exposures, report.report_data)
+        }
+        Body::Domain(report) => {
+            (Registers::Tdx(Box::new(report.registers.clone())), report.exposures(), report.report_data)
+        }
+    };
     Facts {
         platform: pck.platform,
         anchor: collateral.root.fingerprint,
-        registers: Registers::Sgx(SgxRegisters {
-            mrenclave: report.measurement,
-            mrsigner: report.signer,
-            product_id: report.product_id,
-            svn: report.svn,
-        }),
-        exposures: report.debug().then_some(Exposure::Debug).into_iter().collect(),
-        report_data: report.report_data,
+        registers,
+        exposures,
+        report_data,
         hardware_id: Some(pck.chip.ppid.to_vec()),
         tcb: Tcb::Intel(IntelTcb {
-            platform_status: level.status,
+            platform_status: platform.status,
             qe_status: qe_level.status,
-            status: level.status.folded_with(qe_level.status),
+            status,
             advisories,
-            date: level.date,
+            date: platform.date,
             evaluation: collateral.tcb_info.evaluation.min(collateral.qe_identity.evaluation),
             collateral_issued: collateral.issued(),
         }),

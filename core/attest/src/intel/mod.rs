@@ -3,11 +3,13 @@
 mod collateral;
 mod dcap;
 mod endorsement;
+mod level;
 mod module;
 mod pck;
 mod quote;
 mod report;
 mod tcb;
+mod td_report;
 
 pub use collateral::{CheckedCollateral, Collateral, CollateralError};
 pub(crate) use dcap::appraise;

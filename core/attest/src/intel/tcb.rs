@@ -43,16 +43,33 @@ impl TcbStatus {
         }
     }
 
-    /// Status of a platform whose quoting enclave has the status `qe`. A quoting enclave that is
-    /// behind makes the whole behind, and what the platform lacks in configuration stays lacking.
-    pub(crate) fn folded_with(self, qe: Self) -> Self {
-        match (qe, self) {
+    /// Status of a platform of which a part (the quoting enclave, the TDX module) has the status
+    /// `part`. A part that is behind makes the whole behind, and what the platform lacks in
+    /// configuration stays lacking.
+    pub(crate) fn folded_with(self, part: Self) -> Self {
+        match (part, self) {
             (Self::Revoked, _) => Self::Revoked,
             (Self::OutOfDate, Self::UpToDate | Self::SWHardeningNeeded) => Self::OutOfDate,
             (Self::OutOfDate, Self::ConfigurationNeeded | Self::ConfigurationAndSWHardeningNeeded) => {
                 Self::OutOfDateConfigurationNeeded
             }
             (_, platform) => platform,
+        }
+    }
+
+    /// Status of a TDX domain that was launched at this status on a platform that now has the status
+    /// `current`: behind at launch and current now, launching it again would help.
+    pub(crate) fn relaunched_at(self, current: Self) -> Self {
+        match (self, current) {
+            (Self::OutOfDate, Self::UpToDate | Self::SWHardeningNeeded) => Self::TDRelaunchAdvised,
+            (
+                Self::OutOfDate | Self::OutOfDateConfigurationNeeded,
+                Self::UpToDate
+                | Self::SWHardeningNeeded
+                | Self::ConfigurationNeeded
+                | Self::ConfigurationAndSWHardeningNeeded,
+            ) => Self::TDRelaunchAdvisedConfigurationNeeded,
+            (launch, _) => launch,
         }
     }
 }
