@@ -2,11 +2,12 @@
 //! covers is parsed.
 
 mod certificate;
+pub(crate) mod claimed;
 mod crl;
 pub(crate) mod pem;
 mod signature;
 
-pub use certificate::CertificateError;
 pub(crate) use certificate::Certificate;
+pub use certificate::CertificateError;
 pub(crate) use crl::Crl;
 pub(crate) use signature::PublicKey;
