@@ -1,10 +1,12 @@
 //! Everything that comes beside evidence: vendor-signed facts, and what was found of them.
 
 use crate::{
+    amd::CheckedVek,
     anchors::Anchors,
     appraisal::Appraisal,
     intel::{CheckedCollateral, Collateral},
     nvidia::{CheckedRim, Rim},
+    reason::Reason,
     window::Window,
 };
 use alloc::vec::Vec;
@@ -59,9 +61,7 @@ impl Endorsements {
             anchors: anchors.clone(),
             collateral: self.collateral.as_ref().map(|collateral| collateral.check(anchors, at)),
             rims: self.rims.iter().map(|rim| rim.check(anchors, at)).collect(),
-            vek: self.vek.clone(),
-            amd_authorities: self.amd_authorities.clone(),
-            amd_crls: self.amd_crls.clone(),
+            amd: self.vek.as_ref().map(|vek| CheckedVek::check(vek, self, anchors)),
             gpu_chain: self.gpu_chain.clone(),
             ocsp: self.ocsp.clone(),
         }
@@ -75,9 +75,7 @@ pub struct CheckedEndorsements {
     pub(crate) anchors: Anchors,
     pub(crate) collateral: Option<Appraisal<CheckedCollateral>>,
     pub(crate) rims: Vec<Appraisal<CheckedRim>>,
-    pub(crate) vek: Option<Vec<u8>>,
-    pub(crate) amd_authorities: Vec<Vec<u8>>,
-    pub(crate) amd_crls: Vec<Vec<u8>>,
+    pub(crate) amd: Option<Result<CheckedVek, Reason>>,
     pub(crate) gpu_chain: Option<Vec<u8>>,
     pub(crate) ocsp: Vec<Vec<u8>>,
 }

@@ -39,7 +39,8 @@ impl Format {
                 _ => None,
             };
         }
-        if evidence.len() == SNP_REPORT_BYTES && matches!(evidence.first_chunk::<4>(), Some([2..=5, 0, 0, 0])) {
+        // Of any version, so that the reader can name those it does not know.
+        if evidence.len() == SNP_REPORT_BYTES && matches!(evidence.first_chunk::<4>(), Some([1..=u8::MAX, 0, 0, 0])) {
             return Some(Self::SnpReport);
         }
         if *version == SPDM_GET_MEASUREMENTS {

@@ -1,23 +1,14 @@
 //! AMD SEV-SNP.
 
+mod chain;
 mod fault;
+mod product;
+mod report;
+mod snp;
 mod tcb;
+mod vek;
 
+pub(crate) use chain::CheckedVek;
 pub use fault::SnpFault;
+pub(crate) use snp::appraise;
 pub use tcb::{AmdTcb, SnpTcb};
-
-use crate::{
-    appraisal::Appraisal,
-    check::{CheckId, Steps},
-    endorsements::CheckedEndorsements,
-    format::Format,
-    genuine::Genuine,
-    reason::Reason,
-};
-use glacier_wire::UnixTime;
-
-pub(crate) fn appraise(_evidence: &[u8], _given: &CheckedEndorsements, _at: UnixTime) -> Appraisal<Genuine> {
-    let format = Format::SnpReport;
-    let skipped = CheckId::of_evidence(format).iter().map(|id| Steps::skipped(*id, Reason::NoChain(format)));
-    Appraisal::new(skipped.collect(), None)
-}

@@ -2,6 +2,7 @@
 //! covers is parsed.
 
 mod certificate;
+pub(crate) mod claimed;
 mod crl;
 pub(crate) mod pem;
 mod signature;
