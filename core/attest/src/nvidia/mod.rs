@@ -1,9 +1,13 @@
 //! NVIDIA GPUs and switches.
 
+mod c14n;
+mod dsig;
 mod fault;
 mod gpu;
 mod ocsp;
 mod rim;
+mod swid;
+mod xml;
 
 pub use fault::GpuFault;
 pub use gpu::{Architecture, Gpu, GpuMode};
