@@ -4,7 +4,7 @@ use crate::{
     anchors::Anchors,
     appraisal::Appraisal,
     intel::{CheckedCollateral, Collateral},
-    nvidia::{CheckedRim, Rim},
+    nvidia::{CheckedRim, DeviceChain, Rim},
 };
 use alloc::vec::Vec;
 use glacier_wire::UnixTime;
@@ -44,7 +44,7 @@ impl Endorsements {
             vek: self.vek.clone(),
             amd_authorities: self.amd_authorities.clone(),
             amd_crls: self.amd_crls.clone(),
-            gpu_chain: self.gpu_chain.clone(),
+            gpu_chain: self.gpu_chain.as_ref().map(|chain| DeviceChain::read(chain, anchors)),
             ocsp: self.ocsp.clone(),
         }
     }
@@ -60,6 +60,6 @@ pub struct CheckedEndorsements {
     pub(crate) vek: Option<Vec<u8>>,
     pub(crate) amd_authorities: Vec<Vec<u8>>,
     pub(crate) amd_crls: Vec<Vec<u8>>,
-    pub(crate) gpu_chain: Option<Vec<u8>>,
+    pub(crate) gpu_chain: Option<DeviceChain>,
     pub(crate) ocsp: Vec<Vec<u8>>,
 }

@@ -52,7 +52,9 @@ pub use intel::{
     CheckedCollateral, Collateral, CollateralError, DocumentError, QuoteError, QuotingEnclaveError, TcbStatus,
     TdModuleError,
 };
-pub use nvidia::{Architecture, CheckedRim, Gpu, GpuFault, GpuMode, OcspFault, Rim, RimFault, RimKind};
+pub use nvidia::{
+    Architecture, CheckedRim, FabricFault, Gpu, GpuFault, GpuMode, OcspFault, Rim, RimFault, RimKind, fabric,
+};
 pub use policy::{Accepted, Age, Binding, Policy};
 pub use reason::Reason;
 pub use registers::{GpuRegisters, Register, Registers, SgxRegisters, SnpRegisters, TdRegisters};

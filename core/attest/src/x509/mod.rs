@@ -7,6 +7,6 @@ pub(crate) mod pem;
 mod signature;
 
 pub use certificate::CertificateError;
-pub(crate) use certificate::Certificate;
+pub(crate) use certificate::{Certificate, Signed, understood};
 pub(crate) use crl::Crl;
 pub(crate) use signature::PublicKey;
