@@ -84,7 +84,8 @@ pub fn appraise_enclave_checked(
     steps.step(CheckId::DeviceBinding, binding(&evidence.devices, claims.as_ref(), facts.as_ref()));
     for (index, device) in (0..).zip(evidence.devices.iter().take(Device::MAX)) {
         let of_device = |check: Check| Check { device: Some(index), ..check };
-        let endorsements = CheckedEndorsements { gpu_chain: Some(device.chain.clone()), ..endorsements.clone() };
+        let chain = nvidia::DeviceChain::read(&device.chain, &endorsements.anchors);
+        let endorsements = CheckedEndorsements { gpu_chain: Some(chain), ..endorsements.clone() };
         let appraisal = match Format::detect(&device.report) {
             Some(Format::NvidiaReport) => nvidia::appraise(&device.report, &endorsements, at),
             _ => refused(),

@@ -5,7 +5,7 @@ use crate::{
     anchors::Anchors,
     appraisal::Appraisal,
     intel::{CheckedCollateral, Collateral},
-    nvidia::{CheckedRim, Rim},
+    nvidia::{CheckedRim, DeviceChain, Rim},
     reason::Reason,
     window::Window,
 };
@@ -62,7 +62,7 @@ impl Endorsements {
             collateral: self.collateral.as_ref().map(|collateral| collateral.check(anchors, at)),
             rims: self.rims.iter().map(|rim| rim.check(anchors, at)).collect(),
             amd: self.vek.as_ref().map(|vek| CheckedVek::check(vek, self, anchors)),
-            gpu_chain: self.gpu_chain.clone(),
+            gpu_chain: self.gpu_chain.as_ref().map(|chain| DeviceChain::read(chain, anchors)),
             ocsp: self.ocsp.clone(),
         }
     }
@@ -76,6 +76,6 @@ pub struct CheckedEndorsements {
     pub(crate) collateral: Option<Appraisal<CheckedCollateral>>,
     pub(crate) rims: Vec<Appraisal<CheckedRim>>,
     pub(crate) amd: Option<Result<CheckedVek, Reason>>,
-    pub(crate) gpu_chain: Option<Vec<u8>>,
+    pub(crate) gpu_chain: Option<DeviceChain>,
     pub(crate) ocsp: Vec<Vec<u8>>,
 }

@@ -58,7 +58,9 @@ pub use intel::{
 };
 pub use judge::{Accepted, Binding};
 pub use look::{Shown, look};
-pub use nvidia::{Architecture, CheckedRim, Gpu, GpuFault, GpuMode, OcspFault, Rim, RimFault, RimKind};
+pub use nvidia::{
+    Architecture, CheckedRim, FabricFault, Gpu, GpuFault, GpuMode, OcspFault, Rim, RimFault, RimKind, fabric,
+};
 pub use policy::{Age, CodeName, GpuPolicy, Policy, RegisterPins, SnpPolicy};
 pub use reason::Reason;
 pub use registers::{GpuRegisters, Register, Registers, SgxRegisters, SnpRegisters, TdRegisters};

@@ -1,7 +1,14 @@
 //! What evidence says of itself, without any check: for choosing endorsements, and for showing people
 //! what was refused. Nothing here makes anything [`Genuine`](crate::Genuine).
 
-use crate::{exposure::Exposure, format::Format, nvidia::Gpu, registers::Registers};
+use crate::{
+    amd,
+    exposure::Exposure,
+    format::Format,
+    intel,
+    nvidia::{self, Gpu},
+    registers::Registers,
+};
 use alloc::vec::Vec;
 use glacier_wire::{PlatformKind, ReportData};
 
@@ -25,7 +32,10 @@ pub struct Shown {
 
 /// Looks at evidence; `None` if it is no known kind or cannot be taken apart. A device's report names
 /// no chip without its chain (PEM).
-pub fn look(evidence: &[u8], _gpu_chain: Option<&[u8]>) -> Option<Shown> {
-    let _ = Format::detect(evidence)?;
-    None
+pub fn look(evidence: &[u8], gpu_chain: Option<&[u8]>) -> Option<Shown> {
+    match Format::detect(evidence)? {
+        Format::SgxQuoteV3 | Format::TdxQuoteV4 | Format::TdxQuoteV5 => intel::look(evidence),
+        Format::SnpReport => amd::look(evidence),
+        Format::NvidiaReport => nvidia::look(evidence, gpu_chain),
+    }
 }

@@ -40,6 +40,10 @@ pub enum Reason {
     NoModule,
     /// The policy asks for nothing here.
     NotRestricted,
+    /// NVIDIA: the report names no firmware id, as old firmware and switches do.
+    NoFirmwareId,
+    /// NVIDIA: a switch, which has no driver of its own.
+    NoDriver,
 
     // Why it could not be evaluated.
     /// An earlier check has to pass first.
@@ -227,6 +231,8 @@ impl fmt::Display for Reason {
             Self::NoModule => f.write_str("an enclave, which no TDX module runs"),
             Self::NotRestricted => f.write_str("not restricted by the policy"),
             Self::Needs(id) => write!(f, "needs {id}"),
+            Self::NoFirmwareId => f.write_str("the report names no firmware id"),
+            Self::NoDriver => f.write_str("a switch has no driver of its own"),
             Self::NoCollateral => f.write_str("no collateral"),
             Self::NoChain(format) => write!(f, "no certificate was given of the key that signs this {format}"),
             Self::NoRim { part, version } => write!(f, "no {part} was given for version {version}"),

@@ -2,6 +2,7 @@
 
 mod chain;
 mod fault;
+mod look;
 mod product;
 mod report;
 mod snp;
@@ -10,5 +11,6 @@ mod vek;
 
 pub(crate) use chain::CheckedVek;
 pub use fault::SnpFault;
+pub(crate) use look::look;
 pub(crate) use snp::appraise;
 pub use tcb::{AmdTcb, SnpTcb};

@@ -1,31 +1,29 @@
 //! NVIDIA GPUs and switches.
 
 mod c14n;
+mod chain;
 mod dsig;
+mod fabric;
 mod fault;
 mod gpu;
+mod look;
+mod manifests;
+mod measurements;
 mod ocsp;
+mod opaque;
+mod report;
+mod revocation;
 mod rim;
+mod spdm;
 mod swid;
 mod xml;
 
+pub use fabric::{FabricFault, fabric};
 pub use fault::GpuFault;
 pub use gpu::{Architecture, Gpu, GpuMode};
 pub use ocsp::OcspFault;
 pub use rim::{CheckedRim, Rim, RimFault, RimKind};
 
-use crate::{
-    appraisal::Appraisal,
-    check::{CheckId, Steps},
-    endorsements::CheckedEndorsements,
-    format::Format,
-    genuine::Genuine,
-    reason::Reason,
-};
-use glacier_wire::UnixTime;
-
-pub(crate) fn appraise(_evidence: &[u8], _given: &CheckedEndorsements, _at: UnixTime) -> Appraisal<Genuine> {
-    let format = Format::NvidiaReport;
-    let skipped = CheckId::of_evidence(format).iter().map(|id| Steps::skipped(*id, Reason::NoChain(format)));
-    Appraisal::new(skipped.collect(), None)
-}
+pub(crate) use chain::DeviceChain;
+pub(crate) use look::look;
+pub(crate) use spdm::appraise;

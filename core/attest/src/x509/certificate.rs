@@ -14,7 +14,7 @@ use x509_cert::{
     TbsCertificate, Version,
     ext::{
         Extension,
-        pkix::{AuthorityKeyIdentifier, BasicConstraints, KeyUsage, SubjectKeyIdentifier},
+        pkix::{AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectKeyIdentifier},
     },
     name::Name,
     spki::{AlgorithmIdentifierOwned, AlgorithmIdentifierRef, SubjectPublicKeyInfoOwned},
@@ -85,7 +85,7 @@ impl Certificate {
     /// Reads a root certificate. The caller has pinned it by its fingerprint, so nothing vouches
     /// for it but that.
     pub(crate) fn pinned_root(der: &[u8]) -> Result<Self, CertificateError> {
-        let root = Self::read(&Signed::read(der)?)?;
+        let root = Self::read(&Signed::read(der)?, &KNOWN)?;
         if root.subject != root.issuer {
             return Err(CertificateError::Issuer);
         }
@@ -93,31 +93,44 @@ impl Certificate {
         Ok(root)
     }
 
+    /// Reads a certificate that nothing vouches for: to look at, never to rely on.
+    pub(crate) fn unverified(der: &[u8]) -> Result<Self, CertificateError> {
+        Self::read(&Signed::read(der)?, &[])
+    }
+
     /// Reads a certificate authority under `issuer`, with `below` authorities between it and the
     /// end entity.
     pub(crate) fn authority(der: &[u8], issuer: &Self, below: u8) -> Result<Self, CertificateError> {
-        let authority = Self::issued(der, issuer, below.saturating_add(1))?;
+        let authority = Self::issued(der, issuer, below.saturating_add(1), &KNOWN)?;
         authority.may_issue(below)?;
         Ok(authority)
     }
 
     /// Reads an end entity, for signatures, under `issuer`.
     pub(crate) fn leaf(der: &[u8], issuer: &Self) -> Result<Self, CertificateError> {
-        let leaf = Self::leaf_of_any_use(der, issuer)?;
-        let signs = |usage: &KeyUsage| usage.digital_signature() && !usage.key_cert_sign() && !usage.crl_sign();
-        if !leaf.usage.as_ref().is_some_and(signs) {
+        Self::leaf_of_any_use(der, issuer)?.for_signatures()
+    }
+
+    /// Reads the certificate of an OCSP responder that `issuer` delegated (RFC 6960 §4.2.2.2).
+    pub(crate) fn responder(der: &[u8], issuer: &Self) -> Result<Self, CertificateError> {
+        let [constraints, usage] = KNOWN;
+        let responder = Self::issued(der, issuer, 0, &[constraints, usage, EXTENDED_KEY_USAGE])?;
+        let responder = responder.end_entity()?.for_signatures()?;
+        let purposes = responder.extension(EXTENDED_KEY_USAGE).map(ExtendedKeyUsage::from_der).transpose()?;
+        if !purposes.is_some_and(|purposes| purposes.0.contains(&OCSP_SIGNING)) {
             return Err(CertificateError::KeyUsage);
         }
-        Ok(leaf)
+        Ok(responder)
+    }
+
+    /// Reads a certificate of a chain that was checked before, in another step.
+    pub(crate) fn checked_before(der: &[u8]) -> Result<Self, CertificateError> {
+        Self::read(&Signed::read(der)?, &[BASIC_CONSTRAINTS, KEY_USAGE, EXTENDED_KEY_USAGE])
     }
 
     /// Reads an end entity under `issuer` whose use no extension says. The caller says why that is in order.
     pub(crate) fn leaf_of_any_use(der: &[u8], issuer: &Self) -> Result<Self, CertificateError> {
-        let leaf = Self::issued(der, issuer, 0)?;
-        if leaf.constraints.as_ref().is_some_and(|constraints| constraints.ca) {
-            return Err(CertificateError::NotLeaf);
-        }
-        Ok(leaf)
+        Self::issued(der, issuer, 0, &KNOWN)?.end_entity()
     }
 
     /// Whether the subject's common name has one of these words.
@@ -146,13 +159,30 @@ impl Certificate {
         self.usage.as_ref().is_some_and(KeyUsage::crl_sign)
     }
 
-    fn issued(der: &[u8], issuer: &Self, below: u8) -> Result<Self, CertificateError> {
+    fn end_entity(self) -> Result<Self, CertificateError> {
+        if self.constraints.as_ref().is_some_and(|constraints| constraints.ca) {
+            return Err(CertificateError::NotLeaf);
+        }
+        Ok(self)
+    }
+
+    fn for_signatures(self) -> Result<Self, CertificateError> {
+        let signs = |usage: &KeyUsage| usage.digital_signature() && !usage.key_cert_sign() && !usage.crl_sign();
+        if !self.usage.as_ref().is_some_and(signs) {
+            return Err(CertificateError::KeyUsage);
+        }
+        Ok(self)
+    }
+
+    /// Reads a certificate that `issuer` signed. Its critical extensions have to be among `known`,
+    /// which the caller looks at.
+    fn issued(der: &[u8], issuer: &Self, below: u8, known: &[ObjectIdentifier]) -> Result<Self, CertificateError> {
         issuer.may_issue(below)?;
         let signed = Signed::read(der)?;
         if !signed.is_by(&issuer.key) {
             return Err(CertificateError::Signature);
         }
-        let certificate = Self::read(&signed)?;
+        let certificate = Self::read(&signed, known)?;
         if certificate.issuer != issuer.subject || !issuer.has_key_id(certificate.issuer_key_id.as_deref()) {
             return Err(CertificateError::Issuer);
         }
@@ -171,7 +201,7 @@ impl Certificate {
         Ok(())
     }
 
-    fn read(signed: &Signed<'_>) -> Result<Self, CertificateError> {
+    fn read(signed: &Signed<'_>, known: &[ObjectIdentifier]) -> Result<Self, CertificateError> {
         let tbs = TbsCertificate::from_der(signed.content)?;
         // RFC 5280 §4.1.2.3: the algorithm is said twice, once outside the signature.
         if !signed.is_said_to_be(tbs.signature()) {
@@ -181,7 +211,7 @@ impl Certificate {
             return Err(CertificateError::Malformed);
         }
         let extensions = tbs.extensions().map(Vec::as_slice).unwrap_or_default();
-        understood(extensions, &[BASIC_CONSTRAINTS, KEY_USAGE])?;
+        understood(extensions, known)?;
         let value =
             |oid| extensions.iter().find(|extension| extension.extn_id == oid).map(|found| found.extn_value.as_bytes());
         Ok(Self {
@@ -208,10 +238,15 @@ const SECP384R1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34")
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
 const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
+const EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37");
+const OCSP_SIGNING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.9");
+/// Critical extensions that every reader here looks at.
+const KNOWN: [ObjectIdentifier; 2] = [BASIC_CONSTRAINTS, KEY_USAGE];
 const SUBJECT_KEY_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.14");
 const AUTHORITY_KEY_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.35");
 
-/// The frame that certificates and revocation lists share: content, algorithm, signature.
+/// The frame that certificates, revocation lists and OCSP answers share: content, algorithm, signature.
+#[derive(Debug, Clone)]
 pub(crate) struct Signed<'a> {
     /// The signed bytes, not parsed.
     pub(crate) content: &'a [u8],
@@ -222,12 +257,16 @@ pub(crate) struct Signed<'a> {
 impl<'a> Signed<'a> {
     pub(crate) fn read(der: &'a [u8]) -> Result<Self, CertificateError> {
         let mut reader = SliceReader::new(der)?;
-        let (content, algorithm, signature) = reader.sequence(|reader| -> der::Result<_> {
-            let content = reader.tlv_bytes()?;
-            let algorithm = AlgorithmIdentifierRef::decode(reader)?;
-            Ok((content, algorithm, BitStringRef::decode(reader)?.as_bytes().ok_or(der::ErrorKind::Failed)?))
-        })?;
+        let signed = reader.sequence(Self::members)?;
         reader.finish()?;
+        Ok(signed)
+    }
+
+    /// The three members, where more may follow, as in OCSP answers.
+    pub(crate) fn members(reader: &mut SliceReader<'a>) -> Result<Self, CertificateError> {
+        let content = reader.tlv_bytes()?;
+        let algorithm = AlgorithmIdentifierRef::decode(reader)?;
+        let signature = BitStringRef::decode(reader)?.as_bytes().ok_or(CertificateError::Malformed)?;
         let algorithm = Algorithm::read(&algorithm).ok_or(CertificateError::Algorithm)?;
         Ok(Self { content, algorithm, signature })
     }

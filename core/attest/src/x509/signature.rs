@@ -83,6 +83,15 @@ impl PublicKey {
         (256..=MAX_RSA_BYTES).contains(&der.len()).then(|| Self::Rsa(der.to_vec()))
     }
 
+    /// Content of the bit string that certificates carry it in.
+    pub(crate) fn bits(&self) -> &[u8] {
+        match self {
+            Self::P256(point) => point,
+            Self::P384(point) => point,
+            Self::Rsa(key) => key,
+        }
+    }
+
     /// Whether the P-256 `signature` (r ‖ s, big-endian) over the SHA-256 of `message` is this key's.
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         match self {
