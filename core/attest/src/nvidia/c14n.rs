@@ -21,12 +21,12 @@ impl Canonical {
                 self.name(name);
                 self.0.push('>');
             }
-            Event::Text(text) => text.chars().for_each(|c| match c {
-                '&' => self.0.push_str("&amp;"),
-                '<' => self.0.push_str("&lt;"),
-                '>' => self.0.push_str("&gt;"),
-                '\r' => self.0.push_str("&#xD;"),
-                c => self.0.push(c),
+            Event::Text(text) => self.escaped(text, |byte| match byte {
+                b'&' => Some("&amp;"),
+                b'<' => Some("&lt;"),
+                b'>' => Some("&gt;"),
+                b'\r' => Some("&#xD;"),
+                _ => None,
             }),
             Event::Comment => {}
         }
@@ -54,18 +54,30 @@ impl Canonical {
             self.0.push(' ');
             self.name(&attribute.name);
             self.0.push_str("=\"");
-            attribute.value.chars().for_each(|c| match c {
-                '&' => self.0.push_str("&amp;"),
-                '<' => self.0.push_str("&lt;"),
-                '"' => self.0.push_str("&quot;"),
-                '\t' => self.0.push_str("&#x9;"),
-                '\n' => self.0.push_str("&#xA;"),
-                '\r' => self.0.push_str("&#xD;"),
-                c => self.0.push(c),
+            self.escaped(&attribute.value, |byte| match byte {
+                b'&' => Some("&amp;"),
+                b'<' => Some("&lt;"),
+                b'"' => Some("&quot;"),
+                b'\t' => Some("&#x9;"),
+                b'\n' => Some("&#xA;"),
+                b'\r' => Some("&#xD;"),
+                _ => None,
             });
             self.0.push('"');
         }
         self.0.push('>');
+    }
+
+    fn escaped(&mut self, text: &str, escape: fn(u8) -> Option<&'static str>) {
+        let mut rest = text;
+        while let Some(at) = rest.bytes().position(|byte| escape(byte).is_some()) {
+            let (plain, special) = rest.split_at(at);
+            let mut special = special.chars();
+            self.0.push_str(plain);
+            self.0.push_str(special.next().and_then(|c| escape(u8::try_from(c).ok()?)).unwrap_or_default());
+            rest = special.as_str();
+        }
+        self.0.push_str(rest);
     }
 
     fn name(&mut self, name: &Name<'_>) {

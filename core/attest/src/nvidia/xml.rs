@@ -28,7 +28,7 @@ pub(super) struct Name<'a> {
 
 impl Name<'_> {
     pub(super) fn is(&self, space: &str, local: &str) -> bool {
-        self.space == space && self.local == local
+        self.local == local && self.space == space
     }
 }
 
