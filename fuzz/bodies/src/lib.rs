@@ -10,6 +10,7 @@ mod attest;
 mod engine;
 mod platform;
 mod proof;
+mod rim;
 mod wire;
 
 /// One property and documents to start from.
@@ -28,6 +29,7 @@ pub const BODIES: &[Body] = &[
     Body { name: "asset_opener", check: asset::opener, seeds: asset::seeds },
     Body { name: "attest_collateral", check: attest::collateral, seeds: attest::collaterals },
     Body { name: "attest_quote", check: attest::quote, seeds: attest::quotes },
+    Body { name: "attest_rim", check: rim::manifest, seeds: rim::manifests },
     Body { name: "engine_model", check: engine::model, seeds: engine::model_seeds },
     Body { name: "engine_rows", check: engine::rows, seeds: engine::rows_seeds },
     Body { name: "platform_chip_answer", check: platform::chip_answer, seeds: platform::chip_answer_seeds },

@@ -110,6 +110,7 @@ fn the_seeds_are_well_formed() {
         matches!(glacier_asset::Header::parse(seed), Ok(glacier_asset::Parsed::Complete { .. }))
     });
     all("attest_quote", |seed| glacier_attest::Format::detect(seed).is_some());
+    all("attest_rim", |seed| glacier_attest::Rim::parse(seed).is_ok());
     all("attest_collateral", |seed| glacier_attest::Collateral::parse(seed).is_ok());
 }
 
