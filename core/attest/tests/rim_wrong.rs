@@ -163,6 +163,13 @@ fn a_signer_that_may_also_issue() {
 }
 
 #[test]
+fn a_signer_of_ocsp_answers() {
+    let mut world = World::new();
+    world.chain[0].responder = true;
+    assert_eq!(failure(&world.check()), chain_fault(CertificateError::KeyUsage));
+}
+
+#[test]
 fn certificates_in_another_order() {
     let mut world = World::new();
     world.chain.swap(0, 1);

@@ -102,7 +102,7 @@ pub(super) fn subset(tag: &Tag<'_>, reader: &mut Reader<'_>) -> Result<String, R
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+#[allow(clippy::unwrap_used, clippy::arithmetic_side_effects)]
 mod tests {
     extern crate std;
 

@@ -36,6 +36,8 @@ pub struct Cert {
     /// For an authority its path length, if it has one.
     pub authority: Option<Option<u8>>,
     pub usage: u8,
+    /// Says that it is for OCSP answers.
+    pub responder: bool,
     pub key: u8,
     pub signer: u8,
 }
@@ -47,10 +49,14 @@ impl Cert {
             Some(path) => [tlv(1, &[0xff]), path.map(|path| tlv(2, &[path])).unwrap_or_default()].concat(),
         };
         let usage = tlv(3, &[self.usage.trailing_zeros() as u8, self.usage]);
-        let extensions = [
-            extension(&[0x55, 0x1d, 0x0f], &usage), // key usage
-            extension(&[0x55, 0x1d, 0x13], &tlv(0x30, &constraints)),
+        let mut extensions = vec![
+            extension(&[0x55, 0x1d, 0x0f], true, &usage), // key usage
+            extension(&[0x55, 0x1d, 0x13], true, &tlv(0x30, &constraints)),
         ];
+        if self.responder {
+            let ocsp = tlv(6, &[0x2b, 6, 1, 5, 5, 7, 3, 9]);
+            extensions.push(extension(&[0x55, 0x1d, 0x25], false, &tlv(0x30, &ocsp)));
+        }
         let point = key(self.key).verifying_key().to_sec1_point(false).as_bytes().to_vec();
         let p384 =
             tlv(0x30, &[tlv(6, &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1]), tlv(6, &[0x2b, 0x81, 4, 0, 0x22])].concat());
@@ -91,8 +97,9 @@ fn name(common: &str) -> Vec<u8> {
     tlv(0x30, &tlv(0x31, &tlv(0x30, &[tlv(6, &[0x55, 4, 3]), tlv(0x0c, common.as_bytes())].concat())))
 }
 
-fn extension(id: &[u8], value: &[u8]) -> Vec<u8> {
-    tlv(0x30, &[tlv(6, id), tlv(1, &[0xff]), tlv(4, value)].concat())
+fn extension(id: &[u8], critical: bool, value: &[u8]) -> Vec<u8> {
+    let critical = if critical { tlv(1, &[0xff]) } else { vec![] };
+    tlv(0x30, &[tlv(6, id), critical, tlv(4, value)].concat())
 }
 
 pub fn base64(bytes: &[u8]) -> String {
@@ -146,6 +153,7 @@ impl World {
             until: "350101000000Z",
             authority,
             usage: if authority.is_some() { ISSUE } else { SIGN },
+            responder: false,
             key,
             signer,
         };
