@@ -18,7 +18,8 @@ pub fn serve<A: App>(app: A) -> ExitCode {
 /// `work` is what each of them does with its end of the socket.
 pub fn serve_with_worker<A: App>(app: A, work: fn(UnixStream)) -> ExitCode {
     // First of all, while there is one thread and no secret: into the sandbox.
-    let outcome = glacier_platform::enter_with(work, identity).map_err(ServeError::from).and_then(|enclave| run(app, enclave));
+    let outcome =
+        glacier_platform::enter_with(work, identity).map_err(ServeError::from).and_then(|enclave| run(app, enclave));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {

@@ -1,6 +1,6 @@
 //! Evidence and collateral.
 
-use glacier_attest::{Anchors, CheckId, Collateral, Endorsements, Format, Rim, Verdict, appraise};
+use glacier_attest::{Anchors, CheckId, Collateral, Endorsements, Format, Verdict, appraise};
 use glacier_wire::UnixTime;
 use std::{fs, path::Path};
 
@@ -30,14 +30,6 @@ pub(crate) fn endorsements(bytes: &[u8]) {
     };
     for evidence in evidence_seeds() {
         assert_ne!(appraise(&evidence, &given, &Anchors::vendor(), NOW).verdict(), Verdict::Accepted);
-    }
-}
-
-/// A manifest that can be read and is not NVIDIA's is refused; none makes the checker fall over.
-pub(crate) fn rim(bytes: &[u8]) {
-    if let Ok(rim) = Rim::parse(bytes) {
-        let appraisal = rim.check(&Anchors::vendor(), NOW);
-        assert_eq!(appraisal.value().is_some(), appraisal.verdict() == Verdict::Accepted);
     }
 }
 
@@ -71,15 +63,6 @@ pub(crate) fn endorsement_seeds() -> Vec<Vec<u8>> {
     seeds.extend(vectors("snp", "der"));
     seeds.extend(vectors("nvidia", "pem"));
     seeds.extend(vectors("nvidia", "der"));
-    seeds
-}
-
-/// Real manifests where the vectors are there; else the shape of one.
-pub(crate) fn rim_seeds() -> Vec<Vec<u8>> {
-    let mut seeds = vec![
-        br#"<SoftwareIdentity xmlns="http://standards.iso.org/iso/19770/-2/2015/schema.xsd" name="GH100"><Payload/></SoftwareIdentity>"#.to_vec(),
-    ];
-    seeds.extend(vectors("nvidia", "xml"));
     seeds
 }
 

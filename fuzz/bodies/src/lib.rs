@@ -11,6 +11,7 @@ mod engine;
 mod measure;
 mod platform;
 mod proof;
+mod rim;
 mod wire;
 
 /// One property and documents to start from.
@@ -30,7 +31,7 @@ pub const BODIES: &[Body] = &[
     Body { name: "attest_collateral", check: attest::collateral, seeds: attest::collaterals },
     Body { name: "attest_endorsements", check: attest::endorsements, seeds: attest::endorsement_seeds },
     Body { name: "attest_evidence", check: attest::evidence, seeds: attest::evidence_seeds },
-    Body { name: "attest_rim", check: attest::rim, seeds: attest::rim_seeds },
+    Body { name: "attest_rim", check: rim::manifest, seeds: rim::manifests },
     Body { name: "engine_model", check: engine::model, seeds: engine::model_seeds },
     Body { name: "engine_rows", check: engine::rows, seeds: engine::rows_seeds },
     Body { name: "measure_event_log", check: measure::event_log, seeds: measure::event_log_seeds },

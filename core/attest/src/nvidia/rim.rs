@@ -8,15 +8,16 @@ use crate::{
     reason::Reason,
     registers::Register,
     window::{Part, Window},
-    x509::Certificate,
+    x509::{Certificate, CertificateError},
 };
 use alloc::{string::String, vec::Vec};
+use der::asn1::ObjectIdentifier;
 use glacier_wire::{PlatformKind, UnixTime};
 use sha2::{Digest as _, Sha384};
 
 /// A manifest as it came: bounded and of the right shape, no signature checked. What it says of
 /// itself serves to find it; to believe it, [`Rim::check`] it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Rim {
     xml: Vec<u8>,
     signed: Signed,
@@ -134,6 +135,12 @@ impl Rim {
     }
 }
 
+impl core::fmt::Debug for Rim {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Rim({:?} {} of {}, {} bytes)", self.kind(), self.version(), self.product(), self.xml.len())
+    }
+}
+
 impl CheckedRim {
     /// Of which firmware it speaks.
     pub fn kind(&self) -> RimKind {
@@ -184,6 +191,10 @@ impl Chain {
         let authority = Certificate::authority(authority, &root, 1).map_err(wrong(Part::RimSigner))?;
         let issuer = Certificate::authority(issuer, &authority, 0).map_err(wrong(Part::RimSigner))?;
         let signer = Certificate::leaf(signer, &issuer).map_err(wrong(Part::RimSigner))?;
+        // The responders that speak of these certificates' revocation have end entities of the same issuers.
+        if signer.extension(EXTENDED_KEY_USAGE).is_some() {
+            return Err(wrong(Part::RimSigner)(CertificateError::KeyUsage).into());
+        }
         let windows = [
             (Part::RimSigner, signer.window),
             (Part::RimSigner, issuer.window),
@@ -202,6 +213,8 @@ impl Chain {
         Ok((all, Reason::CurrentUntil(all.until)))
     }
 }
+
+const EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37");
 
 /// Why a reference manifest is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

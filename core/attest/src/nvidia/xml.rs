@@ -28,7 +28,7 @@ pub(super) struct Name<'a> {
 
 impl Name<'_> {
     pub(super) fn is(&self, space: &str, local: &str) -> bool {
-        self.space == space && self.local == local
+        self.local == local && self.space == space
     }
 }
 
@@ -260,7 +260,9 @@ fn declaration_of<'a>(prefix: &'a str, local: &'a str, value: &'a str) -> Result
             && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
     });
     let plain = value.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'&' | b'"' | b'\'' | b'<' | b'>'));
-    if RESERVED.contains(&value) || !plain || !absolute && !(value.is_empty() && declared.is_empty()) {
+    // Only the default may stand for no namespace (Namespaces in XML 1.0 §6.1).
+    let none = value.is_empty() && declared.is_empty();
+    if RESERVED.contains(&value) || !plain || !(absolute || none) {
         return Err(RimFault::Namespace);
     }
     Ok(Some(Binding { prefix: declared, space: value }))
