@@ -2,7 +2,7 @@
 
 use crate::verify::{Judged, Verifier, now};
 use bytes::Bytes;
-use glacier_attest::{Accepted, AppraisalError, Check, EndorsementError, Policy};
+use glacier_attest::{Accepted, AppraisalError, Check, CollateralError, Policy};
 use glacier_channel::{ChannelError, Client, Freshness};
 use glacier_wire::{
     Address, Claims, Evidence, Identity,
@@ -27,7 +27,7 @@ pub enum ConnectError {
     Channel(#[from] ChannelError),
     /// The collateral beside the evidence cannot be read.
     #[error("the collateral beside the evidence cannot be read: {0}")]
-    Collateral(#[from] EndorsementError),
+    Collateral(#[from] CollateralError),
     /// The evidence is not what the policy accepts.
     #[error("{error}")]
     Evidence {

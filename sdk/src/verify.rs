@@ -1,7 +1,7 @@
 //! Appraisal of evidence and proofs, with a memory for what was judged before.
 
 use glacier_attest::{
-    Accepted, Appraisal, AppraisalError, Binding, Check, CheckedEndorsements, EndorsementError, Endorsements, Genuine,
+    Accepted, Appraisal, AppraisalError, Binding, Check, CheckedEndorsements, CollateralError, Endorsements, Genuine,
     Policy, appraise, appraise_enclave_checked,
 };
 use glacier_proof::{Bundle, Judge, ProofAppraisal};
@@ -81,7 +81,7 @@ impl Verifier {
         claims: &Claims,
         policy: &Policy,
         at: UnixTime,
-    ) -> Result<Judged, EndorsementError> {
+    ) -> Result<Judged, CollateralError> {
         let binding = Binding::Claims(claims);
         let documents = || evidence.documents.iter().map(|document| document.bytes.as_slice());
         let given = Name::of(policy, [evidence.collateral.as_slice()].into_iter().chain(documents()));

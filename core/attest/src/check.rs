@@ -83,6 +83,8 @@ check_ids! {
     VbiosRim = "vbios-rim",
     /// NVIDIA: OCSP answers, where given, say that nothing of the manifests' chains is revoked.
     RimRevocation = "rim-revocation",
+    /// Manifest: an XML document of NVIDIA's form.
+    RimStructure = "rim-structure",
     /// One manifest: the certificate of its signer comes from a trusted root of manifests.
     RimChain = "rim-chain",
     /// One manifest: signed by that signer, over the document as it is.
@@ -137,9 +139,9 @@ impl CheckId {
         Self::ALL.iter().copied().filter(|id| (Self::TrustAnchor..=Self::CollateralCurrent).contains(id))
     }
 
-    /// The checks of [`Rim::check`](crate::Rim::check).
+    /// The checks of [`Rim::appraise`](crate::Rim::appraise).
     pub fn of_manifest() -> impl Iterator<Item = Self> {
-        Self::ALL.iter().copied().filter(|id| (Self::RimChain..=Self::RimCurrent).contains(id))
+        Self::ALL.iter().copied().filter(|id| (Self::RimStructure..=Self::RimCurrent).contains(id))
     }
 
     /// The checks that [`Genuine::judge`](crate::Genuine::judge) adds.

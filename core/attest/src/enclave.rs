@@ -15,28 +15,16 @@ use crate::{
     format::Format,
     genuine::{Facts, Genuine},
     intel::{Collateral, CollateralError},
-    nvidia::{self, Rim, RimFault},
+    nvidia,
     reason::Reason,
 };
 use alloc::vec::Vec;
 use glacier_wire::{Claims, Device, DocumentKind, Evidence, PlatformKind, UnixTime};
 
-/// Why what an enclave handed out beside its quote cannot be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum EndorsementError {
-    /// Intel's collateral.
-    #[error("{0}")]
-    Collateral(#[from] CollateralError),
-    /// A reference manifest.
-    #[error("reference manifest: {0}")]
-    Rim(#[from] RimFault),
-}
-
 impl Endorsements {
     /// What an enclave handed out beside its quote. No collateral at all is none, not an error: the
     /// relying party may have its own.
-    pub fn of_enclave(evidence: &Evidence) -> Result<Self, EndorsementError> {
+    pub fn of_enclave(evidence: &Evidence) -> Result<Self, CollateralError> {
         let mut endorsements = Self::default();
         if !evidence.collateral.is_empty() {
             endorsements.collateral = Some(Collateral::parse(&evidence.collateral)?);
@@ -47,7 +35,7 @@ impl Endorsements {
                 DocumentKind::Vek => endorsements.vek = Some(bytes),
                 DocumentKind::AmdAuthority => endorsements.amd_authorities.push(bytes),
                 DocumentKind::AmdCrl => endorsements.amd_crls.push(bytes),
-                DocumentKind::Rim => endorsements.rims.push(Rim::parse(&bytes)?),
+                DocumentKind::Rim => endorsements.rims.push(bytes),
                 DocumentKind::Ocsp => endorsements.ocsp.push(bytes),
                 _ => {}
             }

@@ -25,8 +25,8 @@ pub struct Endorsements {
     pub amd_crls: Vec<Vec<u8>>,
     /// NVIDIA: certificates of the device, leaf first (PEM).
     pub gpu_chain: Option<Vec<u8>>,
-    /// NVIDIA: reference manifests.
-    pub rims: Vec<Rim>,
+    /// NVIDIA: reference manifests (XML).
+    pub rims: Vec<Vec<u8>>,
     /// NVIDIA: OCSP answers (DER).
     pub ocsp: Vec<Vec<u8>>,
 }
@@ -60,7 +60,7 @@ impl Endorsements {
         CheckedEndorsements {
             anchors: anchors.clone(),
             collateral: self.collateral.as_ref().map(|collateral| collateral.check(anchors, at)),
-            rims: self.rims.iter().map(|rim| rim.check(anchors, at)).collect(),
+            rims: self.rims.iter().map(|xml| Rim::appraise(xml, anchors, at)).collect(),
             amd: self.vek.as_ref().map(|vek| CheckedVek::check(vek, self, anchors)),
             gpu_chain: self.gpu_chain.as_ref().map(|chain| DeviceChain::read(chain, anchors)),
             ocsp: self.ocsp.clone(),

@@ -47,7 +47,7 @@ pub use anchors::{Anchors, Fingerprint};
 pub use appraisal::{Appraisal, AppraisalError};
 pub use appraise::{appraise, appraise_checked};
 pub use check::{Check, CheckId, Outcome, Verdict};
-pub use enclave::{EndorsementError, appraise_enclave, appraise_enclave_checked};
+pub use enclave::{appraise_enclave, appraise_enclave_checked};
 pub use endorsements::{CheckedEndorsements, Endorsements};
 pub use exposure::Exposure;
 pub use format::Format;

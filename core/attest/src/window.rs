@@ -44,6 +44,8 @@ pub enum Part {
     Device,
     /// The GPU's or switch's report.
     DeviceReport,
+    /// A reference manifest that does not say of what.
+    Rim,
     /// The driver's reference manifest.
     DriverRim,
     /// The VBIOS's, or a switch's firmware's, reference manifest.
@@ -77,6 +79,7 @@ impl fmt::Display for Part {
             Self::SnpReport => "SNP report",
             Self::Device => "certificate of the device",
             Self::DeviceReport => "device's report",
+            Self::Rim => "reference manifest",
             Self::DriverRim => "driver's reference manifest",
             Self::VbiosRim => "VBIOS reference manifest",
             Self::RimSigner => "certificate of the reference manifest's signer",

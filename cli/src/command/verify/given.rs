@@ -1,7 +1,7 @@
 //! Vendor-signed documents that the caller names beside evidence.
 
 use crate::{error::Failure, files};
-use glacier_attest::{Collateral, Endorsements, Fingerprint, Rim};
+use glacier_attest::{Collateral, Endorsements, Fingerprint};
 use glacier_wire::{Evidence, ReportData};
 use std::path::{Path, PathBuf};
 
@@ -72,12 +72,9 @@ pub(crate) fn add(endorsements: &mut Endorsements, evidence: &Evidence, path: &P
     Ok(())
 }
 
-/// A reference manifest.
-pub(crate) fn rim(path: &Path) -> Result<Rim, Failure> {
-    let bytes = files::read(path, Rim::MAX_BYTES as u64)?;
-    Rim::parse(&bytes).map_err(|error| {
-        Failure::not_a("a reference manifest", path, error, "pass the XML document that NVIDIA's RIM service gives")
-    })
+/// A reference manifest, as it is: the verifier says what is wrong with it.
+pub(crate) fn rim(path: &Path) -> Result<Vec<u8>, Failure> {
+    files::read(path, MAX_DER)
 }
 
 /// A root to trust, by its certificate.

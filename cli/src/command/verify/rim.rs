@@ -7,7 +7,7 @@ use crate::{
     output::{Output, Report, field},
     units::{Moment, rfc3339},
 };
-use glacier_attest::{Anchors, CheckedRim, Fingerprint, RimKind, Verdict};
+use glacier_attest::{Anchors, CheckedRim, Fingerprint, Rim, RimKind, Verdict};
 use serde::Serialize;
 use std::{
     io::{self, Write},
@@ -45,7 +45,7 @@ struct Answer {
 pub(crate) fn run(args: &Args, output: Output) -> Outcome {
     let trust_root = args.trust_root.as_deref().map(given::root).transpose()?;
     let anchors = trust_root.into_iter().fold(Anchors::vendor(), Anchors::with_simulated);
-    let appraisal = given::rim(&args.file)?.check(&anchors, args.at.0);
+    let appraisal = Rim::appraise(&given::rim(&args.file)?, &anchors, args.at.0);
     let rim = appraisal.value();
     let validity = rim.map(CheckedRim::validity);
     let answer = Answer {

@@ -100,10 +100,25 @@ impl Rim {
         &self.content.product
     }
 
+    /// Whether `xml` is a manifest of NVIDIA's, unchanged and current at the time `at`.
+    pub fn appraise(xml: &[u8], anchors: &Anchors, at: UnixTime) -> Appraisal<CheckedRim> {
+        match Self::parse(xml) {
+            Ok(manifest) => manifest.check(anchors, at),
+            Err(fault) => {
+                let mut steps = Steps::default();
+                steps.step::<()>(CheckId::RimStructure, Err(Reason::Rim { part: Part::Rim, fault }.into()));
+                let rest = CheckId::of_manifest().filter(|id| *id != CheckId::RimStructure);
+                steps.checks.extend(rest.map(|id| Steps::skipped(id, Reason::Needs(CheckId::RimStructure))));
+                Appraisal::new(steps.checks, None)
+            }
+        }
+    }
+
     /// Checks chain ([`CheckId::RimChain`]), XML signature ([`CheckId::RimSignature`]) and the dates of the
     /// chain ([`CheckId::RimCurrent`]) at `at`. Whether a certificate of it was revoked is not asked here.
     pub fn check(&self, anchors: &Anchors, at: UnixTime) -> Appraisal<CheckedRim> {
         let mut steps = Steps::default();
+        steps.step(CheckId::RimStructure, Ok(()));
         let chain = steps.step_because(CheckId::RimChain, Chain::read(&self.signed.chain, anchors));
         steps.step(CheckId::RimSignature, self.signed_by(chain.as_ref()));
         let current = needs(CheckId::RimChain, chain.as_ref()).and_then(|chain| chain.current(at));
