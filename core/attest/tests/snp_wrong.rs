@@ -157,7 +157,9 @@ wrong! {
         => VekRevocation, certificate(Part::AmdCrl, C::Extension);
     list_expired: milan, |w| w.listed(|list| list.until = Some(PAST)) => VekRevocation, expired(Part::AmdCrl);
     list_from_the_future: milan, |w| w.listed(|list| list.from = FUTURE) => VekRevocation, not_yet(Part::AmdCrl);
-    one_of_two_lists_expired: milan, |w| { w.listed(|_| ()); w.listed(|list| list.until = Some(PAST)) }
+    last_of_two_lists_expired: milan, |w| { w.listed(|_| ()); w.listed(|list| list.until = Some(PAST)) }
+        => VekRevocation, expired(Part::AmdCrl);
+    first_of_two_lists_expired: milan, |w| { w.listed(|list| list.until = Some(PAST)); w.listed(|_| ()) }
         => VekRevocation, expired(Part::AmdCrl);
 
     report_names_a_providers_key: milan, |w| w.report[KEY_INFO] = 1 << 2
