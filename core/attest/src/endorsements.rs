@@ -19,9 +19,11 @@ pub struct Endorsements {
     pub collateral: Option<Collateral>,
     /// SNP: certificate of the key that signed the report, VCEK or VLEK (DER).
     pub vek: Option<Vec<u8>>,
-    /// SNP: AMD's authorities, beside those that are built in (DER; roots count only if trusted).
+    /// SNP: AMD's authorities, beside those that are built in (DER, in any order, at most 16; roots
+    /// count only if trusted).
     pub amd_authorities: Vec<Vec<u8>>,
-    /// SNP: revocation lists of AMD's roots (DER).
+    /// SNP: revocation lists of AMD's roots (DER, at most 16). Those of other roots than the report's
+    /// say nothing about it.
     pub amd_crls: Vec<Vec<u8>>,
     /// NVIDIA: certificates of the device, leaf first (PEM).
     pub gpu_chain: Option<Vec<u8>>,

@@ -168,7 +168,7 @@ fn signer(key_info: u32) -> Result<KeyKind, SnpFault> {
 }
 
 /// Two little-endian numbers in 72 bytes each, then 368 reserved bytes. Nothing signs these bytes, so
-/// all that do not belong to the two numbers have to be zero: one report has one form.
+/// all that do not belong to the two numbers have to be zero, as firmware leaves them.
 fn big_endian(field: &[u8]) -> Result<[u8; 96], SnpFault> {
     let mut bytes = Bytes(field);
     let (Some(r), Some(r_tail), Some(s), Some(s_tail)) =

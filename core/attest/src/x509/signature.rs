@@ -271,4 +271,59 @@ mod tests {
         let long = [signature.to_der().as_bytes(), &[0]].concat();
         assert_eq!(agree(&key, b"m", &raw, &long), (true, false));
     }
+
+    #[test]
+    fn backends_agree_on_p384() {
+        let key = p384::ecdsa::SigningKey::from_slice(&[7; 48]).unwrap();
+        let point: [u8; 97] = key.verifying_key().to_sec1_point(false).as_bytes().try_into().unwrap();
+        let signature: p384::ecdsa::Signature = key.sign(b"m");
+        let (raw, der) = (<[u8; 96]>::from(signature.to_bytes()), signature.to_der().as_bytes().to_vec());
+        let fixed = |raw: &[u8; 96]| {
+            let answer = native::p384_fixed(&point, b"m", raw);
+            assert_eq!(answer, portable::p384_fixed(&point, b"m", raw));
+            answer
+        };
+        let asn1 = |der: &[u8]| {
+            let answer = native::p384_der(&point, b"m", der);
+            assert_eq!(answer, portable::p384_der(&point, b"m", der));
+            answer
+        };
+        assert!(fixed(&raw) && asn1(&der));
+        for at in 0..raw.len() {
+            let mut changed = raw;
+            changed[at] ^= 1;
+            assert!(!fixed(&changed), "{at}");
+        }
+        for at in 0..der.len() {
+            let mut changed = der.clone();
+            changed[at] ^= 1;
+            assert!(!asn1(&changed), "{at}");
+        }
+        assert!(!fixed(&[0; 96]) && !fixed(&[0xff; 96]));
+    }
+
+    /// RSA of 4096 bits as AMD signs with it.
+    #[test]
+    fn backends_agree_on_the_root_signature_of_amd() {
+        use der::{Decode as _, Encode as _};
+        let root = include_bytes!("../../roots/amd/milan-ark.der");
+        let root = x509_cert::Certificate::from_der(root).unwrap();
+        let tbs = root.tbs_certificate();
+        let key = tbs.subject_public_key_info().subject_public_key.raw_bytes();
+        let (message, signature) = (tbs.to_der().unwrap(), root.signature().raw_bytes());
+        let holds = |message: &[u8], signature: &[u8]| {
+            let answer = native::pss384(key, message, signature);
+            assert_eq!(answer, portable::pss384(key, message, signature));
+            answer
+        };
+        assert!(holds(&message, signature));
+        assert!(!holds(&message[1..], signature));
+        assert!(!holds(&message, &signature[1..]));
+        assert!(!holds(&message, &[]));
+        for at in (0..signature.len()).step_by(37) {
+            let mut changed = signature.to_vec();
+            changed[at] ^= 1;
+            assert!(!holds(&message, &changed), "{at}");
+        }
+    }
 }

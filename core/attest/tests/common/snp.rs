@@ -1,8 +1,8 @@
 //! The shared SNP vectors: reports recorded on real hardware, with the certificates of their keys.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
-use glacier_attest::{Anchors, Appraisal, Check, Endorsements, Genuine, Outcome, appraise};
+use glacier_attest::{AmdTcb, Anchors, Appraisal, Check, Endorsements, Genuine, Outcome, SnpTcb, appraise};
 use glacier_wire::UnixTime;
 use serde::Deserialize;
 use std::{collections::HashMap, fs, path::PathBuf};
@@ -55,6 +55,24 @@ impl Entry {
         Endorsements { vek: Some(read(&self.vek)), ..Endorsements::default() }
     }
 
+    /// The manifest writes versions as they lie in the report; launch has none there and is read from it.
+    pub fn tcb(&self) -> AmdTcb {
+        let tcb = |text: &str| {
+            let bytes: [u8; 8] = hex::decode(text).unwrap().try_into().unwrap();
+            let [a, b, c, d, _, _, e, f] = bytes;
+            match self.product.as_str() {
+                "turin" => SnpTcb { fmc: Some(a), bootloader: b, tee: c, snp: d, microcode: f },
+                _ => SnpTcb { fmc: None, bootloader: a, tee: b, snp: e, microcode: f },
+            }
+        };
+        AmdTcb {
+            reported: tcb(&self.reported_tcb),
+            current: tcb(&self.current_tcb),
+            committed: tcb(&self.committed_tcb),
+            launch: tcb(&hex::encode(&self.report()[0x1f0..0x1f8])),
+        }
+    }
+
     pub fn at(&self, time: u64) -> Appraisal<Genuine> {
         appraise(&self.report(), &self.endorsements(), &Anchors::vendor(), UnixTime(time))
     }
@@ -66,7 +84,9 @@ pub fn entries() -> Vec<Entry> {
         println!("skipped: no vectors");
         return Vec::new();
     }
-    serde_json::from_slice::<Manifest>(&read("manifest.json")).unwrap().entries
+    let entries = serde_json::from_slice::<Manifest>(&read("manifest.json")).unwrap().entries;
+    assert!(!entries.is_empty());
+    entries
 }
 
 pub fn read(path: &str) -> Vec<u8> {
