@@ -3,13 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 mod common;
-#[path = "common/forge.rs"]
-mod forge;
 
-use common::{read, vectors};
+use common::{forge, read, vectors};
 use dcap_qvl::{QuoteCollateralV3, verify::QuoteVerifier};
 use forge::World;
-use glacier_attest::{Anchors, Collateral, CollateralError, Verdict, appraise, appraise_checked};
+use glacier_attest::{Anchors, Collateral, CollateralError, Endorsements, Verdict, appraise, appraise_checked};
 use glacier_wire::UnixTime;
 use proptest::prelude::*;
 use std::sync::LazyLock;
@@ -27,7 +25,7 @@ proptest! {
 
     #[test]
     fn random_evidence_is_never_accepted(bytes in prop::collection::vec(any::<u8>(), 0..2048)) {
-        let appraisal = appraise(&bytes, None, &OURS.2, NOW);
+        let appraisal = appraise(&bytes, &Endorsements::default(), &OURS.2, NOW);
         prop_assert_ne!(appraisal.verdict(), Verdict::Accepted);
     }
 
@@ -39,7 +37,7 @@ proptest! {
     #[test]
     fn a_quote_changed_anywhere_says_the_same_or_nothing(at in any::<prop::sample::Index>(), flip in 1..=255u8) {
         let (quote, json, anchors) = &*OURS;
-        let checked = Collateral::parse(json).unwrap().check(anchors, NOW).into_result().unwrap();
+        let checked = Endorsements::from(Collateral::parse(json).unwrap()).check(anchors, NOW);
         let mut changed = quote.clone();
         let at = at.index(changed.len());
         changed[at] ^= flip;
@@ -50,7 +48,7 @@ proptest! {
             prop_assert_eq!(Some(genuine), original.value());
             prop_assert!(at >= 1046, "signed bytes changed at {}", at);
         }
-        prop_assert_ne!(appraise(&changed, None, anchors, NOW).verdict(), Verdict::Accepted);
+        prop_assert_ne!(appraise(&changed, &Endorsements::default(), anchors, NOW).verdict(), Verdict::Accepted);
     }
 
     #[test]
@@ -58,7 +56,7 @@ proptest! {
         let (quote, json, anchors) = &*OURS;
         let collateral = Collateral::parse(json).unwrap();
         let cut = &quote[..at.index(quote.len())];
-        prop_assert_eq!(appraise(cut, Some(&collateral), anchors, NOW).verdict(), Verdict::Rejected);
+        prop_assert_eq!(appraise(cut, &collateral.into(), anchors, NOW).verdict(), Verdict::Rejected);
     }
 
     #[test]
@@ -67,11 +65,11 @@ proptest! {
         let mut changed = json.clone();
         let at = at.index(changed.len());
         changed[at] = byte;
-        let original = Collateral::parse(json).unwrap();
+        let original = Endorsements::from(Collateral::parse(json).unwrap());
         let Ok(collateral) = Collateral::parse(&changed) else { return Ok(()) };
-        let appraisal = appraise(quote, Some(&collateral), anchors, NOW);
+        let appraisal = appraise(quote, &collateral.into(), anchors, NOW);
         if let Some(genuine) = appraisal.value() {
-            let original = appraise(quote, Some(&original), anchors, NOW);
+            let original = appraise(quote, &original, anchors, NOW);
             prop_assert_eq!(Some(genuine), original.value());
         }
     }
@@ -93,14 +91,14 @@ proptest! {
         world.chain_above = Some(above);
         prop_assert_eq!(world.appraise().verdict(), Verdict::Rejected);
         // Without collateral the chain inside the quote stands alone.
-        prop_assert_eq!(appraise(&world.quote(), None, &world.anchors(), NOW).verdict(), Verdict::Rejected);
+        prop_assert_eq!(appraise(&world.quote(), &Endorsements::default(), &world.anchors(), NOW).verdict(), Verdict::Rejected);
     }
 
     #[test]
     fn random_certificates_are_refused(der in prop::collection::vec(any::<u8>(), 0..600)) {
         let mut world = World::new();
         world.chain_above = Some(vec![der, world.root.der()]);
-        prop_assert_eq!(appraise(&world.quote(), None, &world.anchors(), NOW).verdict(), Verdict::Rejected);
+        prop_assert_eq!(appraise(&world.quote(), &Endorsements::default(), &world.anchors(), NOW).verdict(), Verdict::Rejected);
     }
 
     #[test]
@@ -108,7 +106,7 @@ proptest! {
         let mut world = World::new();
         world.chip = None;
         world.pck.extra.push(forge::extension(&[1, 2, 840, 113741, 1, 13, 1], false, &content));
-        prop_assert_eq!(appraise(&world.quote(), None, &world.anchors(), NOW).verdict(), Verdict::Rejected);
+        prop_assert_eq!(appraise(&world.quote(), &Endorsements::default(), &world.anchors(), NOW).verdict(), Verdict::Rejected);
     }
 }
 
@@ -125,7 +123,7 @@ proptest! {
         quote[at] ^= 1 << bit;
         let time = 1_786_432_758;
         let collateral = Collateral::parse(&json).unwrap();
-        let ours = appraise(&quote, Some(&collateral), &Anchors::vendor(), UnixTime(time));
+        let ours = appraise(&quote, &collateral.into(), &Anchors::vendor(), UnixTime(time));
         let theirs: QuoteCollateralV3 = serde_json::from_slice(&json).unwrap();
         let theirs = QuoteVerifier::new_prod().allow_debug(true).verify(&quote, &theirs, time);
         prop_assert!(ours.value().is_none());
@@ -161,5 +159,5 @@ fn collateral_with_a_member_missing_is_not_read() {
 fn evidence_over_its_bound_is_not_read() {
     let mut quote = OURS.0.clone();
     quote.resize(40 << 10, 0);
-    assert_eq!(appraise(&quote, None, &OURS.2, NOW).verdict(), Verdict::Rejected);
+    assert_eq!(appraise(&quote, &Endorsements::default(), &OURS.2, NOW).verdict(), Verdict::Rejected);
 }

@@ -20,12 +20,12 @@ fn quote_verify_beside_dcap_qvl() {
     let at = 1_786_432_758;
     let collateral = collateral(&format!("{path}/collateral-2026-07-30-eval21.json"));
     let anchors = Anchors::vendor();
-    let checked = collateral.check(&anchors, UnixTime(at)).into_result().unwrap();
+    let checked = collateral.check(&anchors, UnixTime(at));
     let theirs: QuoteCollateralV3 = serde_json::from_slice(&json).unwrap();
     let verifier = QuoteVerifier::new_prod();
 
     let cached = median_us(|| appraise_checked(&quote, &checked, UnixTime(at)).into_result().unwrap());
-    let direct = median_us(|| appraise(&quote, Some(&collateral), &anchors, UnixTime(at)).into_result().unwrap());
+    let direct = median_us(|| appraise(&quote, &collateral, &anchors, UnixTime(at)).into_result().unwrap());
     let oracle = median_us(|| verifier.verify(&quote, &theirs, at).unwrap());
     println!("quote under checked collateral {cached:>8.1} us");
     println!("quote and collateral           {direct:>8.1} us");
