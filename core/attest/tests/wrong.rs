@@ -39,6 +39,31 @@ fn unchanged_it_is_genuine() {
     assert_eq!(genuine.hardware_id(), Some(&[7; 16][..]));
 }
 
+/// Serial of a certificate that was issued again.
+const REISSUED: u16 = 77;
+
+/// Puts another certificate of the PCK CA into the quote than the one in the collateral.
+fn reissue(world: &mut World, change: impl FnOnce(&mut Cert)) {
+    let mut other = World::new();
+    other.pck_ca.serial = REISSUED;
+    change(&mut other.pck_ca);
+    world.chain_above = Some(vec![other.pck_ca.der(), world.root.der()]);
+}
+
+#[test]
+fn a_pck_ca_that_was_issued_again_is_the_same_and_bounds_the_validity() {
+    let mut world = World::new();
+    reissue(&mut world, |ca| {
+        ca.from = "260110000000Z";
+        ca.until = "260120000000Z";
+    });
+    let genuine = world.appraise().into_result().unwrap();
+    assert_eq!(genuine.validity(), (glacier_wire::UnixTime(1_768_003_200), glacier_wire::UnixTime(1_768_867_200)));
+    let original = World::new().appraise().into_result().unwrap();
+    assert_eq!(genuine.hardware_id(), original.hardware_id());
+    assert_ne!(genuine.validity(), original.validity());
+}
+
 macro_rules! wrong {
     ($($name:ident: |$world:ident| $change:expr => $id:ident, $reason:expr;)+) => {$(
         #[test]
@@ -168,6 +193,23 @@ wrong! {
         w.pck.issuer = "Test Root";
         w.pck.issuer_key = ROOT;
         w.chain_above = Some(vec![w.root.der(), w.root.der()]);
+    } => PckChain, certificate(Part::PckCa, C::Role);
+    pck_ca_in_the_quote_by_a_stranger: |w| reissue(w, |ca| ca.signer = STRANGER)
+        => PckChain, certificate(Part::PckCa, C::Signature);
+    pck_ca_in_the_quote_of_another_key: |w| reissue(w, |ca| ca.key = STRANGER)
+        => PckChain, Reason::OtherIssuer;
+    pck_ca_in_the_quote_of_another_name: |w| reissue(w, |ca| ca.subject = "Test PCK Processor CA")
+        => PckChain, Reason::OtherIssuer;
+    pck_ca_in_the_quote_revoked: |w| { reissue(w, |_| ()); w.root_crl.serials = vec![REISSUED]; }
+        => PckChain, Reason::Revoked(Part::PckCa);
+    pck_ca_in_the_quote_expired: |w| reissue(w, |ca| ca.until = "260110000000Z")
+        => PckChain, Reason::Expired { part: Part::PckCa, until: glacier_wire::UnixTime(1_768_003_200) };
+    pck_ca_in_the_quote_from_the_future: |w| reissue(w, |ca| ca.from = "260120000000Z")
+        => PckChain, Reason::NotYetValid { part: Part::PckCa, from: glacier_wire::UnixTime(1_768_867_200) };
+    root_in_the_quote_reissued: |w| {
+        w.root.serial = REISSUED;
+        w.chain_above = Some(vec![w.pck_ca.der(), w.root.der()]);
+        w.root.serial = 1;
     } => PckChain, Reason::OtherIssuer;
     pck_chain_of_two: |w| w.chain_above = Some(vec![w.pck_ca.der()])
         => PckChain, certificate(Part::Pck, C::Pem);
