@@ -4,13 +4,17 @@
 
 mod common;
 
-use common::*;
+use common::{
+    forge::{Shape, World, level, td_level},
+    *,
+};
 use dcap_qvl::{QuoteCollateralV3, verify::QuoteVerifier};
 use glacier_attest::{
     Anchors, CheckedEndorsements, Collateral, Endorsements, Exposure, Genuine, Tcb, appraise_checked,
 };
 use glacier_wire::UnixTime;
 use proptest::prelude::*;
+use serde_json::json;
 use std::sync::LazyLock;
 
 fn theirs(quote: &[u8], json: &[u8], time: u64) -> Result<dcap_qvl::verify::VerifiedReport, String> {
@@ -64,9 +68,8 @@ struct Sample {
     at: u64,
     /// Outer certification type and length, in versions 4 and 5.
     outer: core::ops::Range<usize>,
-    /// Where the PEM chain begins, and in it the root.
+    /// Where the PEM chain begins.
     pem: usize,
-    root: usize,
 }
 
 impl Sample {
@@ -79,9 +82,9 @@ impl Sample {
             _ => 706,
         };
         let outer = data + 128..if quote[0] == 3 { data + 128 } else { data + 134 };
-        let begins: Vec<_> = (0..quote.len()).filter(|at| quote[*at..].starts_with(b"-----BEGIN")).collect();
+        let pem = (0..quote.len()).find(|at| quote[*at..].starts_with(b"-----BEGIN")).unwrap();
         let checked = Endorsements::from(Collateral::parse(&json).unwrap()).check(&Anchors::vendor(), UnixTime(at));
-        Self { outer, pem: begins[0], root: begins[2], quote, json, checked, at }
+        Self { outer, pem, quote, json, checked, at }
     }
 }
 
@@ -158,6 +161,62 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Evidence of our own vendor whose every number is chosen at random, mostly near the levels.
+    #[test]
+    fn it_agrees_on_the_level_of_a_domain(
+        shape in prop::sample::select(&Shape::DOMAINS[..]),
+        launch in prop::array::uniform3(0..4u8),
+        current in prop::array::uniform3(0..4u8),
+        asks in prop::collection::vec((prop::array::uniform3(0..3u8), 0..2u8, 12..14u16, 0..7usize), 1..4),
+        module in prop::collection::vec((0..4u8, 0..3usize), 1..3),
+        qe in 5..9u8,
+        signer in prop::sample::select(&[0, 0, 0, 1][..]),
+        seam in prop::sample::select(&[0, 0, 0, 2][..]),
+    ) {
+        let mut world = World::tdx(shape);
+        world.td_report[..3].copy_from_slice(&launch);
+        world.td_report[584..587].copy_from_slice(&current);
+        world.td_report[64] = signer;
+        world.td_report[112] = seam;
+        world.qe_report[258] = qe;
+        let levels = (1..).zip(&asks).map(|(id, (tdx, svn, pce, status))| {
+            td_level(level(*svn, *pce, PLATFORM[*status], &[&format!("INTEL-SA-0000{id}")]), tdx)
+        });
+        world.tcb_info["tcbLevels"] = levels.collect();
+        // It takes a module's levels in the order in which they come, which is Intel's: best first.
+        let mut module = module;
+        module.sort_by_key(|(svn, _)| core::cmp::Reverse(*svn));
+        module.dedup_by_key(|(svn, _)| *svn);
+        let levels = module.iter().map(|(svn, status)| json!({
+            "tcb": {"isvsvn": svn}, "tcbDate": "2024-03-01T00:00:00Z", "tcbStatus": PART[*status],
+            "advisoryIDs": [format!("INTEL-SA-0001{svn}")]
+        }));
+        world.tcb_info["tdxModuleIdentities"][0]["tcbLevels"] = levels.collect();
+        let ours = world.appraise();
+        let collateral: QuoteCollateralV3 = serde_json::from_slice(&world.collateral_json()).unwrap();
+        let theirs = QuoteVerifier::new(world.root.der()).verify(&world.quote(), &collateral, world.now);
+        match (ours.value(), theirs) {
+            (Some(ours), Ok(theirs)) => assert_same(ours, theirs, "forged"),
+            (None, Err(_)) => {}
+            (ours, theirs) => prop_assert!(false, "{ours:?}, {theirs:?}"),
+        }
+    }
+}
+
+const PLATFORM: [&str; 7] = [
+    "UpToDate",
+    "SWHardeningNeeded",
+    "ConfigurationNeeded",
+    "ConfigurationAndSWHardeningNeeded",
+    "OutOfDate",
+    "OutOfDateConfigurationNeeded",
+    "Revoked",
+];
+const PART: [&str; 3] = ["UpToDate", "OutOfDate", "Revoked"];
 
 /// Whether a place in collateral lies in one of the PEM chains: it takes no root from them, and reads
 /// PEM with fewer questions.

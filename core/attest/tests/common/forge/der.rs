@@ -185,7 +185,8 @@ impl ChipExtension {
         let mut tcb: Vec<_> =
             (1..).zip(&self.components).map(|(arc, svn)| Self::member(&[2, arc], int(*svn))).collect();
         tcb.push(Self::member(&[2, 17], int(self.pce_svn)));
-        tcb.push(Self::member(&[2, 18], tlv(0x04, &[0; 16])));
+        let cpu_svn: Vec<_> = self.components.iter().map(|svn| *svn as u8).collect();
+        tcb.push(Self::member(&[2, 18], tlv(0x04, &cpu_svn)));
         let mut members = vec![
             Self::member(&[1], tlv(0x04, &self.ppid)),
             Self::member(&[2], seq(&tcb)),
