@@ -68,7 +68,7 @@ pub struct Entry {
 #[derive(Deserialize)]
 #[serde(untagged)]
 pub enum Measured {
-    Tdx(Td),
+    Tdx(Box<Td>),
     Sgx(Sgx),
 }
 
