@@ -35,7 +35,7 @@ exposures! {
     Migratable = "migratable", "the domain may be migrated by a service domain";
     /// TDX: bit 28 of TDATTRIBUTES is clear.
     SeptVeDisableClear = "sept-ve-disable-clear", "SEPT_VE_DISABLE is clear: the host can inject exceptions on memory access";
-    /// TDX: MRSERVICETD is not zero.
+    /// TDX: MRSERVICETD is not zero, or bit 17 of TDATTRIBUTES (SERVTD_EXT) is set.
     ServiceTd = "service-td", "a service domain is bound to it";
     /// TDX: an attribute bit that no specification names.
     UnknownAttributes = "unknown-attributes", "an attribute is set that is not understood";

@@ -14,22 +14,26 @@ use std::{hint::black_box, time::Instant};
 #[ignore = "a measurement, not a test"]
 fn quote_verify_beside_dcap_qvl() {
     let Some(_) = vectors() else { return };
-    let path = "sgx/sgx-606a-svr2-2026";
-    let quote = read(&format!("{path}/quote.bin"));
-    let json = read(&format!("{path}/collateral-2026-07-30-eval21.json"));
-    let at = 1_786_432_758;
-    let collateral = collateral(&format!("{path}/collateral-2026-07-30-eval21.json"));
-    let anchors = Anchors::vendor();
-    let checked = collateral.check(&anchors, UnixTime(at)).into_result().unwrap();
-    let theirs: QuoteCollateralV3 = serde_json::from_slice(&json).unwrap();
-    let verifier = QuoteVerifier::new_prod();
+    for (kind, directory, documents, at) in [
+        ("SGX v3", "sgx/sgx-606a-svr2-2026", "collateral-2026-07-30-eval21.json", 1_786_432_758),
+        ("TDX v4", "tdx/tdx4-b0c0-phala", "collateral-2025-06-19-eval17.json", 1_751_624_191),
+        ("TDX v5", "tdx/tdx5-90c0-google", "collateral-2026-02-01-eval18.json", 1_771_028_279),
+    ] {
+        let quote = read(&format!("{directory}/quote.bin"));
+        let json = read(&format!("{directory}/{documents}"));
+        let collateral = collateral(&format!("{directory}/{documents}"));
+        let anchors = Anchors::vendor();
+        let checked = collateral.check(&anchors, UnixTime(at));
+        let theirs: QuoteCollateralV3 = serde_json::from_slice(&json).unwrap();
+        let verifier = QuoteVerifier::new_prod();
 
-    let cached = median_us(|| appraise_checked(&quote, &checked, UnixTime(at)).into_result().unwrap());
-    let direct = median_us(|| appraise(&quote, Some(&collateral), &anchors, UnixTime(at)).into_result().unwrap());
-    let oracle = median_us(|| verifier.verify(&quote, &theirs, at).unwrap());
-    println!("quote under checked collateral {cached:>8.1} us");
-    println!("quote and collateral           {direct:>8.1} us");
-    println!("dcap-qvl (both)                {oracle:>8.1} us, {:.1}x of the first", oracle / cached);
+        let cached = median_us(|| appraise_checked(&quote, &checked, UnixTime(at)).into_result().unwrap());
+        let direct = median_us(|| appraise(&quote, &collateral, &anchors, UnixTime(at)).into_result().unwrap());
+        let oracle = median_us(|| verifier.verify(&quote, &theirs, at).unwrap());
+        println!("{kind}, quote under checked collateral {cached:>8.1} us");
+        println!("{kind}, quote and collateral           {direct:>8.1} us");
+        println!("{kind}, dcap-qvl (both)                {oracle:>8.1} us, {:.1}x of the first", oracle / cached);
+    }
 }
 
 fn median_us<T>(mut work: impl FnMut() -> T) -> f64 {

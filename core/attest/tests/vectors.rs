@@ -1,62 +1,146 @@
-//! Every SGX vector: what it must be, at the edges of its validity too, and what dcap-qvl says of it.
+//! Every recorded SGX and TDX quote: what it must be, at the edges of its validity too.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::arithmetic_side_effects)]
 
 mod common;
 
 use common::*;
-use dcap_qvl::{QuoteCollateralV3, verify::QuoteVerifier};
-use glacier_attest::{Anchors, CheckId, Outcome, Part, Reason, Verdict, appraise, appraise_checked, enclave_id};
+use glacier_attest::{
+    Anchors, CheckId, Endorsements, Exposure, Format, Genuine, Outcome, Part, Reason, Register, Registers, Tcb,
+    Verdict, appraise, appraise_checked, enclave_id,
+};
 use glacier_wire::{PlatformKind, UnixTime};
 
 #[test]
-fn every_sgx_case_is_what_the_manifest_says() {
+fn every_case_is_what_the_manifest_says() {
     let Some(_) = vectors() else { return };
-    let mut cases = 0;
-    for entry in sgx_manifest().entries {
-        let quote = read(&format!("sgx/{}", entry.file));
+    let (mut sgx, mut tdx) = (0, 0);
+    for entry in quotes() {
+        let quote = read(&entry.file);
         for case in &entry.cases {
             let name = &case.collateral;
-            let collateral = collateral(&format!("sgx/{name}"));
-            let genuine = appraise(&quote, Some(&collateral), &Anchors::vendor(), UnixTime(case.eval_time))
-                .into_result()
-                .unwrap_or_else(|error| panic!("{name}: {error}"));
-            assert_eq!(genuine.tcb_status().as_str(), case.expected.tcb_status, "{name}");
-            assert_eq!(genuine.platform_status().as_str(), case.expected.platform_status, "{name}");
-            assert_eq!(genuine.qe_status().as_str(), case.expected.qe_status, "{name}");
-            let mut advisories = case.expected.advisories.clone();
+            let (tcb_status, platform_status, qe_status, mut advisories) = match &case.expected {
+                Expected::Genuine { tcb_status, platform_status, qe_status, advisories } => {
+                    (tcb_status.as_str(), platform_status.as_str(), qe_status.as_str(), advisories.clone())
+                }
+                Expected::Refused { .. } => continue,
+            };
+            let genuine = appraise(&quote, &collateral(name), &Anchors::vendor(), UnixTime(case.eval_time));
+            let genuine = genuine.into_result().unwrap_or_else(|error| panic!("{name}: {error}"));
+            let Tcb::Intel(tcb) = genuine.tcb() else { panic!("{name}: {:?}", genuine.tcb()) };
+            assert_eq!(tcb.status.as_str(), tcb_status, "{name}");
+            assert_eq!(tcb.platform_status.as_str(), platform_status, "{name}");
+            assert_eq!(tcb.qe_status.as_str(), qe_status, "{name}");
             advisories.sort();
             assert_eq!(genuine.advisories(), advisories, "{name}");
-            assert_eq!(genuine.tcb_evaluation(), case.tcb_eval_number.min(case.qe_eval_number), "{name}");
+            assert_eq!(tcb.evaluation, case.tcb_eval_number.min(case.qe_eval_number), "{name}");
             assert_eq!(genuine.validity(), (UnixTime(case.valid_from), UnixTime(case.valid_to)), "{name}");
-            assert_eq!(genuine.platform(), PlatformKind::Sgx);
-            assert_eq!(genuine.measurement().to_string(), entry.mrenclave);
-            assert_eq!(genuine.signer().to_string(), entry.mrsigner);
-            assert_eq!((genuine.product_id(), genuine.svn()), (entry.isvprodid, entry.isvsvn));
-            assert_eq!(hex::encode(genuine.report_data()), entry.report_data);
-            assert_eq!(hex::encode(genuine.hardware_id()), *entry.ppid.as_ref().unwrap());
-            assert_eq!(genuine.enclave_id(), enclave_id(PlatformKind::Sgx, genuine.hardware_id()));
-            assert_eq!(genuine.debug(), entry.debug);
-            cases += 1;
+            assert_eq!(hex::encode(genuine.hardware_id().unwrap()), *entry.ppid.as_ref().unwrap());
+            assert_eq!(
+                genuine.enclave_id(),
+                Some(enclave_id(genuine.platform(), &hex::decode(entry.ppid.as_ref().unwrap()).unwrap()))
+            );
+            says_what_was_measured(&genuine, &entry);
+            match genuine.platform() {
+                PlatformKind::Sgx => sgx += 1,
+                PlatformKind::Tdx => tdx += 1,
+                other => panic!("{name}: {other}"),
+            }
         }
     }
-    assert_eq!(cases, 20);
+    assert_eq!((sgx, tdx), (20, 30));
+}
+
+fn says_what_was_measured(genuine: &Genuine, entry: &Entry) {
+    let name = &entry.id;
+    assert_eq!(hex::encode(genuine.report_data()), entry.report_data, "{name}");
+    assert_eq!(genuine.debug(), entry.debug, "{name}");
+    match (&entry.measured, genuine.registers()) {
+        (Measured::Sgx(expected), Registers::Sgx(found)) => {
+            assert_eq!(genuine.platform(), PlatformKind::Sgx);
+            assert_eq!(genuine.measurement().to_string(), expected.mrenclave);
+            assert_eq!(genuine.signer().unwrap().to_string(), expected.mrsigner);
+            assert_eq!((found.product_id, found.svn), (expected.isvprodid, expected.isvsvn));
+        }
+        (Measured::Tdx(expected), Registers::Tdx(found)) => {
+            assert_eq!(genuine.platform(), PlatformKind::Tdx);
+            assert_eq!(genuine.signer(), None);
+            assert_eq!(found.mrtd.to_string(), expected.mrtd, "{name}");
+            assert_eq!(found.mrseam.to_string(), expected.mrseam, "{name}");
+            assert_eq!(found.rtmr.map(|register| register.to_string()), expected.rtmr, "{name}");
+            assert_eq!(found.mrconfigid.to_string(), expected.mrconfigid, "{name}");
+            assert_eq!(found.mrservicetd.map(|register| register.to_string()), expected.mrservicetd, "{name}");
+            assert_eq!(found.mrsignerseam, Register::ZERO, "{name}");
+            assert_eq!(hex::encode(found.attributes.to_le_bytes()), expected.td_attributes, "{name}");
+            assert_eq!(hex::encode(found.xfam.to_le_bytes()), expected.xfam, "{name}");
+            assert_eq!(hex::encode(found.tee_tcb_svn), expected.tee_tcb_svn, "{name}");
+        }
+        (_, found) => panic!("{name}: {found:?}"),
+    }
+}
+
+#[test]
+fn what_is_below_every_level_is_refused() {
+    let Some(_) = vectors() else { return };
+    let mut refused = 0;
+    for entry in quotes() {
+        for case in &entry.cases {
+            let Expected::Refused { dcap_qvl_error } = &case.expected else { continue };
+            if dcap_qvl_error != "No matching TCB level found" {
+                continue;
+            }
+            let quote = read(&entry.file);
+            let appraisal =
+                appraise(&quote, &collateral(&case.collateral), &Anchors::vendor(), UnixTime(case.eval_time));
+            let check = failed(&appraisal).unwrap();
+            assert_eq!((check.id, &check.reason), (CheckId::TcbLevel, &Reason::NoLevel), "{}", entry.id);
+            refused += 1;
+        }
+    }
+    assert_eq!(refused, 2);
+}
+
+#[test]
+fn attributes_that_let_somebody_in_are_reported_and_left_to_policy() {
+    let Some(_) = vectors() else { return };
+    for entry in quotes() {
+        let expected: &[Exposure] = match entry.id.as_str() {
+            "sgx-606a-debug" | "tdx4-5080-debug-td" => &[Exposure::Debug],
+            "tdx4-8056-azure-septve" => &[Exposure::SeptVeDisableClear],
+            "tdx5-90c0-alibaba" => &[Exposure::ServiceTd],
+            _ => &[],
+        };
+        for case in &entry.cases {
+            let at = UnixTime(case.eval_time);
+            let appraisal = appraise(&read(&entry.file), &collateral(&case.collateral), &Anchors::vendor(), at);
+            match appraisal.value() {
+                Some(genuine) => assert_eq!(genuine.exposures(), expected, "{}", entry.id),
+                None => assert!(["tdx4-5080-spr-e4", "tdx5-90c0-tooold"].contains(&entry.id.as_str()), "{}", entry.id),
+            }
+        }
+    }
 }
 
 #[test]
 fn the_last_second_is_valid_and_the_next_is_not() {
     let Some(_) = vectors() else { return };
-    for entry in sgx_manifest().entries {
-        let quote = read(&format!("sgx/{}", entry.file));
+    for entry in quotes() {
+        let quote = read(&entry.file);
         for case in &entry.cases {
-            let collateral = collateral(&format!("sgx/{}", case.collateral));
-            let at = |time| appraise(&quote, Some(&collateral), &Anchors::vendor(), UnixTime(time));
+            if let Expected::Refused { .. } = case.expected {
+                continue;
+            }
+            let collateral = collateral(&case.collateral);
+            let at = |time| appraise(&quote, &collateral, &Anchors::vendor(), UnixTime(time));
             assert_eq!(at(case.valid_from).verdict(), Verdict::Accepted);
             assert_eq!(at(case.valid_to).verdict(), Verdict::Accepted);
             for (time, early) in [(case.valid_to + 1, false), (case.valid_from - 1, true)] {
                 let appraisal = at(time);
                 let check = failed(&appraisal).unwrap();
-                assert_eq!(check.id, CheckId::CollateralCurrent);
+                // Some PCK certificates are younger than the collateral that was put beside them.
+                let younger = matches!(check.reason, Reason::NotYetValid { part: Part::Pck, .. });
+                let expected = if younger { CheckId::PckChain } else { CheckId::CollateralCurrent };
+                assert_eq!(check.id, expected, "{}", case.collateral);
                 assert_eq!(early, matches!(check.reason, Reason::NotYetValid { .. }), "{:?}", check.reason);
             }
         }
@@ -66,19 +150,19 @@ fn the_last_second_is_valid_and_the_next_is_not() {
 #[test]
 fn checked_collateral_gives_the_same_list_and_looks_at_the_clock_each_time() {
     let Some(_) = vectors() else { return };
-    for entry in sgx_manifest().entries {
-        let quote = read(&format!("sgx/{}", entry.file));
+    for entry in quotes() {
+        let quote = read(&entry.file);
         for case in &entry.cases {
-            let collateral = collateral(&format!("sgx/{}", case.collateral));
+            let collateral = collateral(&case.collateral);
             let at = UnixTime(case.eval_time);
-            let checked = collateral.check(&Anchors::vendor(), at).into_result().unwrap();
-            let direct = appraise(&quote, Some(&collateral), &Anchors::vendor(), at);
+            let checked = collateral.check(&Anchors::vendor(), at);
+            let direct = appraise(&quote, &collateral, &Anchors::vendor(), at);
             let cached = appraise_checked(&quote, &checked, at);
             assert_eq!(direct.checks(), cached.checks());
             assert_eq!(direct.value(), cached.value());
             for time in [case.valid_to + 1, case.valid_from - 1] {
                 let late = appraise_checked(&quote, &checked, UnixTime(time));
-                assert_eq!(failed(&late).unwrap().id, CheckId::CollateralCurrent);
+                assert!(matches!(failed(&late).unwrap().id, CheckId::CollateralCurrent | CheckId::PckChain));
             }
         }
     }
@@ -87,26 +171,32 @@ fn checked_collateral_gives_the_same_list_and_looks_at_the_clock_each_time() {
 #[test]
 fn an_appraisal_lists_every_check_once_and_in_order() {
     let Some(_) = vectors() else { return };
-    let whole: Vec<_> = CheckId::of_evidence().collect();
-    let quote = read("simulated/base/quote3.bin");
-    let collateral = collateral("simulated/base/collateral-sgx.json");
     let anchors = anchors("simulated/base");
-    for (evidence, collateral) in
-        [(&quote[..], Some(&collateral)), (&quote[..], None), (&quote[..600], Some(&collateral)), (&[][..], None)]
-    {
-        let appraisal = appraise(evidence, collateral, &anchors, UnixTime(SIMULATED_AT));
-        assert_eq!(appraisal.checks().iter().map(|check| check.id).collect::<Vec<_>>(), whole);
+    for (file, documents) in [("quote3", "sgx"), ("quote4", "tdx"), ("quote5", "tdx"), ("quote5", "sgx")] {
+        let quote = read(&format!("simulated/base/{file}.bin"));
+        let whole = CheckId::of_evidence(Format::detect(&quote).unwrap());
+        let collateral = collateral(&format!("simulated/base/collateral-{documents}.json"));
+        let none = Endorsements::default();
+        for (evidence, endorsements) in [(&quote[..], &collateral), (&quote[..], &none), (&quote[..600], &collateral)] {
+            let appraisal = appraise(evidence, endorsements, &anchors, UnixTime(SIMULATED_AT));
+            assert_eq!(appraisal.checks().iter().map(|check| check.id).collect::<Vec<_>>(), whole);
+        }
     }
 }
 
 #[test]
 fn without_collateral_the_rest_is_checked_and_nothing_accepted() {
     let Some(_) = vectors() else { return };
-    for entry in sgx_manifest().entries.into_iter().filter(|entry| !entry.cases.is_empty()) {
-        let quote = read(&format!("sgx/{}", entry.file));
-        let at = UnixTime(entry.cases[0].eval_time);
-        let appraisal = appraise(&quote, None, &Anchors::vendor(), at);
-        assert_eq!(appraisal.verdict(), Verdict::Undetermined);
+    let mut quotes_seen = 0;
+    for entry in quotes() {
+        if entry.id.contains("preprod") || entry.id == "sgx-eppid-cert3" {
+            continue;
+        }
+        let quote = read(&entry.file);
+        // One without collateral was recorded late in 2024.
+        let at = UnixTime(entry.cases.first().map_or(1_735_000_000, |case| case.eval_time));
+        let appraisal = appraise(&quote, &Endorsements::default(), &Anchors::vendor(), at);
+        assert_eq!(appraisal.verdict(), Verdict::Undetermined, "{}", entry.id);
         assert!(appraisal.value().is_none());
         let passed: Vec<_> =
             appraisal.checks().iter().filter(|check| check.outcome == Outcome::Pass).map(|check| check.id).collect();
@@ -118,10 +208,32 @@ fn without_collateral_the_rest_is_checked_and_nothing_accepted() {
             CheckId::AttestationKey,
             CheckId::QuoteSignature,
         ];
-        assert_eq!(passed, expected);
+        assert_eq!(passed, expected, "{}", entry.id);
         let mut forged = quote.clone();
         forged[120] ^= 1;
-        assert_eq!(appraise(&forged, None, &Anchors::vendor(), at).verdict(), Verdict::Rejected);
+        let forged = appraise(&forged, &Endorsements::default(), &Anchors::vendor(), at);
+        assert_eq!(forged.verdict(), Verdict::Rejected);
+        quotes_seen += 1;
+    }
+    assert_eq!(quotes_seen, 26);
+}
+
+#[test]
+fn the_root_of_parts_before_production_is_refused() {
+    let Some(_) = vectors() else { return };
+    for (id, other, at) in [
+        ("tdx4-preprod-root", "tdx4-b0c0-phala/collateral-2025-06-19-eval17", 1_751_624_191),
+        ("tdx5-preprod-root", "tdx5-90c0-google/collateral-2026-02-01-eval18", 1_771_028_279),
+    ] {
+        let quote = read(&format!("tdx/{id}/quote.bin"));
+        let at = UnixTime(at);
+        let appraisal = appraise(&quote, &Endorsements::default(), &Anchors::vendor(), at);
+        let check = failed(&appraisal).unwrap();
+        assert_eq!(check.id, CheckId::PckChain);
+        assert!(matches!(check.reason, Reason::UntrustedRoot(_)));
+        let appraisal = appraise(&quote, &collateral(&format!("tdx/{other}.json")), &Anchors::vendor(), at);
+        let check = appraisal.checks().iter().find(|check| check.id == CheckId::PckChain).unwrap();
+        assert_eq!((check.outcome, &check.reason), (Outcome::Fail, &Reason::OtherIssuer));
     }
 }
 
@@ -129,157 +241,13 @@ fn without_collateral_the_rest_is_checked_and_nothing_accepted() {
 fn certification_by_name_is_unsupported_and_never_accepted() {
     let Some(_) = vectors() else { return };
     let quote = read("sgx/sgx-eppid-cert3/quote.bin");
-    let collateral = collateral("sgx/sgx-606a-oasis/collateral-2023-01-18-eval14.json");
-    for collateral in [None, Some(&collateral)] {
-        let appraisal = appraise(&quote, collateral, &Anchors::vendor(), UnixTime(1_675_375_269));
+    let given = collateral("sgx/sgx-606a-oasis/collateral-2023-01-18-eval14.json");
+    for (endorsements, first) in [(Endorsements::default(), false), (given, true)] {
+        let appraisal = appraise(&quote, &endorsements, &Anchors::vendor(), UnixTime(1_675_375_269));
         let error = appraisal.into_result().unwrap_err();
         assert_eq!(error.verdict, Verdict::Undetermined);
-        if collateral.is_some() {
+        if first {
             assert_eq!((error.check, error.reason), (CheckId::PckChain, Reason::UnsupportedCertification(3)));
-        }
-    }
-}
-
-#[test]
-fn known_formats_that_are_not_read_yet_are_undetermined() {
-    let Some(_) = vectors() else { return };
-    for path in [
-        "tdx/tdx5-90c0-google/quote.bin",
-        "simulated/base/quote4.bin",
-        "snp/snp-genoa-ms/report.bin",
-        "nvidia/h100-sdk-570.86.10/report.bin",
-    ] {
-        let appraisal = appraise(&read(path), None, &Anchors::vendor(), UnixTime(SIMULATED_AT));
-        assert_eq!(appraisal.verdict(), Verdict::Undetermined, "{path}");
-        assert!(matches!(appraisal.checks()[0].reason, Reason::Unsupported(_)), "{path}");
-    }
-}
-
-const SIMULATED_AT: u64 = 1_768_435_200;
-
-#[test]
-fn simulated_evidence_is_genuine_under_its_root_and_called_simulated() {
-    let Some(_) = vectors() else { return };
-    let quote = read("simulated/base/quote3.bin");
-    let json = read("simulated/base/collateral-sgx.json");
-    let genuine = run(&quote, &json, "simulated/base", SIMULATED_AT).into_result().unwrap();
-    assert_eq!(genuine.platform(), PlatformKind::Simulated);
-    assert_eq!(genuine.tcb_status().as_str(), "UpToDate");
-    assert_eq!(&genuine.report_data()[..6], b"hello\0");
-    assert_ne!(genuine.enclave_id(), enclave_id(PlatformKind::Sgx, genuine.hardware_id()));
-}
-
-#[test]
-fn simulated_evidence_is_refused_under_the_vendors_roots() {
-    let Some(_) = vectors() else { return };
-    let collateral = collateral("simulated/base/collateral-sgx.json");
-    let quote = read("simulated/base/quote3.bin");
-    for collateral in [Some(&collateral), None] {
-        let appraisal = appraise(&quote, collateral, &Anchors::vendor(), UnixTime(SIMULATED_AT));
-        assert_eq!(appraisal.verdict(), Verdict::Rejected);
-        assert!(matches!(failed(&appraisal).unwrap().reason, Reason::UntrustedRoot(_)));
-    }
-}
-
-#[test]
-fn collateral_of_another_root_than_the_quote_is_refused() {
-    let Some(_) = vectors() else { return };
-    let quote = read("simulated/pceid-mismatch/quote3.bin");
-    let anchors = anchors("simulated/pceid-mismatch").with_root_der(&read("simulated/base/root.der"));
-    let collateral = collateral("simulated/base/collateral-sgx.json");
-    let appraisal = appraise(&quote, Some(&collateral), &anchors, UnixTime(SIMULATED_AT));
-    let check = failed(&appraisal).unwrap();
-    assert_eq!((check.id, &check.reason), (CheckId::PckChain, &Reason::OtherIssuer));
-}
-
-#[test]
-fn pce_ids_that_differ_are_refused() {
-    let Some(_) = vectors() else { return };
-    let quote = read("simulated/pceid-mismatch/quote3.bin");
-    let json = read("simulated/pceid-mismatch/collateral-sgx.json");
-    let appraisal = run(&quote, &json, "simulated/pceid-mismatch", SIMULATED_AT);
-    let check = failed(&appraisal).unwrap();
-    assert_eq!((check.id, &check.reason), (CheckId::PlatformModel, &Reason::OtherProvisioning));
-}
-
-#[test]
-fn tdx_collateral_for_an_sgx_quote_is_refused() {
-    let Some(_) = vectors() else { return };
-    let quote = read("simulated/base/quote3.bin");
-    let appraisal = run(&quote, &read("simulated/base/collateral-tdx.json"), "simulated/base", SIMULATED_AT);
-    let check = failed(&appraisal).unwrap();
-    assert_eq!(check.id, CheckId::TcbInfo);
-    assert!(matches!(check.reason, Reason::Document { part: Part::TcbInfo, .. }));
-}
-
-#[test]
-fn a_revoked_pck_certificate_is_refused() {
-    let Some(_) = vectors() else { return };
-    // The same chip signs all simulated quotes; its revocation came with TDX collateral. The list
-    // is put beside the SGX documents of the same issuer.
-    let mut json: serde_json::Value = serde_json::from_slice(&read("simulated/base/collateral-sgx.json")).unwrap();
-    let revoked: serde_json::Value =
-        serde_json::from_slice(&read("simulated/base/collateral-tdx-revoked.json")).unwrap();
-    json["pck_crl"] = revoked["pck_crl"].clone();
-    let quote = read("simulated/base/quote3.bin");
-    let appraisal = run(&quote, &serde_json::to_vec(&json).unwrap(), "simulated/base", SIMULATED_AT);
-    let check = failed(&appraisal).unwrap();
-    assert_eq!((check.id, &check.reason), (CheckId::PckRevocation, &Reason::Revoked(Part::Pck)));
-}
-
-#[test]
-fn every_sgx_mutation_is_refused_and_a_negated_signature_harmless() {
-    let Some(_) = vectors() else { return };
-    let (mut refused, mut valid) = (0, 0);
-    for mutation in intel_mutations().cases {
-        if !mutation.base.starts_with("sgx/") && !mutation.base.ends_with("quote3.bin") {
-            continue;
-        }
-        let (quote, json) = (mutation.quote(), mutation.collateral_json());
-        let appraisal = run(&quote, &json, &mutation.base, mutation.eval_time);
-        if mutation.verdict.starts_with("valid ECDSA") {
-            // (r, n−s) is as good as (r, s): the statement is the same, so nothing may be named by
-            // the quote's bytes.
-            let plain = run(&read(&mutation.base), &json, &mutation.base, mutation.eval_time);
-            assert_eq!(appraisal.value(), plain.value());
-            assert_eq!(appraisal.verdict(), Verdict::Accepted);
-            valid += 1;
-        } else {
-            assert_eq!(appraisal.verdict(), Verdict::Rejected, "{}", mutation.id);
-            refused += 1;
-        }
-    }
-    assert_eq!((refused, valid), (46, 1));
-}
-
-#[test]
-fn dcap_qvl_agrees_on_every_case() {
-    let Some(_) = vectors() else { return };
-    for entry in sgx_manifest().entries {
-        let quote = read(&format!("sgx/{}", entry.file));
-        for case in &entry.cases {
-            let json = read(&format!("sgx/{}", case.collateral));
-            let theirs: QuoteCollateralV3 = serde_json::from_slice(&json).unwrap();
-            let verifier = QuoteVerifier::new_prod().allow_debug(true);
-            // Not at the very edges: it does not look at a revocation list's thisUpdate, and takes
-            // its nextUpdate for the first second after.
-            for time in [case.eval_time, case.valid_to - 1, case.valid_to + 1, case.valid_from] {
-                let ours = run(&quote, &json, "sgx", time);
-                let theirs = verifier.verify(&quote, &theirs, time);
-                match (ours.value(), theirs) {
-                    (Some(ours), Ok(theirs)) => {
-                        assert_eq!(ours.tcb_status().as_str(), theirs.status);
-                        assert_eq!(ours.platform_status().as_str(), theirs.platform_status.status.to_string());
-                        assert_eq!(ours.qe_status().as_str(), theirs.qe_status.status.to_string());
-                        let mut advisories = theirs.advisory_ids;
-                        advisories.sort();
-                        assert_eq!(ours.advisories(), advisories);
-                        assert_eq!(ours.hardware_id(), theirs.ppid);
-                    }
-                    (None, Err(_)) => {}
-                    (ours, theirs) => panic!("{} at {time}: {ours:?}, {theirs:?}", case.collateral),
-                }
-            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One small test per way to be wrong: evidence of our own vendor that is right but for one thing.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::arithmetic_side_effects)]
 
 mod common {
     pub(crate) mod forge;
@@ -8,7 +8,8 @@ mod common {
 
 use common::forge::*;
 use glacier_attest::{
-    CertificateError as C, CheckId, DocumentError, Outcome, Part, QuotingEnclaveError as Q, Reason, TcbStatus, Verdict,
+    CertificateError as C, CheckId, DocumentError, Outcome, Part, QuotingEnclaveError as Q, Reason, Tcb, TcbStatus,
+    Verdict,
 };
 use serde_json::json;
 
@@ -34,8 +35,33 @@ fn document(part: Part, error: DocumentError) -> Reason {
 #[test]
 fn unchanged_it_is_genuine() {
     let genuine = World::new().appraise().into_result().unwrap();
-    assert_eq!(genuine.tcb_status(), TcbStatus::UpToDate);
-    assert_eq!(genuine.hardware_id(), [7; 16]);
+    assert_eq!(genuine.tcb_status(), Some(TcbStatus::UpToDate));
+    assert_eq!(genuine.hardware_id(), Some(&[7; 16][..]));
+}
+
+/// Serial of a certificate that was issued again.
+const REISSUED: u16 = 77;
+
+/// Puts another certificate of the PCK CA into the quote than the one in the collateral.
+fn reissue(world: &mut World, change: impl FnOnce(&mut Cert)) {
+    let mut other = World::new();
+    other.pck_ca.serial = REISSUED;
+    change(&mut other.pck_ca);
+    world.chain_above = Some(vec![other.pck_ca.der(), world.root.der()]);
+}
+
+#[test]
+fn a_pck_ca_that_was_issued_again_is_the_same_and_bounds_the_validity() {
+    let mut world = World::new();
+    reissue(&mut world, |ca| {
+        ca.from = "260110000000Z";
+        ca.until = "260120000000Z";
+    });
+    let genuine = world.appraise().into_result().unwrap();
+    assert_eq!(genuine.validity(), (glacier_wire::UnixTime(1_768_003_200), glacier_wire::UnixTime(1_768_867_200)));
+    let original = World::new().appraise().into_result().unwrap();
+    assert_eq!(genuine.hardware_id(), original.hardware_id());
+    assert_ne!(genuine.validity(), original.validity());
 }
 
 macro_rules! wrong {
@@ -125,12 +151,16 @@ wrong! {
     tcb_info_by_a_stranger: |w| w.tcb_info_signer = STRANGER
         => TcbInfo, document(Part::TcbInfo, DocumentError::Signature);
     tcb_info_for_tdx: |w| w.tcb_info["id"] = "TDX".into()
+        => TcbInfo, document(Part::TcbInfo, DocumentError::Malformed);
+    tcb_info_for_something_else: |w| w.tcb_info["id"] = "TPM".into()
         => TcbInfo, document(Part::TcbInfo, DocumentError::Kind);
     tcb_info_of_another_version: |w| w.tcb_info["version"] = 2.into()
         => TcbInfo, document(Part::TcbInfo, DocumentError::Kind);
     tcb_info_of_another_comparison: |w| w.tcb_info["tcbType"] = 1.into()
         => TcbInfo, document(Part::TcbInfo, DocumentError::Kind);
     tcb_info_with_an_unknown_status: |w| w.tcb_info["tcbLevels"][0]["tcbStatus"] = "Splendid".into()
+        => TcbInfo, document(Part::TcbInfo, DocumentError::Malformed);
+    tcb_info_with_a_domains_status: |w| w.tcb_info["tcbLevels"][0]["tcbStatus"] = "TDRelaunchAdvised".into()
         => TcbInfo, document(Part::TcbInfo, DocumentError::Malformed);
     tcb_info_with_fifteen_components: |w| {
         w.tcb_info["tcbLevels"][0]["tcb"]["sgxtcbcomponents"].as_array_mut().unwrap().pop();
@@ -163,6 +193,23 @@ wrong! {
         w.pck.issuer = "Test Root";
         w.pck.issuer_key = ROOT;
         w.chain_above = Some(vec![w.root.der(), w.root.der()]);
+    } => PckChain, certificate(Part::PckCa, C::Role);
+    pck_ca_in_the_quote_by_a_stranger: |w| reissue(w, |ca| ca.signer = STRANGER)
+        => PckChain, certificate(Part::PckCa, C::Signature);
+    pck_ca_in_the_quote_of_another_key: |w| reissue(w, |ca| ca.key = STRANGER)
+        => PckChain, Reason::OtherIssuer;
+    pck_ca_in_the_quote_of_another_name: |w| reissue(w, |ca| ca.subject = "Test PCK Processor CA")
+        => PckChain, Reason::OtherIssuer;
+    pck_ca_in_the_quote_revoked: |w| { reissue(w, |_| ()); w.root_crl.serials = vec![REISSUED]; }
+        => PckChain, Reason::Revoked(Part::PckCa);
+    pck_ca_in_the_quote_expired: |w| reissue(w, |ca| ca.until = "260110000000Z")
+        => PckChain, Reason::Expired { part: Part::PckCa, until: glacier_wire::UnixTime(1_768_003_200) };
+    pck_ca_in_the_quote_from_the_future: |w| reissue(w, |ca| ca.from = "260120000000Z")
+        => PckChain, Reason::NotYetValid { part: Part::PckCa, from: glacier_wire::UnixTime(1_768_867_200) };
+    root_in_the_quote_reissued: |w| {
+        w.root.serial = REISSUED;
+        w.chain_above = Some(vec![w.pck_ca.der(), w.root.der()]);
+        w.root.serial = 1;
     } => PckChain, Reason::OtherIssuer;
     pck_chain_of_two: |w| w.chain_above = Some(vec![w.pck_ca.der()])
         => PckChain, certificate(Part::Pck, C::Pem);
@@ -240,7 +287,7 @@ fn one_component_short_falls_to_the_next_level() {
     let mut world = World::new();
     world.chip.as_mut().unwrap().components[9] = 0;
     let genuine = world.appraise().into_result().unwrap();
-    assert_eq!(genuine.tcb_status(), TcbStatus::OutOfDate);
+    assert_eq!(genuine.tcb_status(), Some(TcbStatus::OutOfDate));
     assert_eq!(genuine.advisories(), ["INTEL-SA-00002"]);
 }
 
@@ -249,7 +296,7 @@ fn levels_count_best_first_in_whatever_order_they_come() {
     let mut world = World::new();
     world.tcb_info["tcbLevels"].as_array_mut().unwrap().reverse();
     world.qe_identity["tcbLevels"].as_array_mut().unwrap().reverse();
-    assert_eq!(world.appraise().into_result().unwrap().tcb_status(), TcbStatus::UpToDate);
+    assert_eq!(world.appraise().into_result().unwrap().tcb_status(), Some(TcbStatus::UpToDate));
 }
 
 #[test]
@@ -267,9 +314,8 @@ fn a_quoting_enclave_behind_folds_into_the_status() {
         world.tcb_info["tcbLevels"] = json!([level(1, 13, platform.as_str(), &["INTEL-SA-00002", "INTEL-SA-00009"])]);
         world.qe_report[258] = 6;
         let genuine = world.appraise().into_result().unwrap();
-        assert_eq!(genuine.platform_status(), platform);
-        assert_eq!(genuine.qe_status(), OutOfDate);
-        assert_eq!(genuine.tcb_status(), folded);
+        let Tcb::Intel(tcb) = genuine.tcb() else { panic!("{:?}", genuine.tcb()) };
+        assert_eq!((tcb.platform_status, tcb.qe_status, tcb.status), (platform, OutOfDate, folded));
         assert_eq!(genuine.advisories(), ["INTEL-SA-00001", "INTEL-SA-00002", "INTEL-SA-00009"]);
     }
 }
@@ -278,7 +324,8 @@ fn a_quoting_enclave_behind_folds_into_the_status() {
 fn the_smaller_evaluation_number_counts() {
     let mut world = World::new();
     world.qe_identity["tcbEvaluationDataNumber"] = 18.into();
-    assert_eq!(world.appraise().into_result().unwrap().tcb_evaluation(), 18);
+    let genuine = world.appraise().into_result().unwrap();
+    assert!(matches!(genuine.tcb(), Tcb::Intel(tcb) if tcb.evaluation == 18));
 }
 
 #[test]

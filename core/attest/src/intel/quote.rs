@@ -6,6 +6,7 @@ use super::{
     td_report::{TD_REPORT_10_BYTES, TD_REPORT_15_BYTES, TdReport},
 };
 use crate::bytes::Bytes;
+use alloc::boxed::Box;
 
 /// A quote, taken apart.
 #[derive(Debug, Clone)]
@@ -29,7 +30,7 @@ pub(crate) enum Body {
     /// An SGX enclave.
     Enclave(Report),
     /// A TDX domain.
-    Domain(TdReport),
+    Domain(Box<TdReport>),
 }
 
 impl Body {
@@ -187,7 +188,7 @@ fn read_body(header: &Header, bytes: &mut Bytes<'_>) -> Result<Body, QuoteError>
     }
     let body = bytes.take(length).ok_or(QuoteError::Truncated)?;
     if tee == TEE_TDX {
-        return TdReport::read(body).map(Body::Domain).ok_or(QuoteError::Truncated);
+        return TdReport::read(body).map(Box::new).map(Body::Domain).ok_or(QuoteError::Truncated);
     }
     body.try_into().ok().and_then(Report::read).map(Body::Enclave).ok_or(QuoteError::Truncated)
 }

@@ -1,211 +1,48 @@
 //! A vendor of our own, so that evidence can be wrong in one way and right in every other.
-//!
-//! DER is written by hand here: what reads it must not be what wrote it.
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+mod der;
+
+pub use der::*;
 use glacier_attest::{Anchors, Appraisal, Collateral, Genuine, appraise};
 use glacier_wire::UnixTime;
-use p256::ecdsa::{Signature, SigningKey, signature::Signer as _};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-
-/// Keys by number.
-pub const ROOT: u8 = 1;
-pub const PCK_CA: u8 = 2;
-pub const TCB_SIGNER: u8 = 3;
-pub const PCK: u8 = 4;
-pub const ATTESTATION: u8 = 5;
-pub const STRANGER: u8 = 9;
 
 /// 2026-01-15T00:00:00Z.
 pub const NOW: u64 = 1_768_435_200;
 
-/// Key usages, as bits of the first byte of the bit string.
-pub const SIGN: u8 = 0xc0;
-pub const ISSUE: u8 = 0x06;
-
-pub fn key(number: u8) -> SigningKey {
-    SigningKey::from_slice(&[number; 32]).unwrap()
+/// What the quote looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// Version 3: an enclave.
+    V3,
+    /// Version 4 with an enclave.
+    V4Enclave,
+    /// Version 4 with a domain.
+    V4,
+    /// Version 5 with an enclave.
+    V5Enclave,
+    /// Version 5 with a domain of TDX 1.0.
+    V5,
+    /// Version 5 with a domain of TDX 1.5.
+    V5Later,
 }
 
-fn coordinates(number: u8) -> [u8; 64] {
-    key(number).verifying_key().to_sec1_point(false).as_bytes()[1..].try_into().unwrap()
-}
+impl Shape {
+    pub const DOMAINS: [Self; 3] = [Self::V4, Self::V5, Self::V5Later];
 
-pub fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
-    let mut out = vec![tag];
-    match content.len() {
-        length @ 0..=127 => out.push(length as u8),
-        length @ 128..=255 => out.extend([0x81, length as u8]),
-        length => out.extend([0x82, (length >> 8) as u8, length as u8]),
-    }
-    out.extend(content);
-    out
-}
-
-pub fn seq(parts: &[Vec<u8>]) -> Vec<u8> {
-    tlv(0x30, &parts.concat())
-}
-
-pub fn oid(arcs: &[u32]) -> Vec<u8> {
-    let mut content = vec![(arcs[0] * 40 + arcs[1]) as u8];
-    for arc in &arcs[2..] {
-        let digits = (0..5).rev().map(|place| arc >> (7 * place) & 0x7f).skip_while(|digit| *digit == 0);
-        let digits: Vec<_> = if *arc == 0 { vec![0] } else { digits.collect() };
-        let last = digits.len() - 1;
-        content.extend(digits.iter().enumerate().map(|(at, digit)| *digit as u8 | if at < last { 0x80 } else { 0 }));
-    }
-    tlv(0x06, &content)
-}
-
-/// A small INTEGER, not negative.
-pub fn int(value: u16) -> Vec<u8> {
-    let bytes = value.to_be_bytes();
-    let skip = if value < 0x80 { 1 } else { 0 };
-    let lead: &[u8] = if matches!(value, 0x80..=0xff | 0x8000..) && skip == 0 && bytes[0] >= 0x80 { &[0] } else { &[] };
-    tlv(0x02, &[lead, &bytes[skip..]].concat())
-}
-
-fn utc(text: &str) -> Vec<u8> {
-    tlv(0x17, text.as_bytes())
-}
-
-pub fn ecdsa_with_sha256() -> Vec<u8> {
-    seq(&[oid(&[1, 2, 840, 10045, 4, 3, 2])])
-}
-
-pub fn ecdsa_with_sha384() -> Vec<u8> {
-    seq(&[oid(&[1, 2, 840, 10045, 4, 3, 3])])
-}
-
-fn name(common: &str) -> Vec<u8> {
-    seq(&[tlv(0x31, &seq(&[oid(&[2, 5, 4, 3]), tlv(0x0c, common.as_bytes())]))])
-}
-
-pub fn extension(id: &[u32], critical: bool, value: &[u8]) -> Vec<u8> {
-    let critical = if critical { tlv(0x01, &[0xff]) } else { vec![] };
-    seq(&[oid(id), critical, tlv(0x04, value)])
-}
-
-fn signed(content: Vec<u8>, outer: Vec<u8>, signer: u8) -> Vec<u8> {
-    let signature: Signature = key(signer).sign(&content);
-    let bits = [&[0], signature.to_der().as_bytes()].concat();
-    seq(&[content, outer, tlv(0x03, &bits)])
-}
-
-fn raw(message: &[u8], signer: u8) -> [u8; 64] {
-    let signature: Signature = key(signer).sign(message);
-    signature.to_bytes().into()
-}
-
-pub struct Cert {
-    pub subject: &'static str,
-    pub issuer: &'static str,
-    pub serial: u16,
-    pub from: &'static str,
-    pub until: &'static str,
-    pub authority: Option<bool>,
-    pub path: Option<u16>,
-    pub usage: u8,
-    pub key: u8,
-    pub signer: u8,
-    /// Number of the key that the authority key identifier names.
-    pub issuer_key: u8,
-    pub inner: Vec<u8>,
-    pub extra: Vec<Vec<u8>>,
-}
-
-impl Cert {
-    pub fn der(&self) -> Vec<u8> {
-        let mut extensions = vec![
-            extension(&[2, 5, 29, 35], false, &seq(&[tlv(0x80, &[self.issuer_key; 20])])),
-            extension(&[2, 5, 29, 14], false, &tlv(0x04, &[self.key; 20])),
-            extension(&[2, 5, 29, 15], true, &tlv(0x03, &[self.usage.trailing_zeros().min(7) as u8, self.usage])),
-        ];
-        if let Some(authority) = self.authority {
-            let flag = if authority { tlv(0x01, &[0xff]) } else { vec![] };
-            let path = self.path.map(int).unwrap_or_default();
-            extensions.push(extension(&[2, 5, 29, 19], true, &seq(&[flag, path])));
+    /// Version, TEE type, body type.
+    fn numbers(self) -> (u8, u8, u16) {
+        match self {
+            Self::V3 => (3, 0, 0),
+            Self::V4Enclave => (4, 0, 0),
+            Self::V4 => (4, 0x81, 0),
+            Self::V5Enclave => (5, 0, 1),
+            Self::V5 => (5, 0x81, 2),
+            Self::V5Later => (5, 0x81, 3),
         }
-        extensions.extend(self.extra.iter().cloned());
-        let point = [&[0, 4][..], &coordinates(self.key)].concat();
-        let content = seq(&[
-            tlv(0xa0, &int(2)),
-            int(self.serial),
-            self.inner.clone(),
-            name(self.issuer),
-            seq(&[utc(self.from), utc(self.until)]),
-            name(self.subject),
-            seq(&[seq(&[oid(&[1, 2, 840, 10045, 2, 1]), oid(&[1, 2, 840, 10045, 3, 1, 7])]), tlv(0x03, &point)]),
-            tlv(0xa3, &seq(&extensions)),
-        ]);
-        signed(content, ecdsa_with_sha256(), self.signer)
-    }
-}
-
-pub struct List {
-    pub issuer: &'static str,
-    pub from: &'static str,
-    pub until: Option<&'static str>,
-    pub serials: Vec<u16>,
-    pub signer: u8,
-    pub issuer_key: u8,
-    pub extra: Vec<Vec<u8>>,
-}
-
-impl List {
-    pub fn der(&self) -> Vec<u8> {
-        let entries: Vec<_> = self.serials.iter().map(|serial| seq(&[int(*serial), utc("260101000000Z")])).collect();
-        let mut extensions = vec![
-            extension(&[2, 5, 29, 20], false, &int(1)),
-            extension(&[2, 5, 29, 35], false, &seq(&[tlv(0x80, &[self.issuer_key; 20])])),
-        ];
-        extensions.extend(self.extra.iter().cloned());
-        let content = seq(&[
-            int(1),
-            ecdsa_with_sha256(),
-            name(self.issuer),
-            utc(self.from),
-            self.until.map(utc).unwrap_or_default(),
-            if entries.is_empty() { vec![] } else { seq(&entries) },
-            tlv(0xa0, &seq(&extensions)),
-        ]);
-        signed(content, ecdsa_with_sha256(), self.signer)
-    }
-}
-
-/// Members of the chip's extension.
-pub struct ChipExtension {
-    pub ppid: Vec<u8>,
-    pub components: Vec<u16>,
-    pub pce_svn: u16,
-    pub pce_id: Vec<u8>,
-    pub fmspc: Vec<u8>,
-    pub extra: Vec<Vec<u8>>,
-}
-
-const SGX: [u32; 7] = [1, 2, 840, 113741, 1, 13, 1];
-
-impl ChipExtension {
-    pub fn member(arcs: &[u32], value: Vec<u8>) -> Vec<u8> {
-        seq(&[oid(&[&SGX[..], arcs].concat()), value])
-    }
-
-    fn der(&self) -> Vec<u8> {
-        let mut tcb: Vec<_> =
-            (1..).zip(&self.components).map(|(arc, svn)| Self::member(&[2, arc], int(*svn))).collect();
-        tcb.push(Self::member(&[2, 17], int(self.pce_svn)));
-        tcb.push(Self::member(&[2, 18], tlv(0x04, &[0; 16])));
-        let mut members = vec![
-            Self::member(&[1], tlv(0x04, &self.ppid)),
-            Self::member(&[2], seq(&tcb)),
-            Self::member(&[3], tlv(0x04, &self.pce_id)),
-            Self::member(&[4], tlv(0x04, &self.fmspc)),
-            Self::member(&[5], tlv(0x0a, &[0])),
-        ];
-        members.extend(self.extra.iter().cloned());
-        seq(&members)
     }
 }
 
@@ -228,7 +65,16 @@ pub struct World {
     pub qe_report_tail: [u8; 32],
     /// Key that the quote carries, key that the quoting enclave vouches for, key that signs.
     pub attestation: (u8, u8, u8),
+    pub shape: Shape,
     pub report: [u8; 384],
+    /// Of TDX 1.5; its beginning is that of 1.0.
+    pub td_report: [u8; 648],
+    /// In place of what the shape says.
+    pub tee_type: Option<u8>,
+    pub body_type: Option<u16>,
+    pub body_length: Option<u32>,
+    /// Of the certification data that holds the quoting enclave's report.
+    pub outer_type: u16,
     /// Certificates in the quote after the leaf; the world's own if absent.
     pub chain_above: Option<Vec<Vec<u8>>>,
     pub now: u64,
@@ -316,10 +162,51 @@ impl World {
             qe_report_signer: PCK,
             qe_report_tail: [0; 32],
             attestation: (ATTESTATION, ATTESTATION, ATTESTATION),
+            shape: Shape::V3,
             report,
+            td_report: [0; 648],
+            tee_type: None,
+            body_type: None,
+            body_length: None,
+            outer_type: 6,
             chain_above: None,
             now: NOW,
         }
+    }
+
+    /// A domain: module version 1 at level 5, then and now.
+    pub fn tdx(shape: Shape) -> Self {
+        let mut world = Self { shape, ..Self::new() };
+        world.td_report[..3].copy_from_slice(&[5, 1, 7]);
+        world.td_report[584..587].copy_from_slice(&[5, 1, 7]);
+        world.td_report[16..64].fill(0x5e);
+        world.td_report[123] = 0x10;
+        world.td_report[128] = 0xe7;
+        for (at, register) in (1..).zip(world.td_report[136..520].chunks_mut(48)) {
+            register.fill(at);
+        }
+        world.td_report[520..525].copy_from_slice(b"hello");
+        world.tcb_info["id"] = "TDX".into();
+        world.tcb_info["tcbLevels"] = json!([
+            td_level(level(1, 13, "UpToDate", &[]), &[0, 0, 7]),
+            td_level(level(0, 10, "OutOfDate", &["INTEL-SA-00002"]), &[0, 0, 5]),
+        ]);
+        let module =
+            json!({"mrsigner": "00".repeat(48), "attributes": "00".repeat(8), "attributesMask": "FF".repeat(8)});
+        world.tcb_info["tdxModule"] = module.clone();
+        let mut later = module;
+        later["id"] = "TDX_01".into();
+        later["tcbLevels"] = json!([
+            {"tcb": {"isvsvn": 5}, "tcbDate": "2025-03-01T00:00:00Z", "tcbStatus": "UpToDate"},
+            {"tcb": {"isvsvn": 4}, "tcbDate": "2024-03-01T00:00:00Z", "tcbStatus": "OutOfDate",
+             "advisoryIDs": ["INTEL-SA-00004"]},
+            {"tcb": {"isvsvn": 3}, "tcbDate": "2023-03-01T00:00:00Z", "tcbStatus": "Revoked"}
+        ]);
+        world.tcb_info["tdxModuleIdentities"] = json!([later]);
+        world.qe_identity["id"] = "TD_QE".into();
+        world.qe_identity["isvprodid"] = 2.into();
+        world.qe_report[256] = 2;
+        world
     }
 
     pub fn anchors(&self) -> Anchors {
@@ -329,25 +216,39 @@ impl World {
     pub fn quote(&self) -> Vec<u8> {
         let (carried, vouched, signer) = self.attestation;
         let authentication = [0x0a; 32];
-        let mut header = vec![3, 0, 2, 0, 0, 0, 0, 0, 8, 0, 13, 0];
-        header.extend(hex::decode("939a7233f79c4ca9940a0db3957f0607").unwrap());
-        header.extend([0; 20]);
-        let body = [&header[..], &self.report].concat();
+        let (version, tee, body_type) = self.shape.numbers();
+        let mut body = vec![version, 0, 2, 0, self.tee_type.unwrap_or(tee), 0, 0, 0, 8, 0, 13, 0];
+        body.extend(hex::decode("939a7233f79c4ca9940a0db3957f0607").unwrap());
+        body.extend([0; 20]);
+        let report = match self.shape {
+            Shape::V3 | Shape::V4Enclave | Shape::V5Enclave => &self.report[..],
+            Shape::V4 | Shape::V5 => &self.td_report[..584],
+            Shape::V5Later => &self.td_report,
+        };
+        if version == 5 {
+            body.extend(self.body_type.unwrap_or(body_type).to_le_bytes());
+            body.extend(self.body_length.unwrap_or(report.len() as u32).to_le_bytes());
+        }
+        body.extend(report);
         let mut qe_report = self.qe_report;
         let digest = Sha256::new().chain_update(coordinates(vouched)).chain_update(authentication).finalize();
         qe_report[320..352].copy_from_slice(&digest);
         qe_report[352..].copy_from_slice(&self.qe_report_tail);
         let above = self.chain_above.clone().unwrap_or_else(|| vec![self.pck_ca.der(), self.root.der()]);
         let chain = pem(&[vec![self.pck_der()], above].concat());
-        let mut data = raw(&body, signer).to_vec();
-        data.extend(coordinates(carried));
-        data.extend(qe_report);
-        data.extend(raw(&qe_report, self.qe_report_signer));
-        data.extend(32u16.to_le_bytes());
-        data.extend(authentication);
-        data.extend(5u16.to_le_bytes());
-        data.extend((chain.len() as u32).to_le_bytes());
-        data.extend(chain);
+        let mut inner = qe_report.to_vec();
+        inner.extend(raw(&qe_report, self.qe_report_signer));
+        inner.extend(32u16.to_le_bytes());
+        inner.extend(authentication);
+        inner.extend(5u16.to_le_bytes());
+        inner.extend((chain.len() as u32).to_le_bytes());
+        inner.extend(chain);
+        let mut data = [raw(&body, signer), coordinates(carried)].concat();
+        if version != 3 {
+            data.extend(self.outer_type.to_le_bytes());
+            data.extend((inner.len() as u32).to_le_bytes());
+        }
+        data.extend(inner);
         [&body[..], &(data.len() as u32).to_le_bytes(), &data].concat()
     }
 
@@ -381,7 +282,7 @@ impl World {
 
     pub fn appraise(&self) -> Appraisal<Genuine> {
         let collateral = Collateral::parse(&self.collateral_json()).unwrap();
-        appraise(&self.quote(), Some(&collateral), &self.anchors(), UnixTime(self.now))
+        appraise(&self.quote(), &collateral.into(), &self.anchors(), UnixTime(self.now))
     }
 }
 
@@ -394,34 +295,9 @@ pub fn level(svn: u8, pce_svn: u16, status: &str, advisories: &[&str]) -> Value 
     })
 }
 
-pub fn pem(certificates: &[Vec<u8>]) -> Vec<u8> {
-    let mut out = String::new();
-    for der in certificates {
-        out += "-----BEGIN CERTIFICATE-----\n";
-        for line in base64(der).as_bytes().chunks(64) {
-            out += core::str::from_utf8(line).unwrap();
-            out += "\n";
-        }
-        out += "-----END CERTIFICATE-----\n";
-    }
-    out.into_bytes()
-}
-
-fn text(bytes: Vec<u8>) -> String {
-    String::from_utf8(bytes).unwrap()
-}
-
-fn base64(bytes: &[u8]) -> String {
-    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::new();
-    for group in bytes.chunks(3) {
-        let mut padded = [0; 4];
-        padded[1..=group.len()].copy_from_slice(group);
-        let bits = u32::from_be_bytes(padded);
-        for place in 0..4 {
-            let digit = alphabet[(bits >> (18 - 6 * place) & 63) as usize];
-            out.push(if place > group.len() { '=' } else { digit.into() });
-        }
-    }
-    out
+/// The same level for TDX, with the first TDX components named.
+pub fn td_level(mut level: Value, tdx: &[u8]) -> Value {
+    let svn = |at: usize| json!({ "svn": tdx.get(at).copied().unwrap_or_default() });
+    level["tcb"]["tdxtcbcomponents"] = (0..16).map(svn).collect();
+    level
 }

@@ -2,7 +2,9 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
-use glacier_attest::{Anchors, Appraisal, Check, Collateral, Genuine, Outcome, appraise};
+pub mod forge;
+
+use glacier_attest::{Anchors, Appraisal, Check, Collateral, Endorsements, Genuine, Outcome, appraise};
 use glacier_wire::UnixTime;
 use serde::Deserialize;
 use std::{collections::HashMap, fs, path::PathBuf};
@@ -21,8 +23,8 @@ pub fn read(path: &str) -> Vec<u8> {
     fs::read(vectors().unwrap().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-pub fn collateral(path: &str) -> Collateral {
-    Collateral::parse(&read(path)).unwrap()
+pub fn collateral(path: &str) -> Endorsements {
+    Collateral::parse(&read(path)).unwrap().into()
 }
 
 /// Roots of a case: the vendors', or the test root that lies beside a simulated quote.
@@ -37,7 +39,7 @@ pub fn anchors(base: &str) -> Anchors {
 
 pub fn run(quote: &[u8], collateral_json: &[u8], base: &str, at: u64) -> Appraisal<Genuine> {
     let collateral = Collateral::parse(collateral_json).unwrap();
-    appraise(quote, Some(&collateral), &anchors(base), UnixTime(at))
+    appraise(quote, &collateral.into(), &anchors(base), UnixTime(at))
 }
 
 /// The check that failed first.
@@ -55,13 +57,39 @@ pub struct Entry {
     pub id: String,
     pub file: String,
     pub ppid: Option<String>,
+    pub report_data: String,
+    pub debug: bool,
+    pub cases: Vec<Case>,
+    #[serde(flatten)]
+    pub measured: Measured,
+}
+
+/// Quotes whose certification data is encrypted name no chip, but have registers all the same.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub enum Measured {
+    Tdx(Box<Td>),
+    Sgx(Sgx),
+}
+
+#[derive(Deserialize)]
+pub struct Sgx {
     pub mrenclave: String,
     pub mrsigner: String,
     pub isvprodid: u16,
     pub isvsvn: u16,
-    pub report_data: String,
-    pub debug: bool,
-    pub cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+pub struct Td {
+    pub mrtd: String,
+    pub mrseam: String,
+    pub rtmr: [String; 4],
+    pub mrconfigid: String,
+    pub mrservicetd: Option<String>,
+    pub td_attributes: String,
+    pub xfam: String,
+    pub tee_tcb_svn: String,
 }
 
 #[derive(Deserialize)]
@@ -75,16 +103,28 @@ pub struct Case {
     pub expected: Expected,
 }
 
+/// What dcap-qvl says of it.
 #[derive(Deserialize)]
-pub struct Expected {
-    pub tcb_status: String,
-    pub platform_status: String,
-    pub qe_status: String,
-    pub advisories: Vec<String>,
+#[serde(untagged)]
+pub enum Expected {
+    Genuine { tcb_status: String, platform_status: String, qe_status: String, advisories: Vec<String> },
+    Refused { dcap_qvl_error: String },
 }
 
-pub fn sgx_manifest() -> Manifest {
-    serde_json::from_slice(&read("sgx/manifest.json")).unwrap()
+/// Every quote of SGX and TDX, files named from the top directory.
+pub fn quotes() -> Vec<Entry> {
+    let mut out = Vec::new();
+    for kind in ["sgx", "tdx"] {
+        let mut manifest: Manifest = serde_json::from_slice(&read(&format!("{kind}/manifest.json"))).unwrap();
+        for entry in &mut manifest.entries {
+            entry.file = format!("{kind}/{}", entry.file);
+            for case in &mut entry.cases {
+                case.collateral = format!("{kind}/{}", case.collateral);
+            }
+        }
+        out.extend(manifest.entries);
+    }
+    out
 }
 
 #[derive(Deserialize)]
@@ -134,3 +174,6 @@ impl Mutation {
 pub fn intel_mutations() -> Mutations {
     serde_json::from_slice(&read("mutations-intel.json")).unwrap()
 }
+
+/// 2026-01-15T00:00:00Z, when all simulated evidence is current.
+pub const SIMULATED_AT: u64 = 1_768_435_200;
