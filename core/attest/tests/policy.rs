@@ -8,8 +8,8 @@ mod common {
 
 use common::forge::*;
 use glacier_attest::{
-    Accepted, Age, Appraisal, Binding, CheckId, Fingerprint, Genuine, Outcome, Policy, Reason, Signer, TcbStatus,
-    Verdict,
+    Accepted, Age, Appraisal, Binding, CheckId, Fingerprint, Format, Genuine, Outcome, Policy, Reason, Signer,
+    TcbStatus, Verdict,
 };
 use glacier_wire::{Address, Claims, EnclaveId, Measurement, PlatformKind, Purpose, UnixTime};
 
@@ -19,7 +19,7 @@ fn genuine(change: impl FnOnce(&mut World)) -> (Genuine, Policy) {
     let policy = Policy {
         platforms: vec![PlatformKind::Simulated],
         simulated_roots: vec![Fingerprint::of(&world.root.der())],
-        measurements: vec![Measurement([0xaa; 32])],
+        measurements: vec![Measurement([0xaa; 32]).into()],
         ..Policy::default()
     };
     (world.appraise().into_result().unwrap(), policy)
@@ -42,7 +42,9 @@ fn refused(world: impl FnOnce(&mut World), policy: impl FnOnce(&mut Policy)) -> 
 fn the_list_holds_the_genuine_checks_and_then_the_policys() {
     let appraisal = judge(|_| (), |_| ());
     assert_eq!(appraisal.verdict(), Verdict::Accepted);
-    assert_eq!(appraisal.checks().iter().map(|check| check.id).collect::<Vec<_>>(), CheckId::ALL);
+    let expected: Vec<_> =
+        CheckId::of_evidence(Format::SgxQuoteV3).iter().copied().chain(CheckId::of_policy()).collect();
+    assert_eq!(appraisal.checks().iter().map(|check| check.id).collect::<Vec<_>>(), expected);
 }
 
 #[test]
@@ -76,7 +78,7 @@ fn no_code_named_is_refused() {
 #[test]
 fn other_code_is_refused() {
     assert_eq!(
-        refused(|_| (), |policy| policy.measurements = vec![Measurement([1; 32])]),
+        refused(|_| (), |policy| policy.measurements = vec![Measurement([1; 32]).into()]),
         (CheckId::PolicyCode, Reason::MeasurementNotListed(Measurement([0xaa; 32])))
     );
 }
@@ -89,7 +91,7 @@ fn a_signer_stands_in_for_measurements_and_narrows_them() {
             policy.signers = vec![Signer([signer; 32])];
         }
     };
-    let other = (CheckId::PolicyCode, Reason::SignerNotListed(Signer([0xbb; 32])));
+    let other = (CheckId::PolicyCode, Reason::SignerNotListed(Some(Signer([0xbb; 32]))));
     assert_eq!(judge(|_| (), by_signer(0xbb)).verdict(), Verdict::Accepted);
     assert_eq!(refused(|_| (), by_signer(1)), other);
     assert_eq!(refused(|_| (), |policy| policy.signers = vec![Signer([1; 32])]), other);
@@ -157,7 +159,7 @@ fn judged_after_its_collateral_expired_it_is_refused() {
 
 #[test]
 fn another_chip_than_the_pinned_one_is_refused() {
-    let id = genuine(|_| ()).0.enclave_id();
+    let id = genuine(|_| ()).0.enclave_id().unwrap();
     assert_eq!(judge(|_| (), |policy| policy.enclave_ids = vec![id]).verdict(), Verdict::Accepted);
     assert_eq!(
         refused(|_| (), |policy| policy.enclave_ids = vec![EnclaveId([1; 32])]),
@@ -190,6 +192,7 @@ fn claims(issued_at: u64) -> Claims {
         enclave_key: Address([4; 20]),
         issued_at: UnixTime(issued_at),
         nonce: None,
+        devices: None,
     }
 }
 
@@ -241,7 +244,8 @@ fn documents_read_strictly() {
     assert_eq!(read("{}").unwrap(), Policy::default());
     assert!(read(r#"{"measurement": ["aa"]}"#).is_err());
     assert!(read(r#"{"measurements": ["aa"]}"#).is_err());
-    assert!(read(r#"{"gpu": {"required": true}}"#).is_err());
+    assert!(read(r#"{"gpu": {"required": 7}}"#).is_err());
+    assert!(read(r#"{"gpu": {"require": true}}"#).is_err());
     let policy =
         read(r#"{"max_collateral_age": "30d", "max_evidence_age": 90, "min_tcb": "SWHardeningNeeded"}"#).unwrap();
     assert_eq!(policy.max_collateral_age, Some(Age(30 * 24 * 3600)));

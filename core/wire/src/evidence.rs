@@ -69,7 +69,11 @@ impl Claims {
         let mut hash = Vec::with_capacity(40);
         minicbor::Encoder::new(&mut hash).array(2)?.u8(SHA_256)?.bytes(&self.channel_key)?;
         let mut encoder = minicbor::Encoder::new(out);
-        encoder.map(4 + u64::from(self.nonce.is_some()) + u64::from(self.devices.is_some()))?;
+        encoder.map(match (&self.nonce, &self.devices) {
+            (None, None) => 4,
+            (Some(_), None) | (None, Some(_)) => 5,
+            (Some(_), Some(_)) => 6,
+        })?;
         if let Some(nonce) = &self.nonce {
             encoder.str("nonce")?.bytes(nonce)?;
         }
