@@ -6,7 +6,7 @@ mod crl;
 pub(crate) mod pem;
 mod signature;
 
-pub(crate) use certificate::Certificate;
 pub use certificate::CertificateError;
+pub(crate) use certificate::Certificate;
 pub(crate) use crl::Crl;
 pub(crate) use signature::PublicKey;
