@@ -139,6 +139,12 @@ fn every_mutation_is_refused_and_a_negated_signature_harmless() {
         }
         assert_eq!(appraisal.verdict(), Verdict::Rejected, "{}", mutation.id);
         if mutation.verdict == "reject" {
+            let found = failed(&appraisal).unwrap();
+            match mutation.id.as_str() {
+                "m-swap-tee" => assert_eq!((found.id, &found.reason), (CheckId::PlatformModel, &Reason::OtherTee)),
+                "m-swap-fmspc" => assert_eq!((found.id, &found.reason), (CheckId::PlatformModel, &Reason::OtherModel)),
+                _ => {}
+            }
             refused += 1;
         } else {
             let check = failed(&appraisal).unwrap();

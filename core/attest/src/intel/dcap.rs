@@ -3,7 +3,8 @@
 //! Who signs what: the root signs the PCK CA, the signer of the TCB info and QE identity, and its
 //! own revocation list. The PCK CA signs the chip's PCK certificate and the list of those revoked.
 //! The chip's PCK key signs the report of Intel's quoting enclave, that report vouches for the
-//! attestation key, and the attestation key signs the quote.
+//! attestation key, and the attestation key signs the quote: for SGX of an enclave, for TDX of a
+//! domain, whose module the TCB info names beside the levels of the chip.
 
 use super::{
     collateral::{CheckedCollateral, PckIssuer, Root, not_revoked, pck_ca, refused},
@@ -86,10 +87,11 @@ fn appraise_on(
     let qe_level = steps.step_because(CheckId::QuotingEnclave, quoting_enclave(&quote, qe_report, ground));
     steps.step(CheckId::QuoteSignature, quote_signature(&quote));
     let model = steps.step(CheckId::PlatformModel, platform_model(&quote, &pck, ground));
-    let module = match CheckId::of_evidence(format).contains(&CheckId::TdModule) {
-        true => steps.step_because(CheckId::TdModule, td_module(&quote, model, ground)),
+    let module = if CheckId::of_evidence(format).contains(&CheckId::TdModule) {
+        steps.step_because(CheckId::TdModule, td_module(&quote, model, ground))
+    } else {
         // An enclave has none.
-        false => Some(()),
+        Some(())
     };
     let level = steps.step_because(CheckId::TcbLevel, tcb_level(&quote, &pck, model.and(module), qe_level, ground));
     let facts = (|| Some(facts(&quote?, &pck?, level?, qe_level?, ground.collateral().ok()?)))();
