@@ -83,6 +83,12 @@ check_ids! {
     VbiosRim = "vbios-rim",
     /// NVIDIA: OCSP answers, where given, say that nothing of the manifests' chains is revoked.
     RimRevocation = "rim-revocation",
+    /// One manifest: the certificate of its signer comes from a trusted root of manifests.
+    RimChain = "rim-chain",
+    /// One manifest: signed by that signer, over the document as it is.
+    RimSignature = "rim-signature",
+    /// One manifest: every certificate of the chain is valid at the time of evaluation.
+    RimCurrent = "rim-current",
     /// NVIDIA: every measurement that the manifests name has a value that they name.
     Measurements = "measurements",
     /// Composite: the CPU's quote commits to exactly these devices' evidence.
@@ -129,6 +135,11 @@ impl CheckId {
     /// The checks of [`Collateral::check`](crate::Collateral::check).
     pub fn of_collateral() -> impl Iterator<Item = Self> {
         Self::ALL.iter().copied().filter(|id| (Self::TrustAnchor..=Self::CollateralCurrent).contains(id))
+    }
+
+    /// The checks of [`Rim::check`](crate::Rim::check).
+    pub fn of_manifest() -> impl Iterator<Item = Self> {
+        Self::ALL.iter().copied().filter(|id| (Self::RimChain..=Self::RimCurrent).contains(id))
     }
 
     /// The checks that [`Genuine::judge`](crate::Genuine::judge) adds.

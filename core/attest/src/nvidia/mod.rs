@@ -1,6 +1,8 @@
 //! NVIDIA GPUs and switches.
 
+mod c14n;
 mod chain;
+mod dsig;
 mod fabric;
 mod fault;
 mod gpu;
@@ -12,6 +14,8 @@ mod report;
 mod revocation;
 mod rim;
 mod spdm;
+mod swid;
+mod xml;
 
 pub use fabric::{FabricFault, fabric};
 pub use fault::GpuFault;

@@ -29,7 +29,7 @@ fn skip_line_ends(text: &[u8]) -> &[u8] {
 }
 
 /// Standard alphabet, padded, canonical; line ends anywhere.
-fn base64(text: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn base64(text: &[u8]) -> Option<Vec<u8>> {
     let mut digits: Vec<u8> = Vec::with_capacity(text.len());
     text.split(|byte| *byte == b'\n').for_each(|line| digits.extend(line.strip_suffix(b"\r").unwrap_or(line)));
     let (groups, rest) = digits.as_chunks::<4>();
