@@ -425,3 +425,158 @@ fn gpus_and_switches_that_list_each_other_are_a_fabric() {
     assert_eq!(fabric(&whole[1..]), Err(FabricFault::Linked(1)));
     assert_eq!(fabric(&[gpu(1, &[5]), gpu(1, &[5]), switch(5, &[1])]), Err(FabricFault::Twice(0)));
 }
+
+mod frames {
+    use super::*;
+    use crate::nvidia::{ocsp::Answer, opaque::Opaque, report::Report};
+    use proptest::prelude::*;
+
+    fn changed(at: usize, to: u8) -> GpuFault {
+        let mut report = World::gpu().report();
+        assert_ne!(report[at], to);
+        report[at] = to;
+        Report::read(&report).unwrap_err()
+    }
+
+    #[test]
+    fn every_constant_and_length_of_a_report_is_checked() {
+        for (at, to) in [(0, 0x12), (1, 0xe1), (2, 0), (3, 1), (36, 1), (37, 0x12), (38, 0x61), (39, 1), (40, 1)] {
+            assert_eq!(changed(at, to), GpuFault::Header, "{at}");
+        }
+        assert_eq!(changed(41, 63), GpuFault::Blocks(63));
+        assert_eq!(changed(41, 31), GpuFault::Length);
+        for (at, to) in [(42, 0xc1), (43, 0xff), (44, 1)] {
+            assert_eq!(changed(at, to), GpuFault::Length, "{at}");
+        }
+        for (at, to) in [(45, 2), (46, 0), (47, 0x34), (48, 1), (49, 2), (50, 0x31), (51, 1)] {
+            assert_eq!(changed(at, to), GpuFault::Block(1), "{at}");
+        }
+        assert_eq!(changed(45 + 63 * 55, 10), GpuFault::Block(64));
+        assert_eq!(changed(45 + 64 * 55 + 32, 0xff), GpuFault::Length);
+    }
+
+    #[test]
+    fn a_report_that_is_cut_or_goes_on_is_refused() {
+        let report = World::gpu().report();
+        for length in 0..report.len() {
+            assert!(Report::read(&report[..length]).is_err(), "{length}");
+        }
+        assert_eq!(Report::read(&[&report[..], &[0]].concat()).unwrap_err(), GpuFault::Length);
+        let huge = vec![0x11; 20_000];
+        assert!(matches!(Report::read(&huge).unwrap_err(), GpuFault::TooLarge { found: 20_000, .. }));
+    }
+
+    #[test]
+    fn opaque_data_that_are_no_fields_are_refused() {
+        assert_eq!(Opaque::read(&[1, 0, 1, 0, 9, 1, 0, 0, 0]).unwrap_err(), GpuFault::Repeated(1));
+        assert_eq!(Opaque::read(&[1, 0, 2, 0, 9]).unwrap_err(), GpuFault::Opaque);
+        assert_eq!(Opaque::read(&[1, 0, 0]).unwrap_err(), GpuFault::Opaque);
+        let many: Vec<u8> = (0..65u16).flat_map(|kind| [kind as u8, 1, 0, 0]).collect();
+        assert_eq!(Opaque::read(&many).unwrap_err(), GpuFault::Opaque);
+        assert!(Opaque::read(&[]).is_ok());
+    }
+
+    fn answer() -> Vec<u8> {
+        let world = World::gpu();
+        Ocsp::good(&world.certs[1], &world.certs[2]).der()
+    }
+
+    #[test]
+    fn an_answer_that_is_cut_or_goes_on_is_refused() {
+        let der = answer();
+        assert!(Answer::read(&der).is_ok());
+        for length in 0..der.len() {
+            assert!(Answer::read(&der[..length]).is_err(), "{length}");
+        }
+        assert_eq!(Answer::read(&[&der[..], &[0]].concat()).unwrap_err(), OcspFault::Malformed);
+        assert!(matches!(Answer::read(&vec![0x30; 20_000]).unwrap_err(), OcspFault::TooLarge { .. }));
+    }
+
+    proptest! {
+        #[test]
+        fn reports_of_any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+            prop_assert!(Report::read(&bytes).is_err());
+        }
+
+        #[test]
+        fn a_changed_report_is_split_the_same_way_or_refused(at in any::<prop::sample::Index>(), to: u8) {
+            let mut bytes = World::switch().report();
+            let at = at.index(bytes.len());
+            bytes[at] = to;
+            if let Ok(report) = Report::read(&bytes) {
+                prop_assert_eq!(&[report.signed, report.signature].concat(), &bytes);
+                prop_assert!(report.is_switch() && report.measurement(30).is_some() && report.measurement(31).is_none());
+            }
+        }
+
+        #[test]
+        fn opaque_data_of_any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            if let Ok(opaque) = Opaque::read(&bytes) {
+                let _ = opaque.firmware_id();
+                let _ = opaque.fields(Architecture::Hopper, "GH100", &[0; 8]);
+                let _ = opaque.fields(Architecture::Switch, "LS_10", &[0; 8]);
+            }
+        }
+
+        #[test]
+        fn fields_of_any_values_are_read_or_refused(
+            fields in prop::collection::btree_map(0..40u16, prop::collection::vec(any::<u8>(), 0..20), 0..20),
+        ) {
+            let mut bytes = vec![];
+            for (kind, value) in &fields {
+                bytes.extend(kind.to_le_bytes());
+                bytes.extend((value.len() as u16).to_le_bytes());
+                bytes.extend(value);
+            }
+            let opaque = Opaque::read(&bytes).unwrap();
+            let read = opaque.fields(Architecture::Blackwell, "GB100", &[0; 8]);
+            prop_assert!(read.is_err() || fields.contains_key(&3) && fields.contains_key(&6));
+        }
+
+        #[test]
+        fn answers_of_any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(Answer::read(&bytes).is_err());
+        }
+
+        #[test]
+        fn a_changed_answer_is_read_or_refused(at in any::<prop::sample::Index>(), to: u8) {
+            let mut bytes = answer();
+            let at = at.index(bytes.len());
+            bytes[at] = to;
+            let _ = Answer::read(&bytes);
+        }
+
+        #[test]
+        fn chains_of_any_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let world = World::gpu();
+            prop_assert!(DeviceChain::read(&bytes, &world.anchors()).device.is_none());
+        }
+
+        #[test]
+        fn a_changed_certificate_is_refused(place in 0..5usize, at in any::<prop::sample::Index>(), flip in 1u8..) {
+            let world = World::gpu();
+            let mut chain: Vec<_> = world.certs.iter().map(Cert::der).collect();
+            let at = at.index(chain[place].len());
+            chain[place][at] ^= flip;
+            let read = DeviceChain::read(&pem(&chain), &world.anchors());
+            prop_assert!(!matches!(read.device, Some(Ok(_))));
+        }
+
+        #[test]
+        fn firmware_ids_of_any_bytes_are_read_or_refused(
+            bytes in prop::collection::vec(any::<u8>(), 0..200), composite: bool,
+        ) {
+            let mut world = World::gpu();
+            let oid = if composite { COMPOSITE } else { TCB_INFO };
+            world.certs[0].extra = vec![(oid.to_vec(), bytes)];
+            let text = pem(&world.certs.iter().map(Cert::der).collect::<Vec<_>>());
+            let read = DeviceChain::read(&text, &world.anchors()).device.unwrap().unwrap();
+            prop_assert!(read.firmware_id().is_err());
+        }
+
+        #[test]
+        fn serial_numbers_are_shown_in_decimal(number: u128) {
+            prop_assert_eq!(crate::nvidia::chain::decimal(&number.to_be_bytes()), alloc::format!("{number}"));
+        }
+    }
+}
