@@ -208,7 +208,7 @@ fn firmware_id<'a>(reader: &mut SliceReader<'a>) -> der::Result<Option<[u8; 48]>
 }
 
 /// A big-endian number as decimal digits.
-fn decimal(number: &[u8]) -> String {
+pub(super) fn decimal(number: &[u8]) -> String {
     // Lowest digit first.
     let mut digits: Vec<u32> = Vec::new();
     for byte in number {

@@ -54,6 +54,9 @@ pub enum GpuFault {
     /// A reference manifest was given, but of another kind.
     #[error("reference manifest of another kind")]
     ManifestKind,
+    /// A reference manifest was given for this version, but for another chip.
+    #[error("reference manifest for another chip")]
+    ManifestChip,
     /// A reference manifest under a root of another kind than the device's: simulated under
     /// hardware, or hardware under simulated.
     #[error("hardware and simulation mixed: reference manifest under another kind of root")]

@@ -17,13 +17,15 @@ use glacier_wire::{PlatformKind, UnixTime};
 pub(crate) struct Wanted<'a> {
     pub(crate) kind: RimKind,
     pub(crate) version: &'a str,
+    /// Chip, as its certificates spell it.
+    pub(crate) chip: &'a str,
     pub(crate) platform: PlatformKind,
     pub(crate) at: UnixTime,
 }
 
 impl Wanted<'_> {
-    /// The first manifest that fits. Without one the best reason why: what is wrong with one of this
-    /// version, then one that was refused and could have been it, then one that is another.
+    /// The first manifest that fits. Without one the nearest reason: what is wrong with one of this
+    /// version; why one was refused, since it could have been it; then that one is another.
     pub(crate) fn among<'a>(&self, given: &'a [Appraisal<CheckedRim>]) -> Result<&'a CheckedRim, Stop> {
         let checked = || given.iter().filter_map(Appraisal::value);
         let mut unfit = None;
@@ -64,6 +66,10 @@ impl Wanted<'_> {
     fn fits(&self, manifest: &CheckedRim) -> Result<(), Reason> {
         if manifest.platform != self.platform {
             return Err(Reason::Gpu(GpuFault::ManifestPlatform));
+        }
+        // Certificates write LS_10 for what manifests call LS10.
+        if !manifest.product.chars().eq(self.chip.chars().filter(|c| *c != '_')) {
+            return Err(Reason::Gpu(GpuFault::ManifestChip));
         }
         if manifest.golden.is_empty() {
             return Err(Reason::Gpu(GpuFault::ManifestEmpty));

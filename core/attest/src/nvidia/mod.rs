@@ -5,6 +5,9 @@ mod chain;
 mod dsig;
 mod fabric;
 mod fault;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+mod forge;
 mod gpu;
 mod look;
 mod manifests;
@@ -16,6 +19,9 @@ mod revocation;
 mod rim;
 mod spdm;
 mod swid;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+mod wrong;
 mod xml;
 
 pub use fabric::{FabricFault, fabric};

@@ -48,8 +48,8 @@ pub(crate) fn appraise(evidence: &[u8], given: &CheckedEndorsements, at: UnixTim
     let fields = steps.step(CheckId::ReportFields, report_fields(report, device, signed));
     let fields = fields.as_ref();
 
-    let driver = steps.step_because(CheckId::DriverRim, driver_rim(fields, root, given, at));
-    let firmware = steps.step_because(CheckId::VbiosRim, firmware_rim(fields, root, given, at));
+    let driver = steps.step_because(CheckId::DriverRim, driver_rim(fields, root, device, given, at));
+    let firmware = steps.step_because(CheckId::VbiosRim, firmware_rim(fields, root, device, given, at));
     let manifests = [driver.flatten(), firmware];
     let all_manifests = driver.and(firmware).is_some();
     let rims_current =
@@ -127,15 +127,17 @@ fn report_fields(report: Option<&Report<'_>>, device: Option<&Device>, signed: O
 fn driver_rim<'a>(
     fields: Option<&Fields>,
     root: Option<Root>,
+    device: Option<&Device>,
     given: &'a CheckedEndorsements,
     at: UnixTime,
 ) -> Result<(Option<&'a CheckedRim>, Reason), Stop> {
     let fields = needs(CheckId::ReportFields, fields)?;
     let (_, platform) = needs(CheckId::TrustAnchor, root)?;
+    let chip = &needs(CheckId::DeviceChain, device)?.chip;
     let Some(version) = &fields.driver else {
         return Ok((None, Reason::NoDriver));
     };
-    let manifest = Wanted { kind: RimKind::Driver, version, platform, at }.among(&given.rims)?;
+    let manifest = Wanted { kind: RimKind::Driver, version, chip, platform, at }.among(&given.rims)?;
     Ok((Some(manifest), Reason::CurrentUntil(manifest.window.until)))
 }
 
@@ -143,13 +145,15 @@ fn driver_rim<'a>(
 fn firmware_rim<'a>(
     fields: Option<&Fields>,
     root: Option<Root>,
+    device: Option<&Device>,
     given: &'a CheckedEndorsements,
     at: UnixTime,
 ) -> Result<(&'a CheckedRim, Reason), Stop> {
     let fields = needs(CheckId::ReportFields, fields)?;
     let (_, platform) = needs(CheckId::TrustAnchor, root)?;
+    let chip = &needs(CheckId::DeviceChain, device)?.chip;
     let kind = if fields.driver.is_some() { RimKind::Vbios } else { RimKind::Switch };
-    let manifest = Wanted { kind, version: &fields.vbios, platform, at }.among(&given.rims)?;
+    let manifest = Wanted { kind, version: &fields.vbios, chip, platform, at }.among(&given.rims)?;
     Ok((manifest, Reason::CurrentUntil(manifest.window.until)))
 }
 
