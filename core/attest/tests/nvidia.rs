@@ -168,7 +168,7 @@ fn an_answer_about_something_else_is_refused() {
 fn any_changed_bit_of_a_report_is_refused() {
     let Some(_) = vectors() else { return };
     let set = Set::with_rims(H100);
-    let checked = set.endorsements().unwrap().check(&Anchors::vendor(), UnixTime(RIMS_CURRENT));
+    let checked = set.endorsements().check(&Anchors::vendor(), UnixTime(RIMS_CURRENT));
     let mut report = set.report;
     for at in 0..report.len() {
         for bit in [1, 0x80] {
@@ -198,7 +198,7 @@ fn time_of_a_report() {
     let Some(_) = vectors() else { return };
     let set = Set::with_rims(H100);
     let (anchors, at) = (Anchors::vendor(), UnixTime(RIMS_CURRENT));
-    let endorsements = set.endorsements().unwrap();
+    let endorsements = set.endorsements();
     let checked = endorsements.check(&anchors, at);
     let chain_only = Endorsements { gpu_chain: endorsements.gpu_chain.clone(), ..Endorsements::default() };
     let median = |work: &dyn Fn()| {
