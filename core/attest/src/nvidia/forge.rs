@@ -151,11 +151,17 @@ impl Cert {
     }
 }
 
+/// A hash and its OID.
+pub(super) struct Hash {
+    pub(super) oid: Vec<u8>,
+    pub(super) of: fn(&[u8]) -> Vec<u8>,
+}
+
 /// An OCSP answer, open to change.
 pub(super) struct Ocsp {
     pub(super) envelope: Vec<u8>,
-    /// OID and function that name the certificate.
-    pub(super) hash: (Vec<u8>, fn(&[u8]) -> Vec<u8>),
+    /// Names the certificate.
+    pub(super) hash: Hash,
     pub(super) issuer: Cert,
     pub(super) serial: Vec<u8>,
     pub(super) status: Vec<u8>,
@@ -174,7 +180,7 @@ impl Ocsp {
         responder.extra.push((vec![0x06, 0x03, 0x55, 0x1d, 0x25], seq(&[OCSP_SIGNING])));
         Self {
             envelope: vec![0x0a, 1, 0],
-            hash: (SHA384_OID.to_vec(), |bytes| Sha384::digest(bytes).to_vec()),
+            hash: Hash { oid: SHA384_OID.to_vec(), of: |bytes| Sha384::digest(bytes).to_vec() },
             issuer: issuer.clone(),
             serial: cert.serial.clone(),
             status: vec![0x80, 0],
@@ -189,9 +195,9 @@ impl Ocsp {
 
     pub(super) fn der(&self) -> Vec<u8> {
         let about = seq(&[
-            &seq(&[&self.hash.0, &[5, 0]]),
-            &tlv(0x04, &(self.hash.1)(&self.issuer.subject())),
-            &tlv(0x04, &(self.hash.1)(&point(self.issuer.key))),
+            &seq(&[&self.hash.oid, &[5, 0]]),
+            &tlv(0x04, &(self.hash.of)(&self.issuer.subject())),
+            &tlv(0x04, &(self.hash.of)(&point(self.issuer.key))),
             &tlv(0x02, &self.serial),
         ]);
         let until = self.until.map(|until| tlv(0xa0, &tlv(0x18, until.as_bytes()))).unwrap_or_default();

@@ -402,7 +402,7 @@ fn an_answer_that_belongs_nowhere_is_refused() {
     assert_eq!(answer(&|ocsp| ocsp.serial = vec![9]), Reason::Ocsp(OcspFault::Unasked));
     assert_eq!(answer(&|ocsp| ocsp.issuer.key = STRANGER), Reason::Ocsp(OcspFault::Unasked));
     assert_eq!(answer(&|ocsp| ocsp.issuer.common = "Other"), Reason::Ocsp(OcspFault::Unasked));
-    assert_eq!(answer(&|ocsp| ocsp.hash.0.clone_from(&md5)), Reason::Ocsp(OcspFault::Algorithm));
+    assert_eq!(answer(&|ocsp| ocsp.hash.oid.clone_from(&md5)), Reason::Ocsp(OcspFault::Algorithm));
     assert_eq!(answer(&|ocsp| ocsp.envelope = vec![0x0a, 1, 6]), Reason::Ocsp(OcspFault::Unsuccessful));
     assert_eq!(answer(&|ocsp| ocsp.until = None), Reason::Ocsp(OcspFault::Malformed));
     assert_eq!(answer(&|ocsp| ocsp.after = vec![5, 0]), Reason::Ocsp(OcspFault::Malformed));
@@ -413,8 +413,10 @@ fn an_answer_that_belongs_nowhere_is_refused() {
 fn a_certificate_may_be_named_by_any_of_three_hashes() {
     let sha1 = vec![0x06, 0x05, 0x2b, 0x0e, 0x03, 0x02, 0x1a];
     let sha256 = vec![0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01];
-    let hashes: [(_, fn(&[u8]) -> Vec<u8>); 2] =
-        [(sha1, |bytes| sha1::Sha1::digest(bytes).to_vec()), (sha256, |bytes| sha2::Sha256::digest(bytes).to_vec())];
+    let hashes = [
+        Hash { oid: sha1, of: |bytes| sha1::Sha1::digest(bytes).to_vec() },
+        Hash { oid: sha256, of: |bytes| sha2::Sha256::digest(bytes).to_vec() },
+    ];
     for hash in hashes {
         let mut world = answered();
         world.ocsp[0] = Ocsp { hash, ..Ocsp::good(&world.certs[1], &world.certs[2]) }.der();
