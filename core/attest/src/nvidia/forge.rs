@@ -151,16 +151,24 @@ impl Cert {
     }
 }
 
+/// A hash and its OID.
+pub(super) struct Hash {
+    pub(super) oid: Vec<u8>,
+    pub(super) of: fn(&[u8]) -> Vec<u8>,
+}
+
 /// An OCSP answer, open to change.
 pub(super) struct Ocsp {
     pub(super) envelope: Vec<u8>,
-    pub(super) hash: Vec<u8>,
+    /// Names the certificate.
+    pub(super) hash: Hash,
     pub(super) issuer: Cert,
     pub(super) serial: Vec<u8>,
     pub(super) status: Vec<u8>,
     pub(super) from: &'static str,
     pub(super) until: Option<&'static str>,
     pub(super) responder: Cert,
+    /// Key that the answer says it is signed with.
     pub(super) named: u8,
     pub(super) signer: u8,
     pub(super) after: Vec<u8>,
@@ -172,7 +180,7 @@ impl Ocsp {
         responder.extra.push((vec![0x06, 0x03, 0x55, 0x1d, 0x25], seq(&[OCSP_SIGNING])));
         Self {
             envelope: vec![0x0a, 1, 0],
-            hash: SHA384_OID.to_vec(),
+            hash: Hash { oid: SHA384_OID.to_vec(), of: |bytes| Sha384::digest(bytes).to_vec() },
             issuer: issuer.clone(),
             serial: cert.serial.clone(),
             status: vec![0x80, 0],
@@ -187,14 +195,14 @@ impl Ocsp {
 
     pub(super) fn der(&self) -> Vec<u8> {
         let about = seq(&[
-            &seq(&[&self.hash, &[5, 0]]),
-            &tlv(0x04, &Sha384::digest(self.issuer.subject())),
-            &tlv(0x04, &Sha384::digest(point(self.issuer.key))),
+            &seq(&[&self.hash.oid, &[5, 0]]),
+            &tlv(0x04, &(self.hash.of)(&self.issuer.subject())),
+            &tlv(0x04, &(self.hash.of)(&point(self.issuer.key))),
             &tlv(0x02, &self.serial),
         ]);
         let until = self.until.map(|until| tlv(0xa0, &tlv(0x18, until.as_bytes()))).unwrap_or_default();
         let single = seq(&[&about, &self.status, &tlv(0x18, self.from.as_bytes()), &until]);
-        let id = tlv(0xa2, &tlv(0x04, &[self.named; 20]));
+        let id = tlv(0xa2, &tlv(0x04, &sha1::Sha1::digest(point(self.named))));
         let data = seq(&[&id, &tlv(0x18, b"20260114120000Z"), &seq(&[&single]), &self.after]);
         let basic = frame(&data, self.signer, &tlv(0xa0, &seq(&[&self.responder.der()])));
         let kind = [0x06, 0x09, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x01];

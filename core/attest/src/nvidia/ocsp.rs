@@ -11,6 +11,7 @@ use der::{
     asn1::{AnyRef, GeneralizedTime, ObjectIdentifier, OctetStringRef},
 };
 use glacier_wire::UnixTime;
+use sha1::Sha1;
 use sha2::{Digest as _, Sha256, Sha384};
 use x509_cert::{ext::Extensions, name::Name, serial_number::SerialNumber, spki::AlgorithmIdentifierRef};
 
@@ -82,6 +83,8 @@ struct CertId<'a> {
 
 #[derive(Debug, Clone, Copy)]
 enum Hash {
+    /// Names a certificate and proves nothing: the issuer's signature does.
+    Sha1,
     Sha256,
     Sha384,
 }
@@ -130,7 +133,7 @@ impl<'a> Answer<'a> {
         responder.window.check(Part::OcspResponder, at)?;
         let named = match &self.data.named {
             ResponderId::Name(name) => *name == responder.subject,
-            ResponderId::Key(id) => responder.has_key_id(Some(id)),
+            ResponderId::Key(id) => Hash::Sha1.matches(responder.key.bits(), id),
         };
         if !named {
             return Err(Reason::Ocsp(OcspFault::Responder));
@@ -151,6 +154,7 @@ impl<'a> Answer<'a> {
 impl Hash {
     fn matches(self, preimage: &[u8], digest: &[u8]) -> bool {
         match self {
+            Self::Sha1 => Sha1::digest(preimage).as_slice() == digest,
             Self::Sha256 => Sha256::digest(preimage).as_slice() == digest,
             Self::Sha384 => Sha384::digest(preimage).as_slice() == digest,
         }
@@ -158,6 +162,7 @@ impl Hash {
 }
 
 const BASIC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1.1");
+const SHA_1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.14.3.2.26");
 const SHA_256: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.1");
 const SHA_384: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.2");
 
@@ -213,6 +218,7 @@ fn single<'a>(reader: &mut SliceReader<'a>) -> Result<(CertId<'a>, Status, Windo
 fn cert_id<'a>(reader: &mut SliceReader<'a>) -> Result<CertId<'a>, OcspFault> {
     let algorithm = AlgorithmIdentifierRef::decode(reader)?;
     let hash = match algorithm.oid {
+        SHA_1 => Hash::Sha1,
         SHA_256 => Hash::Sha256,
         SHA_384 => Hash::Sha384,
         _ => return Err(OcspFault::Algorithm),

@@ -19,6 +19,7 @@ use crate::{
 };
 use alloc::{vec, vec::Vec};
 use glacier_wire::{PlatformKind, UnixTime};
+use sha2::Digest as _;
 
 /// The one check that fails: those behind it may only be skipped for its sake.
 fn fails(world: &World) -> (CheckId, Reason) {
@@ -397,15 +398,30 @@ fn an_answer_that_belongs_nowhere_is_refused() {
         assert_eq!(id, CheckId::RimRevocation);
         reason
     };
-    let sha1 = vec![0x06, 0x05, 0x2b, 0x0e, 0x03, 0x02, 0x1a];
+    let md5 = vec![0x06, 0x08, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x02, 0x05];
     assert_eq!(answer(&|ocsp| ocsp.serial = vec![9]), Reason::Ocsp(OcspFault::Unasked));
     assert_eq!(answer(&|ocsp| ocsp.issuer.key = STRANGER), Reason::Ocsp(OcspFault::Unasked));
     assert_eq!(answer(&|ocsp| ocsp.issuer.common = "Other"), Reason::Ocsp(OcspFault::Unasked));
-    assert_eq!(answer(&|ocsp| ocsp.hash.clone_from(&sha1)), Reason::Ocsp(OcspFault::Algorithm));
+    assert_eq!(answer(&|ocsp| ocsp.hash.oid.clone_from(&md5)), Reason::Ocsp(OcspFault::Algorithm));
     assert_eq!(answer(&|ocsp| ocsp.envelope = vec![0x0a, 1, 6]), Reason::Ocsp(OcspFault::Unsuccessful));
     assert_eq!(answer(&|ocsp| ocsp.until = None), Reason::Ocsp(OcspFault::Malformed));
     assert_eq!(answer(&|ocsp| ocsp.after = vec![5, 0]), Reason::Ocsp(OcspFault::Malformed));
     assert_eq!(answer(&|ocsp| ocsp.status = vec![0x80, 1, 0]), Reason::Ocsp(OcspFault::Malformed));
+}
+
+#[test]
+fn a_certificate_may_be_named_by_any_of_three_hashes() {
+    let sha1 = vec![0x06, 0x05, 0x2b, 0x0e, 0x03, 0x02, 0x1a];
+    let sha256 = vec![0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01];
+    let hashes = [
+        Hash { oid: sha1, of: |bytes| sha1::Sha1::digest(bytes).to_vec() },
+        Hash { oid: sha256, of: |bytes| sha2::Sha256::digest(bytes).to_vec() },
+    ];
+    for hash in hashes {
+        let mut world = answered();
+        world.ocsp[0] = Ocsp { hash, ..Ocsp::good(&world.certs[1], &world.certs[2]) }.der();
+        assert!(genuine(&world).gpus()[0].revocation_checked);
+    }
 }
 
 #[test]
