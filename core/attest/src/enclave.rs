@@ -61,7 +61,16 @@ pub fn appraise_enclave_checked(
     endorsements: &CheckedEndorsements,
     at: UnixTime,
 ) -> Appraisal<Genuine> {
-    let platform = appraise_checked(&evidence.quote, endorsements, at);
+    with_devices(appraise_checked(&evidence.quote, endorsements, at), evidence, endorsements, at)
+}
+
+/// The platform's appraisal, and that of each device.
+fn with_devices(
+    platform: Appraisal<Genuine>,
+    evidence: &Evidence,
+    endorsements: &CheckedEndorsements,
+    at: UnixTime,
+) -> Appraisal<Genuine> {
     let claims = Claims::decode(&evidence.claims);
     if evidence.devices.is_empty() && claims.as_ref().is_ok_and(|claims| claims.devices.is_none()) {
         return platform;
@@ -130,5 +139,165 @@ fn joined(enclave: Facts, device: Facts) -> Facts {
         valid_from: enclave.valid_from.max(device.valid_from),
         valid_until: enclave.valid_until.min(device.valid_until),
         ..enclave
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+    use crate::{
+        anchors::Fingerprint,
+        check::{Outcome, Verdict},
+        genuine::{Signer, Tcb},
+        nvidia::forge::{NOW, World},
+        registers::{Registers, SgxRegisters},
+    };
+    use alloc::{vec, vec::Vec};
+    use glacier_wire::{Address, Measurement, Purpose};
+
+    fn claims() -> Claims {
+        Claims {
+            purpose: Purpose::Channel,
+            channel_key: [1; 32],
+            enclave_key: Address([2; 20]),
+            issued_at: UnixTime(NOW),
+            nonce: None,
+            devices: None,
+        }
+    }
+
+    /// A device that answered the nonce of these claims.
+    fn device(claims: &Claims) -> (World, Device) {
+        let mut world = World::gpu();
+        world.nonce = claims.device_nonce();
+        let device = Device { report: world.report(), chain: world.chain() };
+        (world, device)
+    }
+
+    /// Hardware whose quote was judged before, and carries the report data of these claims.
+    fn platform(claims: &Claims) -> Appraisal<Genuine> {
+        let facts = Facts {
+            platform: PlatformKind::Tdx,
+            anchor: Fingerprint([3; 32]),
+            registers: Registers::Sgx(SgxRegisters {
+                mrenclave: Measurement([4; 32]),
+                mrsigner: Signer([5; 32]),
+                product_id: 0,
+                svn: 0,
+            }),
+            exposures: vec![],
+            report_data: claims.report_data(),
+            hardware_id: Some(vec![6; 16]),
+            tcb: Tcb::Nvidia,
+            gpus: vec![],
+            valid_from: UnixTime(0),
+            valid_until: UnixTime(u64::MAX),
+        };
+        Appraisal::new(vec![], Some(Genuine { checks: vec![], facts }))
+    }
+
+    fn appraise(quoted: &Claims, shown: &Claims, world: &World, devices: Vec<Device>) -> Appraisal<Genuine> {
+        let evidence = Evidence { devices, ..Evidence::new(vec![], shown.encode(), vec![]) };
+        let mut endorsements = Endorsements::default().check(&world.anchors(), UnixTime(NOW));
+        endorsements.rims.clone_from(&world.rims);
+        with_devices(platform(quoted), &evidence, &endorsements, UnixTime(NOW))
+    }
+
+    fn refused(appraisal: Appraisal<Genuine>) -> (CheckId, Reason) {
+        assert_eq!(appraisal.verdict(), Verdict::Rejected);
+        let error = appraisal.into_result().unwrap_err();
+        (error.check, error.reason)
+    }
+
+    fn committed(claims: &Claims, devices: &[Device]) -> Claims {
+        Claims { devices: Some(Device::digest(devices)), ..claims.clone() }
+    }
+
+    #[test]
+    fn a_device_that_is_bound_both_ways_is_part_of_the_enclave() {
+        let (world, device) = device(&claims());
+        let devices = vec![device];
+        let claims = committed(&claims(), &devices);
+        let appraisal = appraise(&claims, &claims, &world, devices);
+        let genuine = appraisal.value().unwrap();
+        assert_eq!(genuine.gpus().len(), 1);
+        assert_eq!(genuine.gpus()[0].nonce, claims.device_nonce());
+        // Its vendor's root is one of our own: that makes the whole simulated.
+        assert_eq!(genuine.platform(), PlatformKind::Simulated);
+        let numbered = appraisal.checks().iter().filter(|check| check.device == Some(0)).count();
+        assert_eq!(numbered, CheckId::of_evidence(Format::NvidiaReport).len() + 1);
+    }
+
+    #[test]
+    fn an_enclave_without_devices_has_no_further_checks() {
+        let (world, _) = device(&claims());
+        let appraisal = appraise(&claims(), &claims(), &world, vec![]);
+        assert_eq!(appraisal.verdict(), Verdict::Accepted);
+        assert!(appraisal.checks().is_empty());
+    }
+
+    #[test]
+    fn a_device_that_the_quote_does_not_name_is_refused() {
+        let (world, device) = device(&claims());
+        let expected = (CheckId::DeviceBinding, Reason::DevicesDiffer);
+        assert_eq!(refused(appraise(&claims(), &claims(), &world, vec![device.clone()])), expected);
+        let other = committed(&claims(), &[Device { report: vec![1], chain: vec![] }]);
+        assert_eq!(refused(appraise(&other, &other, &world, vec![device])), expected);
+    }
+
+    #[test]
+    fn a_device_that_the_quote_names_has_to_be_shown() {
+        let (world, device) = device(&claims());
+        let claims = committed(&claims(), &[device]);
+        let expected = (CheckId::DeviceBinding, Reason::DevicesDiffer);
+        assert_eq!(refused(appraise(&claims, &claims, &world, vec![])), expected);
+    }
+
+    #[test]
+    fn claims_that_the_quote_does_not_carry_bind_nothing() {
+        let (world, device) = device(&claims());
+        let devices = vec![device];
+        let shown = committed(&claims(), &devices);
+        let found = refused(appraise(&claims(), &shown, &world, devices));
+        assert_eq!(found, (CheckId::DeviceBinding, Reason::ReportDataDiffers));
+    }
+
+    #[test]
+    fn a_device_that_answered_another_enclave_is_refused() {
+        let other = Claims { channel_key: [9; 32], ..claims() };
+        let (world, device) = device(&other);
+        let devices = vec![device];
+        let claims = committed(&claims(), &devices);
+        let found = refused(appraise(&claims, &claims, &world, devices));
+        assert_eq!(found, (CheckId::DeviceNonce, Reason::DeviceNonceDiffers));
+    }
+
+    #[test]
+    fn what_is_no_devices_report_is_refused() {
+        let (world, _) = device(&claims());
+        let devices = vec![Device { report: vec![7; 600], chain: vec![] }];
+        let claims = committed(&claims(), &devices);
+        let appraisal = appraise(&claims, &claims, &world, devices);
+        let failed = appraisal.checks().iter().find(|check| check.outcome == Outcome::Fail).unwrap();
+        assert_eq!((failed.device, failed.id, &failed.reason), (Some(0), CheckId::Format, &Reason::Unrecognised));
+    }
+
+    #[test]
+    fn a_missing_manifest_leaves_the_whole_undetermined() {
+        let (mut world, device) = device(&claims());
+        world.rims.pop();
+        let devices = vec![device];
+        let claims = committed(&claims(), &devices);
+        assert_eq!(appraise(&claims, &claims, &world, devices).verdict(), Verdict::Undetermined);
+    }
+
+    #[test]
+    fn more_devices_than_are_read_are_refused() {
+        let (world, device) = device(&claims());
+        let devices = vec![device; Device::MAX + 1];
+        let claims = committed(&claims(), &devices);
+        let found = refused(appraise(&claims, &claims, &world, devices));
+        assert_eq!(found, (CheckId::DeviceBinding, Reason::DevicesDiffer));
     }
 }

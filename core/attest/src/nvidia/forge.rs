@@ -13,7 +13,7 @@ use p384::ecdsa::{Signature, SigningKey, signature::Signer as _};
 use sha2::{Digest as _, Sha384};
 
 /// 2026-01-15T00:00:00Z.
-pub(super) const NOW: u64 = 1_768_435_200;
+pub(crate) const NOW: u64 = 1_768_435_200;
 pub(super) const STRANGER: u8 = 99;
 const SIGN: u8 = 0x80;
 const ISSUE: u8 = 0x06;
@@ -211,14 +211,15 @@ impl Ocsp {
 }
 
 /// Everything that makes one report genuine, each part open to change.
-pub(super) struct World {
+pub(crate) struct World {
     /// Leaf first.
     pub(super) certs: Vec<Cert>,
     /// Type and value.
     pub(super) opaque: Vec<(u16, Vec<u8>)>,
     pub(super) blocks: Vec<[u8; 48]>,
+    pub(crate) nonce: [u8; 32],
     pub(super) signer: u8,
-    pub(super) rims: Vec<Appraisal<CheckedRim>>,
+    pub(crate) rims: Vec<Appraisal<CheckedRim>>,
     /// Of every manifest, signer first.
     pub(super) rim_certs: Vec<Cert>,
     pub(super) ocsp: Vec<Vec<u8>>,
@@ -243,6 +244,7 @@ impl World {
             certs: vec![leaf, boot_rom, line, product, root],
             opaque: vec![],
             blocks: (1..=blocks).map(|index| [index; 48]).collect(),
+            nonce: [0x77; 32],
             signer: 5,
             rims: vec![],
             rim_certs: vec![signer, issuer, authority, rim_root],
@@ -251,7 +253,7 @@ impl World {
         }
     }
 
-    pub(super) fn gpu() -> Self {
+    pub(crate) fn gpu() -> Self {
         let mut world = Self::new(["GH100 A01 GSP FMC LF", "GH100 A01 GSP BROM"], 0x41, 64);
         world.opaque = vec![
             (6, vec![0, 0x9f, 0, 0x96, 1, 0, 0, 0]),
@@ -297,9 +299,9 @@ impl World {
         self
     }
 
-    pub(super) fn report(&self) -> Vec<u8> {
+    pub(crate) fn report(&self) -> Vec<u8> {
         let mut out = vec![0x11, 0xe0, 0x01, 0xff];
-        out.extend([0x77; 32]);
+        out.extend(self.nonce);
         out.extend([0, 0x11, 0x60, 0, 0, self.blocks.len() as u8]);
         out.extend(&(self.blocks.len() as u32 * 55).to_le_bytes()[..3]);
         for (index, value) in (1..).zip(&self.blocks) {
@@ -320,13 +322,17 @@ impl World {
         out
     }
 
-    pub(super) fn anchors(&self) -> Anchors {
+    pub(crate) fn anchors(&self) -> Anchors {
         Anchors::vendor().with_root_der(&self.certs[self.certs.len() - 1].der())
+    }
+
+    pub(crate) fn chain(&self) -> Vec<u8> {
+        pem(&self.certs.iter().map(Cert::der).collect::<Vec<_>>())
     }
 
     pub(super) fn appraise(&self) -> Appraisal<Genuine> {
         let at = UnixTime(self.now);
-        let chain = Some(pem(&self.certs.iter().map(Cert::der).collect::<Vec<_>>()));
+        let chain = Some(self.chain());
         let given = Endorsements { gpu_chain: chain, ocsp: self.ocsp.clone(), ..Endorsements::default() };
         let mut checked = given.check(&self.anchors(), at);
         checked.rims.clone_from(&self.rims);

@@ -7,7 +7,7 @@ mod fabric;
 mod fault;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
-mod forge;
+pub(crate) mod forge;
 mod gpu;
 mod look;
 mod manifests;
