@@ -117,11 +117,128 @@ fn a_simulated_quote_counts_only_under_its_own_root() {
 }
 
 #[test]
-fn formats_that_are_not_read_yet_are_undetermined() {
-    let Some(folder) = vectors("simulated/base") else { return };
+fn recorded_domains_have_their_known_status_and_registers() {
+    let Some(folder) = vectors("tdx") else { return };
     let party = Party::new();
-    let answer = verify(&party, &folder.join("quote4.bin"), &format!("--at {}", at(1_768_435_200)), 2);
-    assert_eq!((&answer["verdict"], &answer["platform"]), (&"undetermined".into(), &"tdx".into()));
+    let manifest: Value = serde_json::from_slice(&fs::read(folder.join("manifest.json")).unwrap()).unwrap();
+    let mut cases = 0;
+    for entry in manifest["entries"].as_array().unwrap() {
+        let quote = folder.join(entry["file"].as_str().unwrap());
+        for case in entry["cases"].as_array().into_iter().flatten() {
+            let collateral = folder.join(case["collateral"].as_str().unwrap());
+            let time = at(case["eval_time"].as_i64().unwrap());
+            let given = format!("--collateral {} --at {time}", collateral.display());
+            if case["expected"]["dcap_qvl_error"] == "No matching TCB level found" {
+                assert_eq!(failed(&verify(&party, &quote, &given, 1)), ["tcb-level"]);
+                continue;
+            }
+            let answer = verify(&party, &quote, &given, 0);
+            assert_eq!(answer["platform"], "tdx");
+            if case["expected"]["verdict"] == "reject" {
+                assert_eq!(answer["exposures"], serde_json::json!(["sept-ve-disable-clear"]));
+                continue;
+            }
+            assert_eq!(answer["tcb_status"], case["expected"]["tcb_status"], "{}", quote.display());
+            assert_eq!(answer["measurement"]["mrtd"], entry["mrtd"]);
+            for index in 0..4 {
+                assert_eq!(answer["measurement"][format!("rtmr{index}")], entry["rtmr"][index]);
+            }
+            assert_eq!(answer["hardware_id"], entry["ppid"]);
+            assert_eq!(answer["report_data"], entry["report_data"]);
+            assert_eq!(answer["debug"], entry["debug"]);
+            cases += 1;
+        }
+    }
+    assert!(cases >= 28, "{cases} cases");
+}
+
+#[test]
+fn recorded_guests_need_nothing_but_their_key() {
+    let Some(folder) = vectors("snp") else { return };
+    let party = Party::new();
+    let manifest: Value = serde_json::from_slice(&fs::read(folder.join("manifest.json")).unwrap()).unwrap();
+    for entry in manifest["entries"].as_array().unwrap() {
+        let report = folder.join(entry["file"].as_str().unwrap());
+        let time = at(entry["eval_time"].as_i64().unwrap());
+        let vek = folder.join(entry["vek"].as_str().unwrap());
+        let answer = verify(&party, &report, &format!("--vek {} --at {time}", vek.display()), 0);
+        assert_eq!((&answer["platform"], &answer["verdict"]), (&"snp".into(), &"accepted".into()));
+        assert_eq!(answer["measurement"], entry["measurement"]);
+        assert_eq!(answer["debug"], entry["policy_debug"]);
+        if entry["signer"] == "VLEK" {
+            assert_eq!((&answer["hardware_id"], &answer["enclave_id"]), (&Value::Null, &Value::Null));
+        } else {
+            assert_eq!(answer["hardware_id"], entry["chip_id"]);
+        }
+        let without = verify(&party, &report, &format!("--at {time}"), 2);
+        assert_eq!((&without["verdict"], &without["genuine"]), (&"undetermined".into(), &false.into()));
+        assert_eq!(without["measurement"], entry["measurement"]);
+    }
+}
+
+#[test]
+fn a_recorded_gpu_needs_both_manifests_and_the_asked_nonce() {
+    let Some(folder) = vectors("nvidia/h100-nvtrust-550.90.07") else { return };
+    let party = Party::new();
+    let file = |name: &str| folder.join(name).display().to_string();
+    let report = folder.join("report.bin");
+    let bare = format!("--gpu-chain {} --at 2025-10-24T12:00:00Z", file("chain.pem"));
+    let undetermined = verify(&party, &report, &bare, 2);
+    assert_eq!(undetermined["gpu"]["driver"], "550.90.07");
+    let whole = format!("{bare} --rim {} {}", file("driver-rim.xml"), file("vbios-rim.xml"));
+    let nonce = "931d8dd0add203ac3d8b4fbde75e115278eefcdceac5b87671a748f32364dfcb";
+    let answer = verify(&party, &report, &format!("{whole} --nonce {nonce}"), 0);
+    assert_eq!((&answer["platform"], &answer["report_data"]), (&"nvidia".into(), &nonce.into()));
+    assert_eq!(answer["hardware_id"], "41431d480fe5e87274");
+    assert_eq!(answer["gpu"]["vbios"], "96.00.9F.00.01");
+    let other = verify(&party, &report, &format!("{whole} --nonce {}", "00".repeat(32)), 1);
+    assert_eq!(failed(&other), ["report-data"]);
+    // Not even undetermined: another nonce was answered, whoever signed that.
+    verify(&party, &report, &format!("{bare} --nonce {}", "00".repeat(32)), 1);
+
+    let answers =
+        ["driver-rim-l3", "driver-rim-l4", "rim-l2", "vbios-l4"].map(|name| file(&format!("ocsp-{name}.der")));
+    let asked = verify(&party, &report, &format!("{whole} --ocsp {}", answers.join(" ")), 0);
+    let revocation = |id: &str| {
+        let checks = asked["checks"].as_array().unwrap();
+        checks.iter().find(|check| check["id"] == id).unwrap()["outcome"].clone()
+    };
+    assert_eq!((revocation("rim-revocation"), revocation("device-revocation")), ("pass".into(), "skip".into()));
+
+    // Nobody asked about the device's certificates, and a policy that does not allow that refuses.
+    fs::write(party.path("policy.toml"), "platforms = [\"nvidia\"]\n").unwrap();
+    let judged = verify(&party, &report, &format!("{whole} --policy policy.toml"), 1);
+    assert_eq!(failed(&judged), ["policy-gpu"]);
+    let relaxed = "platforms = [\"nvidia\"]\n[gpu]\nmin_driver = \"550\"\nallow_unchecked_revocation = true\n";
+    fs::write(party.path("policy.toml"), relaxed).unwrap();
+    verify(&party, &report, &format!("{whole} --policy policy.toml"), 0);
+}
+
+#[test]
+fn a_manifest_is_judged_on_its_own() {
+    let Some(folder) = vectors("nvidia/rims") else { return };
+    let party = Party::new();
+    let ask = |name: &str, time: &str, status| {
+        party.json(&format!("verify rim {} --at {time}", folder.join(name).display()), status)
+    };
+    let driver = ask("NV_GPU_DRIVER_GH100_550.144.03.xml", "2025-06-15T00:00:00Z", 0);
+    assert_eq!((&driver["kind"], &driver["version"]), (&"driver".into(), &"550.144.03".into()));
+    assert_eq!(failed(&ask("NV_GPU_DRIVER_GH100_550.144.03.xml", "2027-06-15T00:00:00Z", 1)), ["rim-current"]);
+    assert_eq!(failed(&ask("incorrect_signature_driver_rim.xml", "2025-06-15T00:00:00Z", 1)), ["rim-signature"]);
+    fs::write(party.path("rim.xml"), "<!DOCTYPE x><x/>").unwrap();
+    let hostile = party.json("verify rim rim.xml --at 2025-06-15T00:00:00Z", 1);
+    assert_eq!(failed(&hostile), ["rim-structure"]);
+}
+
+#[test]
+fn what_cannot_be_evidence_is_rejected_and_misuse_is_told() {
+    let party = Party::new();
+    fs::write(party.path("noise"), [7; 999]).unwrap();
+    let answer = verify(&party, Path::new("noise"), "--at 2026-01-01T00:00:00Z", 1);
+    assert_eq!(failed(&answer), ["format"]);
+    assert_eq!(answer["checks"].as_array().unwrap().len(), 1);
+    let misuse = party.json("verify evidence --evidence noise --at 2026-01-01T00:00:00Z --nonce 00", 2);
+    assert_eq!(misuse["error"]["code"], "usage");
 }
 
 fn failed(answer: &Value) -> Vec<&str> {

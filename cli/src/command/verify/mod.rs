@@ -24,7 +24,7 @@ pub(crate) enum Command {
     /// chain, revocation, quoting enclave, TCB level or reference manifests, all current at --at. A
     /// platform that is behind, or a debug enclave, is reported then, and judged by a policy. What kind
     /// of evidence it is shows from its content.
-    Evidence(evidence::Args),
+    Evidence(Box<evidence::Args>),
     /// Is this reference manifest NVIDIA's, unchanged and current?
     Rim(rim::Args),
     /// Does this Work Proof hold together, and does its enclave meet a policy?
@@ -38,7 +38,7 @@ pub(crate) enum Command {
 
 pub(crate) async fn run(command: Command, cx: &Context) -> Outcome {
     match command {
-        Command::Evidence(args) => evidence::run(args, cx.output),
+        Command::Evidence(args) => evidence::run(*args, cx.output),
         Command::Rim(args) => rim::run(&args, cx.output),
         Command::Proof(args) => proof::run(args, cx.output),
         Command::Node(args) => node::run(args, cx).await,

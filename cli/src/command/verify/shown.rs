@@ -141,9 +141,8 @@ impl Shown {
             Some(Registers::Sgx(sgx)) => field(page, "measurement", sgx.mrenclave)?,
             _ => {}
         }
-        match (&self.measurement, &self.code) {
-            (Some(Registers::Tdx(_) | Registers::Snp(_)), Some(code)) => field(page, "code", code)?,
-            _ => {}
+        if let (Some(Registers::Tdx(_) | Registers::Snp(_)), Some(code)) = (&self.measurement, &self.code) {
+            field(page, "code", code)?;
         }
         let texts = [("signer", &self.signer), ("hardware id", &self.hardware_id), ("report data", &self.report_data)];
         if let Some(id) = &self.enclave_id {
