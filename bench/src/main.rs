@@ -1,9 +1,10 @@
-//! Side-by-side benchmarks. `cargo run --release -p glacier-bench [quote|asset|handshake|inference]…`
+//! Side-by-side benchmarks. `cargo run --release -p glacier-bench [quote|evidence|asset|handshake|inference]…`
 //!
 //! Each row measures two things in turn, A B A B …, in one process: the machine's mood hits both,
 //! so the ratio holds where single times do not. Absolute times are medians.
 
 mod asset;
+mod evidence;
 mod handshake;
 mod inference;
 mod quote;
@@ -12,11 +13,12 @@ mod row;
 use row::Row;
 use std::{error::Error, process::ExitCode};
 
-const BENCHES: [&str; 4] = ["quote", "asset", "handshake", "inference"];
+const BENCHES: [&str; 5] = ["quote", "evidence", "asset", "handshake", "inference"];
 
 fn bench(name: &str) -> Result<Vec<Row>, Box<dyn Error>> {
     match name {
         "quote" => quote::run(),
+        "evidence" => evidence::run(),
         "asset" => asset::run(),
         "handshake" => handshake::run(),
         _ => inference::run(),
