@@ -45,7 +45,9 @@ impl CheckedEndorsements {
         let all = Window { from: UnixTime(0), until: UnixTime(u64::MAX) };
         let collateral = self.collateral.iter().filter_map(Appraisal::value).map(CheckedCollateral::window);
         let rims = self.rims.iter().filter_map(Appraisal::value).map(|rim| rim.window);
-        let window = collateral.chain(rims).fold(all, Window::and);
+        let vek = self.amd.iter().flatten().filter_map(CheckedVek::window);
+        let device = self.gpu_chain.iter().filter_map(DeviceChain::window);
+        let window = collateral.chain(rims).chain(vek).chain(device).fold(all, Window::and);
         (window.from, window.until)
     }
 
@@ -53,6 +55,8 @@ impl CheckedEndorsements {
     pub fn holds(&self) -> bool {
         self.collateral.iter().all(|appraisal| appraisal.value().is_some())
             && self.rims.iter().all(|appraisal| appraisal.value().is_some())
+            && self.amd.iter().all(|vek| vek.as_ref().is_ok_and(|vek| vek.vek.is_ok()))
+            && self.gpu_chain.iter().all(|chain| matches!(chain.device, Some(Ok(_))))
     }
 }
 

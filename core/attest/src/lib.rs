@@ -42,7 +42,7 @@ mod registers;
 mod window;
 mod x509;
 
-pub use amd::{AmdTcb, SnpFault, SnpTcb};
+pub use amd::{AmdTcb, SnpFault, SnpTcb, VekFacts, check_amd_crl, check_vek};
 pub use anchors::{Anchors, Fingerprint};
 pub use appraisal::{Appraisal, AppraisalError};
 pub use appraise::{appraise, appraise_checked};
@@ -59,7 +59,8 @@ pub use intel::{
 pub use judge::{Accepted, Binding};
 pub use look::{Shown, look};
 pub use nvidia::{
-    Architecture, CheckedRim, FabricFault, Gpu, GpuFault, GpuMode, OcspFault, Rim, RimFault, RimKind, fabric,
+    Architecture, CheckedRim, FabricFault, Gpu, GpuFault, GpuMode, OcspFault, Rim, RimFault, RimKind, check_ocsp,
+    fabric,
 };
 pub use policy::{Age, CodeName, GpuPolicy, Policy, RegisterPins, SnpPolicy};
 pub use reason::Reason;

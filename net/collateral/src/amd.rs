@@ -1,9 +1,13 @@
 //! Certificates and revocation lists from AMD's Key Distribution Service.
 
+use glacier_attest::{Anchors, SnpTcb, check_amd_crl, check_vek};
+use glacier_wire::UnixTime;
+
 use crate::{
-    error::FetchError,
+    error::{Fault, FetchError},
     http::Call,
     request::{RequestError, Sources, sealed::Ask},
+    verify::{Validity, Verify},
 };
 
 /// Product line, by the name under which the service knows it.
@@ -86,6 +90,56 @@ pub struct AmdCrlRequest {
     pub product: AmdProduct,
     /// Above what.
     pub signer: AmdSigner,
+}
+
+impl Verify<VcekRequest> for AmdVerifier {
+    /// AMD's certificate for this chip at this firmware. It does not change.
+    fn verify(&self, request: &VcekRequest, answer: &[u8], at: UnixTime) -> Result<Validity, Fault> {
+        let facts = check_vek(answer, &self.anchors, at).map_err(Fault::refused)?;
+        if facts.product != request.product.word() {
+            return Err(Fault::Other("product"));
+        }
+        let mut asked = request.chip_id;
+        if request.product == AmdProduct::Turin {
+            // Only the first eight bytes are asked by.
+            asked.iter_mut().skip(8).for_each(|byte| *byte = 0);
+        }
+        if facts.chip_id != Some(asked) {
+            return Err(Fault::Other("chip"));
+        }
+        let tcb = match (request.product, request.reported_tcb) {
+            (AmdProduct::Turin, [fmc, bootloader, tee, snp, _, _, _, microcode]) => {
+                SnpTcb { fmc: Some(fmc), bootloader, tee, snp, microcode }
+            }
+            (_, [bootloader, tee, _, _, _, _, snp, microcode]) => SnpTcb { fmc: None, bootloader, tee, snp, microcode },
+        };
+        if facts.tcb != tcb {
+            return Err(Fault::Other("firmware"));
+        }
+        let (from, until) = facts.validity;
+        Ok(Validity { from, until, edition: Vec::new() })
+    }
+}
+
+impl Verify<AmdCrlRequest> for AmdVerifier {
+    /// A revocation list of the product's root. Its edition: when it was made.
+    fn verify(&self, request: &AmdCrlRequest, answer: &[u8], at: UnixTime) -> Result<Validity, Fault> {
+        let (from, until) = check_amd_crl(answer, request.product.word(), &self.anchors, at).map_err(Fault::refused)?;
+        Ok(Validity { from, until, edition: vec![from.0] })
+    }
+}
+
+/// Verifies what AMD's service answers, under the authorities that the verifier of evidence has built in.
+#[derive(Debug, Clone)]
+pub struct AmdVerifier {
+    anchors: Anchors,
+}
+
+impl AmdVerifier {
+    /// Trusts these roots.
+    pub fn new(anchors: Anchors) -> Self {
+        Self { anchors }
+    }
 }
 
 impl Ask for VcekRequest {

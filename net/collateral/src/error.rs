@@ -2,7 +2,7 @@
 
 use std::io;
 
-use glacier_attest::{AppraisalError, CollateralError};
+use glacier_attest::{AppraisalError, CollateralError, Reason};
 
 /// Why there is no answer, or why the answer that is given is not a newer one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -119,9 +119,18 @@ pub enum Fault {
     /// Not Intel collateral.
     #[error(transparent)]
     Collateral(#[from] CollateralError),
-    /// Intel collateral that fails a check.
+    /// An answer that the verifier of evidence refuses.
+    #[error("{0}")]
+    Refused(Box<Reason>),
+    /// Intel collateral, or a reference manifest, that fails a check.
     #[error(transparent)]
     Appraisal(Box<AppraisalError>),
+}
+
+impl Fault {
+    pub(crate) fn refused(reason: Reason) -> Self {
+        Self::Refused(Box::new(reason))
+    }
 }
 
 impl From<AppraisalError> for Fault {

@@ -36,8 +36,10 @@
 //! | [`AmdChainRequest`] | AMD KDS | PEM: signing key's certificate, root |
 //! | [`AmdCrlRequest`] | AMD KDS | revocation list in DER |
 //!
-//! Each is asked with [`Client::get`] and a [`Verify`] for its kind. [`IntelVerifier`] is here; the
-//! others are any function that judges the bytes and says until when they hold.
+//! Each is asked with [`Client::get`] and a [`Verify`] for its kind: [`IntelVerifier`],
+//! [`NvidiaVerifier`], [`AmdVerifier`], or any function that judges the bytes and says until when they
+//! hold. [`AmdChainRequest`] has none here: the verifier of evidence has AMD's authorities built in, and
+//! others are judged together with the certificate below them.
 //!
 //! # What is promised
 //!
@@ -87,7 +89,7 @@ mod request;
 mod tls;
 mod verify;
 
-pub use amd::{AmdChainRequest, AmdCrlRequest, AmdProduct, AmdSigner, VcekRequest};
+pub use amd::{AmdChainRequest, AmdCrlRequest, AmdProduct, AmdSigner, AmdVerifier, VcekRequest};
 pub use builder::{BuildError, Builder, Retry, Service, Timeouts};
 pub use client::{Answer, Client, Freshness};
 pub use clock::Clock;
@@ -96,4 +98,4 @@ pub use intel::{IntelCollateralRequest, PckCa, Tee, Update};
 pub use nvidia::RimId;
 pub use ocsp::OcspRequest;
 pub use request::{Request, RequestError};
-pub use verify::{IntelVerifier, Validity, Verify};
+pub use verify::{IntelVerifier, NvidiaVerifier, Validity, Verify};

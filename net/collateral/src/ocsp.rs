@@ -22,11 +22,15 @@ pub struct OcspRequest {
     issuer_name_hash: [u8; 48],
     issuer_key_hash: [u8; 48],
     serial: SerialNumber,
+    /// DER, for whoever verifies the answer.
+    pub(crate) certificate: Vec<u8>,
+    pub(crate) issuer: Vec<u8>,
 }
 
 impl OcspRequest {
     /// About `certificate`, which `issuer` issued; both X.509 in DER. That it did so is not verified here.
     pub fn new(certificate: &[u8], issuer: &[u8]) -> Result<Self, RequestError> {
+        let ders = (certificate.to_vec(), issuer.to_vec());
         let read = |der| Certificate::from_der(der).map_err(|_| RequestError::Certificate);
         let (certificate, issuer) = (read(certificate)?, read(issuer)?);
         let (certificate, issuer) = (certificate.tbs_certificate(), issuer.tbs_certificate());
@@ -39,6 +43,8 @@ impl OcspRequest {
             issuer_name_hash: Sha384::digest(name).into(),
             issuer_key_hash: Sha384::digest(key).into(),
             serial: certificate.serial_number().clone(),
+            certificate: ders.0,
+            issuer: ders.1,
         })
     }
 
@@ -206,6 +212,8 @@ mod tests {
             issuer_name_hash: [1; 48],
             issuer_key_hash: [2; 48],
             serial: SerialNumber::new(&[0x41, 0x43]).unwrap(),
+            certificate: Vec::new(),
+            issuer: Vec::new(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! How an answer is verified, and until when it holds.
 
-use glacier_attest::{Anchors, Collateral};
+use glacier_attest::{Anchors, Collateral, Rim, RimKind, check_ocsp};
 use glacier_wire::UnixTime;
 use serde::Deserialize;
 use x509_cert::{crl::CertificateList, der::Decode as _, name::Name};
@@ -8,6 +8,8 @@ use x509_cert::{crl::CertificateList, der::Decode as _, name::Name};
 use crate::{
     error::Fault,
     intel::{IntelCollateralRequest, PckCa, Tee},
+    nvidia::RimId,
+    ocsp::OcspRequest,
 };
 
 /// Decides whether an answer is genuine, current and about what was asked. It does no IO. Any
@@ -80,6 +82,47 @@ impl Verify<IntelCollateralRequest> for IntelVerifier {
         let (from, until) = checked.validity();
         // The signatures hold: what is read again here is what they cover.
         Ok(Validity { from, until, edition: edition(request, answer)? })
+    }
+}
+
+/// Verifies what NVIDIA's services answer: manifests with [`Rim::appraise`], OCSP answers with
+/// [`check_ocsp`]. An OCSP answer's edition is when it was made; a manifest has none but its signer's dates.
+#[derive(Debug, Clone)]
+pub struct NvidiaVerifier {
+    anchors: Anchors,
+}
+
+impl NvidiaVerifier {
+    /// Trusts these roots.
+    pub fn new(anchors: Anchors) -> Self {
+        Self { anchors }
+    }
+}
+
+impl Verify<RimId> for NvidiaVerifier {
+    fn verify(&self, request: &RimId, answer: &[u8], at: UnixTime) -> Result<Validity, Fault> {
+        let rim = Rim::appraise(answer, &self.anchors, at).into_result()?;
+        // An id ends in the version: as it is for drivers, without dots for the others.
+        let (prefix, version) = match rim.kind() {
+            RimKind::Driver => ("NV_GPU_", rim.version().to_owned()),
+            RimKind::Switch => ("NV_SWITCH_", rim.version().replace('.', "")),
+            _ => ("NV_GPU_VBIOS_", rim.version().replace('.', "")),
+        };
+        let id = request.as_str();
+        let driver = id.contains("_DRIVER_") == (rim.kind() == RimKind::Driver);
+        let last = id.rsplit('_').next().unwrap_or_default();
+        if !id.starts_with(prefix) || !driver || !last.eq_ignore_ascii_case(&version) {
+            return Err(Fault::Other("firmware"));
+        }
+        let (from, until) = rim.validity();
+        Ok(Validity { from, until, edition: vec![from.0] })
+    }
+}
+
+impl Verify<OcspRequest> for NvidiaVerifier {
+    fn verify(&self, request: &OcspRequest, answer: &[u8], at: UnixTime) -> Result<Validity, Fault> {
+        let (from, until) = check_ocsp(answer, &request.certificate, &request.issuer, at).map_err(Fault::refused)?;
+        Ok(Validity { from, until, edition: vec![from.0] })
     }
 }
 

@@ -93,6 +93,27 @@ impl CheckedVek {
     }
 }
 
+impl CheckedVek {
+    /// When all that was found is current.
+    pub(crate) fn window(&self) -> Option<Window> {
+        let vek = self.vek.as_ref().ok()?;
+        let lists = vek.lists.as_ref().ok()?.unwrap_or(vek.certificate.window);
+        Some(self.root.certificate.window.and(vek.authority.window).and(vek.certificate.window).and(lists))
+    }
+}
+
+/// AMD's root of a product, if it is trusted.
+pub(crate) fn built_in_root(product: &str, anchors: &Anchors) -> Result<Root, Reason> {
+    let of_product = |der: &&[u8]| {
+        let found = claimed::certificate(der).ok().filter(|(subject, issuer)| subject == issuer);
+        let name =
+            found.and_then(|(subject, _)| subject.common_name().ok().flatten().map(|name| name.value().into_owned()));
+        name.as_deref().and_then(Product::of_root).is_some_and(|root| root.word() == product)
+    };
+    let der = BUILT_IN.into_iter().find(of_product).ok_or(Reason::Snp(SnpFault::NoAuthority))?;
+    Root::trusted(der, anchors)
+}
+
 /// A certificate that may be on the path.
 struct Candidate<'a> {
     der: &'a [u8],

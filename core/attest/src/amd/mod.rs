@@ -2,6 +2,7 @@
 
 mod chain;
 mod fault;
+mod given;
 mod look;
 mod product;
 mod report;
@@ -11,6 +12,7 @@ mod vek;
 
 pub(crate) use chain::CheckedVek;
 pub use fault::SnpFault;
+pub use given::{VekFacts, check_amd_crl, check_vek};
 pub(crate) use look::look;
 pub(crate) use snp::appraise;
 pub use tcb::{AmdTcb, SnpTcb};

@@ -29,6 +29,15 @@ pub(crate) struct Processor {
 }
 
 impl Product {
+    /// AMD's word for it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Milan => "Milan",
+            Self::Genoa => "Genoa",
+            Self::Turin => "Turin",
+        }
+    }
+
     /// Product of a root, by its common name.
     pub(crate) fn of_root(name: &str) -> Option<Self> {
         Self::named(name.strip_prefix("ARK-")?)

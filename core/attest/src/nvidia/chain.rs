@@ -52,6 +52,13 @@ impl DeviceChain {
     }
 }
 
+impl DeviceChain {
+    /// When all five certificates are current, if the chain holds.
+    pub(crate) fn window(&self) -> Option<Window> {
+        self.device.as_ref()?.as_ref().ok().map(Device::window)
+    }
+}
+
 fn refused(error: CertificateError) -> Reason {
     Reason::Certificate { part: Part::Device, error }
 }

@@ -27,7 +27,7 @@ mod xml;
 pub use fabric::{FabricFault, fabric};
 pub use fault::GpuFault;
 pub use gpu::{Architecture, Gpu, GpuMode};
-pub use ocsp::OcspFault;
+pub use ocsp::{OcspFault, check_ocsp};
 pub use rim::{CheckedRim, Rim, RimFault, RimKind};
 
 pub(crate) use chain::DeviceChain;

@@ -97,6 +97,25 @@ enum Status {
     Unknown,
 }
 
+/// Whether an answer says, in the name of `issuer` and at the time `at`, that `certificate` is good;
+/// answers with its first and last second. Both certificates (DER) are the caller's to vouch for.
+pub fn check_ocsp(
+    answer: &[u8],
+    certificate: &[u8],
+    issuer: &[u8],
+    at: UnixTime,
+) -> Result<(UnixTime, UnixTime), Reason> {
+    let read =
+        |der| Certificate::checked_before(der).map_err(|error| Reason::Certificate { part: Part::Device, error });
+    let (certificate, issuer) = (read(certificate)?, read(issuer)?);
+    let answer = Answer::read(answer).map_err(Reason::Ocsp)?;
+    if !answer.is_about(&certificate, &issuer) {
+        return Err(Reason::Ocsp(OcspFault::Unasked));
+    }
+    let window = answer.holds(Part::Device, &issuer, at)?;
+    Ok((window.from, window.until))
+}
+
 impl<'a> Answer<'a> {
     pub(crate) fn read(der: &'a [u8]) -> Result<Self, OcspFault> {
         if der.len() > MAX_BYTES {
