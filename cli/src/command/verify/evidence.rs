@@ -80,7 +80,9 @@ impl Question {
         let evidence = Subject::read(given::unhex(files::read(&args.evidence, MAX_EVIDENCE)?));
         let mut endorsements = args.given.read()?;
         if let Subject::Enclave(evidence) = &evidence {
-            given::add(&mut endorsements, evidence, &args.evidence)?;
+            given::add(&mut endorsements, evidence).map_err(|error| {
+                Failure::not_a("evidence", &args.evidence, error, "ask the node for its evidence again")
+            })?;
         }
         let nvidia = matches!(&evidence, Subject::Raw(bytes) if Format::detect(bytes) == Some(Format::NvidiaReport));
         Ok(Self {

@@ -1,7 +1,7 @@
 //! Vendor-signed documents that the caller names beside evidence.
 
 use crate::{error::Failure, files};
-use glacier_attest::{Collateral, Endorsements, Fingerprint};
+use glacier_attest::{Collateral, CollateralError, Endorsements, Fingerprint};
 use glacier_wire::{Evidence, ReportData};
 use std::path::{Path, PathBuf};
 
@@ -60,9 +60,8 @@ impl Given {
 }
 
 /// Adds what an enclave showed beside its quote to what the caller named. The caller's comes first.
-pub(crate) fn add(endorsements: &mut Endorsements, evidence: &Evidence, path: &Path) -> Result<(), Failure> {
-    let shown = Endorsements::of_enclave(evidence)
-        .map_err(|error| Failure::not_a("evidence", path, error, "ask the node for its evidence again"))?;
+pub(crate) fn add(endorsements: &mut Endorsements, evidence: &Evidence) -> Result<(), CollateralError> {
+    let shown = Endorsements::of_enclave(evidence)?;
     endorsements.collateral = endorsements.collateral.take().or(shown.collateral);
     endorsements.vek = endorsements.vek.take().or(shown.vek);
     endorsements.amd_authorities.extend(shown.amd_authorities);

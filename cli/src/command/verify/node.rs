@@ -1,6 +1,10 @@
 //! `glacier verify node`: look at a node's enclave, say nothing.
 
-use super::{exit, shown::Shown};
+use super::{
+    exit,
+    given::{self, Given},
+    shown::Shown,
+};
 use crate::{
     checks::{self, Line},
     context::{Context, now},
@@ -33,6 +37,9 @@ pub(crate) struct Args {
     /// Take the quote that the enclave has at hand, instead of one made for this question
     #[arg(long)]
     cached: bool,
+    /// Vendor-signed documents that the node does not show, or shows older ones of
+    #[command(flatten)]
+    given: Given,
 }
 
 pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
@@ -42,7 +49,8 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     let shown = node.look(if args.cached { Freshness::Cached } else { Freshness::Fresh }).await;
     spinner.finish_and_clear();
     let shown = shown.map_err(explain::connect)?;
-    let endorsements = Endorsements::of_enclave(&shown.evidence).map_err(|error| explain::connect(error.into()))?;
+    let mut endorsements = args.given.read()?;
+    given::add(&mut endorsements, &shown.evidence).map_err(|error| explain::connect(error.into()))?;
 
     let anchors = policy.as_ref().map_or_else(Anchors::vendor, glacier::Policy::anchors);
     let genuine = look(&shown, &endorsements, &anchors)?;
