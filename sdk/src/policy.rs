@@ -128,7 +128,7 @@ fn distance(a: &str, b: &str) -> usize {
 #[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 mod tests {
     use super::*;
-    use glacier_attest::Age;
+    use glacier_attest::{Age, GpuPolicy, SnpPolicy, SnpTcb};
     use glacier_wire::PlatformKind;
 
     #[test]
@@ -143,6 +143,8 @@ mod tests {
             min_tcb_evaluation: Some(1),
             max_collateral_age: Some(Age(1)),
             max_evidence_age: Some(Age(1)),
+            snp: Some(SnpPolicy { min_tcb: SnpTcb::default(), allow_unchecked_revocation: false }),
+            gpu: Some(GpuPolicy::default()),
             ..Policy::default()
         });
         let table: toml::Table = toml::from_str(&text.unwrap()).unwrap();
