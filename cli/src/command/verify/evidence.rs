@@ -111,7 +111,7 @@ impl Question {
             Subject::Enclave(evidence) => appraise_enclave(evidence, &self.endorsements, &anchors, self.at.0),
         };
         let shown = match genuine.value() {
-            Some(genuine) => Some(Shown::believed(genuine)),
+            Some(genuine) => Shown::believed(genuine),
             None => Shown::unbelieved(self.evidence.signed(), self.endorsements.gpu_chain.as_deref()),
         };
         let (verdict, checks) = self.judge(genuine);
@@ -138,7 +138,7 @@ impl Question {
             // Not genuine, or not known to be: what it says cannot be what was asked for, but it can differ.
             (None, Some(expected), Err(_)) => {
                 let shown = Shown::unbelieved(self.evidence.signed(), self.endorsements.gpu_chain.as_deref());
-                if shown.is_some_and(|shown| !shown.says(expected)) {
+                if !shown.says(expected) {
                     lines.push(report_data(Found::Fail, "report data differs from what is expected"));
                     return (Verdict::Rejected, lines);
                 }
@@ -181,19 +181,19 @@ struct Answer {
     trust_root: Option<Fingerprint>,
     checks: Vec<Line>,
     #[serde(flatten)]
-    shown: Option<Shown>,
+    shown: Shown,
 }
 
 impl Report for Answer {
     fn human(&self, page: &mut dyn Write) -> io::Result<()> {
         writeln!(page, "evidence at {}", self.at)?;
         checks::tree(page, &self.checks, None)?;
-        let simulated = self.shown.as_ref().is_some_and(|shown| shown.platform == PlatformKind::Simulated);
+        let simulated = self.shown.platform == Some(PlatformKind::Simulated);
         let kind = if simulated { " (SIMULATED: no hardware stands behind it)" } else { "" };
         writeln!(page, "verdict: {}{kind}", checks::verdict(self.verdict))?;
         if let Some(root) = &self.trust_root {
             field(page, "added root", root)?;
         }
-        self.shown.as_ref().map_or(Ok(()), |shown| shown.human(page))
+        self.shown.human(page)
     }
 }

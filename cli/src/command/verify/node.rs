@@ -143,10 +143,10 @@ impl Report for Answer {
         checks::tree(page, &self.checks, None)?;
         writeln!(page, "verdict: {}", checks::verdict(self.verdict))?;
         let Some(facts) = &self.shown else { return Ok(()) };
-        if facts.shown.platform == PlatformKind::Simulated {
+        if facts.shown.platform == Some(PlatformKind::Simulated) {
             field(page, "platform", "SIMULATED: no hardware stands behind it")?;
-        } else {
-            field(page, "platform", facts.shown.platform)?;
+        } else if let Some(platform) = facts.shown.platform {
+            field(page, "platform", platform)?;
         }
         facts.shown.human(page)?;
         field(page, "enclave key", self.enclave_key)?;

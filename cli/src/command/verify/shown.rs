@@ -1,15 +1,15 @@
 //! What evidence says, as documents and people read it.
 
 use crate::output::field;
-use glacier_attest::{Architecture, Exposure, Fingerprint, Genuine, Gpu, GpuMode, Registers, SnpTcb, Tcb};
+use glacier_attest::{Architecture, Exposure, Fingerprint, Format, Genuine, Gpu, GpuMode, Registers, SnpTcb, Tcb};
 use glacier_wire::{EnclaveId, Measurement, PlatformKind, ReportData};
 use serde::Serialize;
 use std::io::{self, Write};
 
 /// What evidence says. `genuine` tells whether it is believed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Shown {
-    pub(crate) platform: PlatformKind,
+    pub(crate) platform: Option<PlatformKind>,
     genuine: bool,
     tcb_status: Option<&'static str>,
     advisories: Option<Vec<String>>,
@@ -67,7 +67,7 @@ impl Shown {
         let alone = matches!(genuine.registers(), Registers::Gpu(_));
         let mut devices: Vec<_> = genuine.gpus().iter().map(Device::from).collect();
         Self {
-            platform: genuine.platform(),
+            platform: Some(genuine.platform()),
             genuine: true,
             tcb_status: genuine.tcb_status().map(|status| status.as_str()),
             advisories: matches!(genuine.tcb(), Tcb::Intel(_)).then(|| genuine.advisories().to_vec()),
@@ -94,11 +94,13 @@ impl Shown {
     }
 
     /// Of evidence that is not, or not known to be, genuine: what its bytes say of themselves.
-    pub(crate) fn unbelieved(evidence: &[u8], gpu_chain: Option<&[u8]>) -> Option<Self> {
-        let shown = glacier_attest::look(evidence, gpu_chain)?;
+    pub(crate) fn unbelieved(evidence: &[u8], gpu_chain: Option<&[u8]>) -> Self {
+        let Some(shown) = glacier_attest::look(evidence, gpu_chain) else {
+            return Self { platform: Format::detect(evidence).map(kind), ..Self::default() };
+        };
         let alone = shown.platform == PlatformKind::Nvidia;
-        Some(Self {
-            platform: shown.platform,
+        Self {
+            platform: Some(shown.platform),
             genuine: false,
             tcb_status: None,
             advisories: None,
@@ -115,17 +117,20 @@ impl Shown {
             root: None,
             gpu: shown.gpu.as_ref().map(Device::from),
             devices: Vec::new(),
-        })
+        }
     }
 
-    /// Whether it carries this.
+    /// Whether it may carry this: what cannot be taken apart may carry anything.
     pub(crate) fn says(&self, expected: &ReportData) -> bool {
-        let alone = self.platform == PlatformKind::Nvidia;
-        self.report_data.as_ref() == Some(&report_data(alone, expected))
+        let alone = self.platform == Some(PlatformKind::Nvidia);
+        self.report_data.as_ref().is_none_or(|said| *said == report_data(alone, expected))
     }
 
     /// The fields, one on a line.
     pub(crate) fn human(&self, page: &mut dyn Write) -> io::Result<()> {
+        if !self.genuine && self.report_data.is_none() {
+            return Ok(());
+        }
         if !self.genuine {
             writeln!(page, "\nwhat it says of itself, which nothing vouches for:")?;
         }
@@ -177,6 +182,16 @@ impl Shown {
             field(page, "ueid", &device.ueid)?;
         }
         Ok(())
+    }
+}
+
+/// What evidence claims to be by its first bytes.
+fn kind(format: Format) -> PlatformKind {
+    match format {
+        Format::SgxQuoteV3 => PlatformKind::Sgx,
+        Format::TdxQuoteV4 | Format::TdxQuoteV5 => PlatformKind::Tdx,
+        Format::SnpReport => PlatformKind::Snp,
+        _ => PlatformKind::Nvidia,
     }
 }
 
