@@ -18,16 +18,13 @@ use crate::{
     anchors::Anchors,
     appraisal::Appraisal,
     check::{Check, CheckId, Steps, Stop, needs},
-    exposure::Exposure,
     format::Format,
     genuine::{Facts, Genuine, IntelTcb, Tcb},
     reason::Reason,
-    registers::{Registers, SgxRegisters},
     window::{Part, Window},
-    x509::{Certificate, CertificateError, PublicKey, pem},
+    x509::{Certificate, PublicKey, pem},
 };
-use alloc::{boxed::Box, vec::Vec};
-use der::asn1::ObjectIdentifier;
+use alloc::vec::Vec;
 use glacier_wire::{PlatformKind, UnixTime};
 use sha2::{Digest as _, Sha256};
 
@@ -144,8 +141,7 @@ fn pck_chain(quote: &Option<Quote<'_>>, ground: Ground<'_>, at: UnixTime) -> Res
         }
     };
     certificate.window.check(Part::Pck, at)?;
-    let chip = certificate.extension(SGX_EXTENSION).ok_or(CertificateError::SgxExtension);
-    let chip = chip.and_then(Chip::read).map_err(refused(Part::Pck))?;
+    let chip = Chip::of(&certificate).map_err(refused(Part::Pck))?;
     let window = certificate.window.and(issuer);
     Ok((Pck { certificate, window, chip, platform }, Reason::Anchored { root, platform }))
 }
@@ -162,9 +158,6 @@ fn reissued(der: &[u8], collateral: &CheckedCollateral, at: UnixTime) -> Result<
     issuer.window.check(Part::PckCa, at)?;
     Ok(issuer.window)
 }
-
-/// Of a PCK certificate: which chip, of which model.
-const SGX_EXTENSION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113741.1.13.1");
 
 fn pck_revocation(pck: &Option<Pck>, ground: Ground<'_>) -> Result<(), Stop> {
     let collateral = ground.collateral()?;
@@ -309,21 +302,7 @@ fn facts(quote: &Quote<'_>, pck: &Pck, standing: Standing, qe_level: &Level, col
     advisories.sort_unstable();
     advisories.dedup();
     let Window { from, until } = collateral.window().and(pck.window);
-    let (registers, exposures, report_data) = match &quote.body {
-        Body::Enclave(report) => {
-            let registers = SgxRegisters {
-                mrenclave: report.measurement,
-                mrsigner: report.signer,
-                product_id: report.product_id,
-                svn: report.svn,
-            };
-            let exposures = report.debug().then_some(Exposure::Debug).into_iter().collect();
-            (Registers::Sgx(registers), exposures, report.report_data)
-        }
-        Body::Domain(report) => {
-            (Registers::Tdx(Box::new(report.registers.clone())), report.exposures(), report.report_data)
-        }
-    };
+    let (registers, exposures, report_data) = quote.body.said();
     Facts {
         platform: pck.platform,
         anchor: collateral.root.fingerprint,

@@ -5,38 +5,10 @@ use super::{
     quote::{Body, Certification, Quote},
 };
 use crate::{
-    exposure::Exposure,
     look::Shown,
-    registers::{Registers, SgxRegisters},
     x509::{Certificate, pem},
 };
-use alloc::{boxed::Box, vec::Vec};
-use der::asn1::ObjectIdentifier;
-use glacier_wire::{PlatformKind, ReportData};
-
-/// Of a PCK certificate: which chip, of which model.
-pub(super) const SGX_EXTENSION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113741.1.13.1");
-
-impl Body {
-    /// What was measured, what lets somebody in, and what the enclave put there.
-    pub(super) fn said(&self) -> (Registers, Vec<Exposure>, ReportData) {
-        match self {
-            Self::Enclave(report) => {
-                let registers = SgxRegisters {
-                    mrenclave: report.measurement,
-                    mrsigner: report.signer,
-                    product_id: report.product_id,
-                    svn: report.svn,
-                };
-                let exposures = report.debug().then_some(Exposure::Debug).into_iter().collect();
-                (Registers::Sgx(registers), exposures, report.report_data)
-            }
-            Self::Domain(report) => {
-                (Registers::Tdx(Box::new(report.registers.clone())), report.exposures(), report.report_data)
-            }
-        }
-    }
-}
+use glacier_wire::PlatformKind;
 
 /// See [`look`](crate::look()).
 pub(crate) fn look(evidence: &[u8]) -> Option<Shown> {
@@ -61,5 +33,5 @@ pub(crate) fn look(evidence: &[u8]) -> Option<Shown> {
 
 fn chip(text: &[u8]) -> Option<Chip> {
     let [leaf, _, _] = pem::certificates(text).ok()?;
-    Chip::read(Certificate::unverified(&leaf).ok()?.extension(SGX_EXTENSION)?).ok()
+    Chip::of(&Certificate::unverified(&leaf).ok()?).ok()
 }

@@ -1,6 +1,6 @@
 //! The Intel SGX extension of a PCK certificate: which chip, of which model, at which TCB.
 
-use crate::x509::CertificateError;
+use crate::x509::{Certificate, CertificateError};
 use der::{
     Decode, Reader, SliceReader, Tag,
     asn1::{AnyRef, ObjectIdentifier},
@@ -16,6 +16,7 @@ pub(crate) struct Chip {
     pub(crate) fmspc: [u8; 6],
 }
 
+const SGX_EXTENSION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113741.1.13.1");
 const PPID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113741.1.13.1.1");
 const TCB: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113741.1.13.1.2");
 const PCE_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113741.1.13.1.3");
@@ -25,9 +26,14 @@ const PCE_SVN_ARC: u32 = 17;
 const MAX_ENTRIES: usize = 32;
 
 impl Chip {
+    /// Reads a PCK certificate's extension.
+    pub(crate) fn of(certificate: &Certificate) -> Result<Self, CertificateError> {
+        certificate.extension(SGX_EXTENSION).ok_or(CertificateError::SgxExtension).and_then(Self::read)
+    }
+
     /// Reads the extension's content. Members that are not known are passed over: the issuer signed
     /// them, and Intel has added some before.
-    pub(crate) fn read(extension: &[u8]) -> Result<Self, CertificateError> {
+    fn read(extension: &[u8]) -> Result<Self, CertificateError> {
         Self::members(extension).ok_or(CertificateError::SgxExtension)
     }
 

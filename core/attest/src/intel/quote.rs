@@ -5,8 +5,13 @@ use super::{
     report::{REPORT_BYTES, Report},
     td_report::{TD_REPORT_10_BYTES, TD_REPORT_15_BYTES, TdReport},
 };
-use crate::bytes::Bytes;
-use alloc::boxed::Box;
+use crate::{
+    bytes::Bytes,
+    exposure::Exposure,
+    registers::{Registers, SgxRegisters},
+};
+use alloc::{boxed::Box, vec::Vec};
+use glacier_wire::ReportData;
 
 /// A quote, taken apart.
 #[derive(Debug, Clone)]
@@ -38,6 +43,25 @@ impl Body {
         match self {
             Self::Enclave(_) => Tee::Sgx,
             Self::Domain(_) => Tee::Tdx,
+        }
+    }
+
+    /// What was measured, what lets somebody in, and what the enclave put there.
+    pub(super) fn said(&self) -> (Registers, Vec<Exposure>, ReportData) {
+        match self {
+            Self::Enclave(report) => {
+                let registers = SgxRegisters {
+                    mrenclave: report.measurement,
+                    mrsigner: report.signer,
+                    product_id: report.product_id,
+                    svn: report.svn,
+                };
+                let exposures = report.debug().then_some(Exposure::Debug).into_iter().collect();
+                (Registers::Sgx(registers), exposures, report.report_data)
+            }
+            Self::Domain(report) => {
+                (Registers::Tdx(Box::new(report.registers.clone())), report.exposures(), report.report_data)
+            }
         }
     }
 }

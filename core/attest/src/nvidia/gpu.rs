@@ -1,5 +1,6 @@
 //! What a device says of itself, once believed.
 
+use super::{chain::Device, opaque::Fields, report::Report};
 use alloc::{string::String, vec::Vec};
 
 /// A GPU or a switch whose evidence is genuine.
@@ -24,6 +25,23 @@ pub struct Gpu {
     pub revocation_checked: bool,
     /// PDIs at the other ends of its links, in the byte order of those devices' own; empty where not told.
     pub linked: Vec<[u8; 8]>,
+}
+
+impl Gpu {
+    /// As report and certificates say it, nobody asked about revocation.
+    pub(crate) fn unchecked(report: &Report<'_>, device: &Device, fields: &Fields) -> Self {
+        Self {
+            architecture: device.architecture,
+            driver: fields.driver.clone(),
+            vbios: fields.vbios.clone(),
+            ueid: device.ueid(),
+            device_id: device.id.to_vec(),
+            mode: fields.mode,
+            nonce: *report.nonce,
+            revocation_checked: false,
+            linked: fields.linked.clone(),
+        }
+    }
 }
 
 /// Family of a chip.

@@ -18,27 +18,13 @@ pub(crate) fn look(evidence: &[u8], chain: Option<&[u8]>) -> Option<Shown> {
     });
     let gpu = device.as_ref().and_then(|device| {
         let fields = report.opaque.fields(device.architecture, &device.chip, &device.pdi()).ok()?;
-        Some(Gpu {
-            architecture: device.architecture,
-            driver: fields.driver,
-            vbios: fields.vbios,
-            ueid: device.ueid(),
-            device_id: device.id.to_vec(),
-            mode: fields.mode,
-            nonce: *report.nonce,
-            revocation_checked: false,
-            linked: fields.linked,
-        })
+        Some(Gpu::unchecked(&report, device, &fields))
     });
-    let mut report_data = [0; 64];
-    for (to, from) in report_data.iter_mut().zip(report.nonce) {
-        *to = *from;
-    }
     Some(Shown {
         platform: PlatformKind::Nvidia,
         registers: None,
         exposures: Vec::new(),
-        report_data,
+        report_data: report.report_data(),
         hardware_id: device.map(|device| device.id.to_vec()),
         gpu,
     })

@@ -3,6 +3,7 @@
 
 use super::{fault::GpuFault, opaque::Opaque};
 use crate::{bytes::Bytes, registers::Register};
+use glacier_wire::ReportData;
 
 /// A report, taken apart.
 #[derive(Debug, Clone)]
@@ -47,6 +48,15 @@ impl<'a> Report<'a> {
         let length = bytes.u16().ok_or(GpuFault::Length)?;
         let opaque = bytes.take(length.into()).filter(|_| bytes.0.is_empty()).ok_or(GpuFault::Length)?;
         Ok(Self { nonce, opaque: Opaque::read(opaque)?, signed, signature, blocks })
+    }
+
+    /// The nonce in the place where quotes have their report data.
+    pub(crate) fn report_data(&self) -> ReportData {
+        let mut data = [0; 64];
+        for (to, from) in data.iter_mut().zip(self.nonce) {
+            *to = *from;
+        }
+        data
     }
 
     /// Whether the frame is a switch's: one or the other, by the number of its blocks.

@@ -29,7 +29,7 @@ use crate::{
     x509::CertificateError,
 };
 use alloc::{vec, vec::Vec};
-use glacier_wire::{PlatformKind, ReportData, UnixTime};
+use glacier_wire::{PlatformKind, UnixTime};
 
 /// Whether a report is authentic at the time `at`, for the price of one P-384 verification and two
 /// for each OCSP answer.
@@ -196,27 +196,13 @@ fn facts(
     revocation_checked: bool,
     window: Window,
 ) -> Facts {
-    let mut report_data: ReportData = [0; 64];
-    for (to, from) in report_data.iter_mut().zip(report.nonce) {
-        *to = *from;
-    }
-    let gpu = Gpu {
-        architecture: device.architecture,
-        driver: fields.driver.clone(),
-        vbios: fields.vbios.clone(),
-        ueid: device.ueid(),
-        device_id: device.id.to_vec(),
-        mode: fields.mode,
-        nonce: *report.nonce,
-        revocation_checked,
-        linked: fields.linked.clone(),
-    };
+    let gpu = Gpu { revocation_checked, ..Gpu::unchecked(report, device, fields) };
     Facts {
         platform,
         anchor,
         registers: Registers::Gpu(GpuRegisters { vouched }),
         exposures: Vec::new(),
-        report_data,
+        report_data: report.report_data(),
         hardware_id: Some(device.id.to_vec()),
         tcb: Tcb::Nvidia,
         gpus: vec![gpu],
