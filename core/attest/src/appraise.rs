@@ -26,7 +26,9 @@ pub fn appraise_checked(evidence: &[u8], endorsements: &CheckedEndorsements, at:
             intel::appraise(evidence, endorsements.collateral.as_ref(), &endorsements.anchors, at)
         }
         Some(Format::SnpReport) => amd::appraise(evidence, endorsements, at),
-        Some(Format::NvidiaReport) => nvidia::appraise(evidence, endorsements, at),
+        Some(Format::NvidiaReport) => {
+            nvidia::appraise(evidence, endorsements.gpu_chain.as_ref(), &[], endorsements, at)
+        }
         None => {
             let mut steps = Steps::default();
             steps.step::<()>(CheckId::Format, Err(Reason::Unrecognised.into()));

@@ -15,7 +15,7 @@ use crate::{
     format::Format,
     genuine::{Facts, Genuine},
     intel::{Collateral, CollateralError},
-    nvidia,
+    nvidia::{self, DeviceChain},
     reason::Reason,
 };
 use alloc::vec::Vec;
@@ -79,12 +79,12 @@ fn with_devices(
     let mut facts = platform.into_result().ok().map(|genuine| genuine.facts);
     let claims = claims.ok();
     steps.step(CheckId::DeviceBinding, binding(&evidence.devices, claims.as_ref(), facts.as_ref()));
-    for (index, device) in (0..).zip(evidence.devices.iter().take(Device::MAX)) {
+    let devices = || evidence.devices.iter().take(Device::MAX);
+    let chains: Vec<_> = devices().map(|device| DeviceChain::read(&device.chain, &endorsements.anchors)).collect();
+    for (index, (device, chain)) in (0..).zip(devices().zip(&chains)) {
         let of_device = |check: Check| Check { device: Some(index), ..check };
-        let chain = nvidia::DeviceChain::read(&device.chain, &endorsements.anchors);
-        let endorsements = CheckedEndorsements { gpu_chain: Some(chain), ..endorsements.clone() };
         let appraisal = match Format::detect(&device.report) {
-            Some(Format::NvidiaReport) => nvidia::appraise(&device.report, &endorsements, at),
+            Some(Format::NvidiaReport) => nvidia::appraise(&device.report, Some(chain), &chains, endorsements, at),
             _ => refused(),
         };
         steps.checks.extend(appraisal.checks().iter().cloned().map(of_device));
@@ -227,6 +227,23 @@ mod tests {
         assert_eq!(genuine.platform(), PlatformKind::Simulated);
         let numbered = appraisal.checks().iter().filter(|check| check.device == Some(0)).count();
         assert_eq!(numbered, CheckId::of_evidence(Format::NvidiaReport).len() + 1);
+    }
+
+    #[test]
+    fn answers_about_one_device_do_not_refuse_the_other() {
+        let (one, mut other) = (device(&claims()).0, World::gpu().next());
+        other.nonce = one.nonce;
+        let devices: Vec<_> =
+            [&one, &other].map(|world| Device { report: world.report(), chain: world.chain() }).into();
+        let claims = committed(&claims(), &devices);
+        let evidence = Evidence { devices, ..Evidence::new(vec![], claims.encode(), vec![]) };
+        let given = Endorsements { ocsp: [one.answered(), other.answered()].concat(), ..Endorsements::default() };
+        let mut endorsements = given.check(&one.anchors(), UnixTime(NOW));
+        endorsements.rims.clone_from(&one.rims);
+        let appraisal = with_devices(platform(&claims), &evidence, &endorsements, UnixTime(NOW));
+        let genuine = appraisal.into_result().unwrap();
+        assert!(genuine.gpus().iter().all(|gpu| gpu.revocation_checked));
+        assert_ne!(genuine.gpus()[0].device_id, genuine.gpus()[1].device_id);
     }
 
     #[test]

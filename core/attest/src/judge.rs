@@ -5,7 +5,7 @@ use crate::{
     check::{CheckId, Outcome, Steps, Stop},
     exposure::Exposure,
     genuine::{Genuine, Tcb},
-    nvidia::{Architecture, Gpu, GpuMode},
+    nvidia::{Architecture, Gpu, GpuMode, fabric},
     policy::{Age, CodeName, GpuPolicy, Policy, RegisterPins, SnpPolicy},
     reason::Reason,
     registers::{Register, Registers},
@@ -213,6 +213,10 @@ impl Genuine {
         let strict = GpuPolicy::default();
         let policy = policy.gpu.as_ref().unwrap_or(&strict);
         self.gpus().iter().try_for_each(|gpu| policy.allows(gpu))?;
+        // Nothing encrypts the links of this mode: what is at their other ends has to be attested, too.
+        if self.gpus().iter().any(|gpu| gpu.mode == Some(GpuMode::ProtectedPcie)) {
+            fabric(self.gpus()).map_err(|fault| Stop::Fail(Reason::Fabric(fault)))?;
+        }
         Ok(Reason::Holds)
     }
 
@@ -269,7 +273,7 @@ impl GpuPolicy {
 }
 
 /// Whether a dotted version is at least `floor`, number by number; a missing number counts as zero.
-/// What is not a dotted version reaches nothing.
+/// Where no number comes first that differs, what is not one reaches nothing.
 fn reaches(version: &str, floor: &str, radix: u32) -> bool {
     let mut versions = version.split('.').map(|part| u64::from_str_radix(part, radix));
     let mut floors = floor.split('.').map(|part| u64::from_str_radix(part, radix));

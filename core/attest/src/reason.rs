@@ -8,7 +8,7 @@ use crate::{
     exposure::Exposure,
     format::Format,
     intel::{DocumentError, QuoteError, QuotingEnclaveError, TcbStatus, TdModuleError},
-    nvidia::{GpuFault, OcspFault, RimFault},
+    nvidia::{FabricFault, GpuFault, OcspFault, RimFault},
     window::Part,
     x509::CertificateError,
 };
@@ -179,6 +179,8 @@ pub enum Reason {
     GpuMissing,
     /// The policy pins a chip, and the evidence names none.
     NoChipIdentity,
+    /// GPUs behind protected PCIe whose links do not end at the attested switches.
+    Fabric(FabricFault),
     /// A property of the GPU that the policy does not allow.
     GpuNotAllowed(&'static str),
     /// The TCB status is below the policy's floor.
@@ -252,6 +254,7 @@ impl fmt::Display for Reason {
             }
             Self::GpuMissing => f.write_str("the policy requires a GPU, and the evidence has none"),
             Self::NoChipIdentity => f.write_str("the evidence names no chip"),
+            Self::Fabric(fault) => write!(f, "protected PCIe: {fault}"),
             Self::GpuNotAllowed(what) => write!(f, "GPU {what} is not allowed by the policy"),
             Self::UnsupportedCertification(kind) => {
                 write!(f, "certification data of type {kind} carries no certificate chain and is not read")

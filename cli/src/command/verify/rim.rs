@@ -8,6 +8,7 @@ use crate::{
     units::{Moment, rfc3339},
 };
 use glacier_attest::{Anchors, CheckedRim, Fingerprint, Rim, RimKind, Verdict};
+use glacier_wire::PlatformKind;
 use serde::Serialize;
 use std::{
     io::{self, Write},
@@ -34,6 +35,8 @@ struct Answer {
     at: String,
     trust_root: Option<Fingerprint>,
     checks: Vec<Line>,
+    /// *simulated* under a root that is not NVIDIA's.
+    platform: Option<PlatformKind>,
     kind: Option<RimKind>,
     version: Option<String>,
     /// How many measurements it names.
@@ -53,6 +56,7 @@ pub(crate) fn run(args: &Args, output: Output) -> Outcome {
         at: rfc3339(args.at.0),
         trust_root,
         checks: checks::lines(appraisal.checks()),
+        platform: rim.map(CheckedRim::platform),
         kind: rim.map(CheckedRim::kind),
         version: rim.map(|rim| rim.version().to_owned()),
         measurements: rim.map(|rim| rim.golden().len()),
@@ -67,7 +71,9 @@ impl Report for Answer {
     fn human(&self, page: &mut dyn Write) -> io::Result<()> {
         writeln!(page, "reference manifest at {}", self.at)?;
         checks::tree(page, &self.checks, None)?;
-        writeln!(page, "verdict: {}", checks::verdict(self.verdict))?;
+        let simulated = self.platform == Some(PlatformKind::Simulated);
+        let kind = if simulated { " (SIMULATED: not under NVIDIA's root)" } else { "" };
+        writeln!(page, "verdict: {}{kind}", checks::verdict(self.verdict))?;
         if let (Some(kind), Some(version)) = (self.kind, &self.version) {
             field(page, "of", format!("{kind:?} {version}"))?;
         }

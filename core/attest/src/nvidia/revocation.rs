@@ -2,7 +2,7 @@
 //! has to be about a certificate that is there, and has to hold.
 
 use super::{
-    chain::Device,
+    chain::{Device, DeviceChain},
     ocsp::{Answer, OcspFault},
     rim::CheckedRim,
 };
@@ -35,11 +35,12 @@ impl<'a> Answers<'a> {
         covered.passed()
     }
 
-    /// All others: each has to be about a manifest's chain. Passes only if every certificate below
+    /// All others: each has to be about a manifest's chain, or that of a device `beside` this one. Passes only if every certificate below
     /// the roots of the manifests that were `chosen` has one.
     pub(crate) fn of_manifests<'b>(
         &self,
         device: Option<&Device>,
+        beside: &[DeviceChain],
         given: impl Iterator<Item = &'b CheckedRim>,
         chosen: &[&CheckedRim],
     ) -> Result<Window, Stop> {
@@ -64,8 +65,9 @@ impl<'a> Answers<'a> {
             let of_device = |device: &Device| {
                 device.revocable().iter().any(|(certificate, issuer)| answer.is_about(certificate, issuer))
             };
+            let beside = beside.iter().filter_map(|chain| chain.device.as_ref()?.as_ref().ok());
             match device {
-                _ if of_manifest => {}
+                _ if of_manifest || beside.into_iter().any(of_device) => {}
                 None => return Err(Stop::Skip(Reason::Needs(CheckId::DeviceChain))),
                 Some(device) if of_device(device) => {}
                 Some(_) => return Err(Reason::Ocsp(OcspFault::Unasked).into()),

@@ -32,16 +32,23 @@ use alloc::{vec, vec::Vec};
 use glacier_wire::{PlatformKind, UnixTime};
 
 /// Whether a report is authentic at the time `at`, for the price of one P-384 verification and two
-/// for each OCSP answer.
-pub(crate) fn appraise(evidence: &[u8], given: &CheckedEndorsements, at: UnixTime) -> Appraisal<Genuine> {
+/// for each OCSP answer. `beside` are the chains of other devices of the same enclave: an answer may be
+/// about one of them.
+pub(crate) fn appraise(
+    evidence: &[u8],
+    chain: Option<&DeviceChain>,
+    beside: &[DeviceChain],
+    given: &CheckedEndorsements,
+    at: UnixTime,
+) -> Appraisal<Genuine> {
     let mut steps = Steps::default();
     steps.step_because(CheckId::Format, Ok(((), Reason::Recognised(Format::NvidiaReport))));
     let report = steps.step(CheckId::Structure, Report::read(evidence).map_err(|fault| Reason::Gpu(fault).into()));
     let report = report.as_ref();
     let answers = Answers::read(&given.ocsp, at);
 
-    let root = steps.step_because(CheckId::TrustAnchor, trust_anchor(given.gpu_chain.as_ref()));
-    let device = steps.step(CheckId::DeviceChain, device_chain(root, given.gpu_chain.as_ref(), at));
+    let root = steps.step_because(CheckId::TrustAnchor, trust_anchor(chain));
+    let device = steps.step(CheckId::DeviceChain, device_chain(root, chain, at));
     let device_current = steps.step(CheckId::DeviceRevocation, device_revocation(&answers, device));
     steps.step_because(CheckId::FirmwareId, firmware_id(report, device));
     let signed = steps.step(CheckId::ReportSignature, report_signature(report, device));
@@ -53,7 +60,7 @@ pub(crate) fn appraise(evidence: &[u8], given: &CheckedEndorsements, at: UnixTim
     let manifests = [driver.flatten(), firmware];
     let all_manifests = driver.and(firmware).is_some();
     let rims_current =
-        steps.step(CheckId::RimRevocation, rim_revocation(&answers, device, given, manifests, all_manifests));
+        steps.step(CheckId::RimRevocation, rim_revocation(&answers, device, beside, given, manifests, all_manifests));
     let vouched = steps.step(CheckId::Measurements, compared(report, fields, driver, firmware));
 
     let facts = (|| {
@@ -160,12 +167,13 @@ fn firmware_rim<'a>(
 fn rim_revocation(
     answers: &Answers<'_>,
     device: Option<&Device>,
+    beside: &[DeviceChain],
     given: &CheckedEndorsements,
     manifests: [Option<&CheckedRim>; 2],
     all_manifests: bool,
 ) -> Result<Window, Stop> {
     let chosen: Vec<_> = manifests.into_iter().flatten().collect();
-    let window = answers.of_manifests(device, given.rims.iter().filter_map(Appraisal::value), &chosen)?;
+    let window = answers.of_manifests(device, beside, given.rims.iter().filter_map(Appraisal::value), &chosen)?;
     if all_manifests { Ok(window) } else { Err(Stop::Skip(Reason::RevocationNotChecked)) }
 }
 
