@@ -339,7 +339,87 @@ impl RegisterPins {
 
 #[cfg(test)]
 mod tests {
-    use super::reaches;
+    use super::*;
+    use crate::{anchors::Fingerprint, genuine::Facts, nvidia::FabricFault, registers::GpuRegisters};
+    use alloc::{vec, vec::Vec};
+
+    fn gpu() -> Gpu {
+        Gpu {
+            architecture: Architecture::Hopper,
+            driver: Some("550.90.07".into()),
+            vbios: "96.00.9F.00.01".into(),
+            ueid: "1".into(),
+            device_id: vec![0x41, 1, 1, 1, 1, 1, 1, 1, 1],
+            mode: Some(GpuMode::Single),
+            nonce: [7; 32],
+            revocation_checked: true,
+            linked: vec![],
+        }
+    }
+
+    /// What the policy says of these devices; `None` if it allows them.
+    fn refused(gpus: Vec<Gpu>, policy: Option<GpuPolicy>) -> Option<Reason> {
+        let facts = Facts {
+            platform: PlatformKind::Nvidia,
+            anchor: Fingerprint([1; 32]),
+            registers: Registers::Gpu(GpuRegisters { vouched: vec![] }),
+            exposures: vec![],
+            report_data: [0; 64],
+            hardware_id: None,
+            tcb: Tcb::Nvidia,
+            gpus,
+            valid_from: UnixTime(0),
+            valid_until: UnixTime(u64::MAX),
+        };
+        let genuine = Genuine { checks: vec![], facts };
+        match genuine.gpus_allowed(&Policy { gpu: policy, ..Policy::default() }) {
+            Err(Stop::Fail(reason)) => Some(reason),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_gpu_is_judged_strictly_by_a_policy_that_says_nothing_of_it() {
+        assert_eq!(refused(vec![gpu()], None), None);
+        let unchecked = Gpu { revocation_checked: false, ..gpu() };
+        assert_eq!(refused(vec![unchecked.clone()], None), Some(Reason::RevocationNotChecked));
+        let relaxed = GpuPolicy { allow_unchecked_revocation: true, ..GpuPolicy::default() };
+        assert_eq!(refused(vec![unchecked], Some(relaxed)), None);
+    }
+
+    #[test]
+    fn each_floor_and_list_is_asked() {
+        let ask = |policy: GpuPolicy| refused(vec![gpu()], Some(policy));
+        let text = |text: &str| Some(text.into());
+        let below = |policy| matches!(ask(policy), Some(Reason::FirmwareBelow { .. }));
+        assert!(below(GpuPolicy { min_driver: text("550.90.08"), ..GpuPolicy::default() }));
+        assert!(below(GpuPolicy { min_vbios: text("96.00.A0"), ..GpuPolicy::default() }));
+        assert_eq!(ask(GpuPolicy { min_driver: text("550.90"), min_vbios: text("96"), ..GpuPolicy::default() }), None);
+        let blackwell = GpuPolicy { architectures: vec![Architecture::Blackwell], ..GpuPolicy::default() };
+        assert_eq!(ask(blackwell), Some(Reason::GpuNotAllowed("architecture")));
+        let multi = GpuPolicy { modes: vec![GpuMode::Multi], ..GpuPolicy::default() };
+        assert_eq!(ask(multi), Some(Reason::GpuNotAllowed("mode")));
+    }
+
+    #[test]
+    fn protected_pcie_needs_to_be_listed_and_its_switches_shown() {
+        let (gpu_pdi, switch_pdi) = ([1; 8], [2; 8]);
+        let shared = Gpu { mode: Some(GpuMode::ProtectedPcie), linked: vec![switch_pdi], ..gpu() };
+        let switch = Gpu {
+            architecture: Architecture::Switch,
+            driver: None,
+            device_id: [&[0x50][..], &switch_pdi].concat(),
+            mode: None,
+            linked: vec![gpu_pdi],
+            ..gpu()
+        };
+        let listed = || Some(GpuPolicy { modes: vec![GpuMode::ProtectedPcie], ..GpuPolicy::default() });
+        assert_eq!(refused(vec![shared.clone(), switch.clone()], None), Some(Reason::GpuNotAllowed("mode")));
+        assert_eq!(refused(vec![shared.clone()], listed()), Some(Reason::Fabric(FabricFault::Incomplete)));
+        let elsewhere = Gpu { linked: vec![[3; 8]], ..switch.clone() };
+        assert_eq!(refused(vec![shared.clone(), elsewhere], listed()), Some(Reason::Fabric(FabricFault::Linked(1))));
+        assert_eq!(refused(vec![shared, switch], listed()), None);
+    }
 
     #[test]
     fn versions_are_compared_number_by_number() {
