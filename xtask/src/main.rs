@@ -4,6 +4,7 @@
 //! `cargo xtask COMMAND`, or `cargo run -- COMMAND` at the root of the repository.
 
 mod cargo;
+mod contracts;
 mod cpio;
 mod deploy;
 mod fuzz;
@@ -21,6 +22,7 @@ cargo xtask build                build the programs: glacier, glacier-chip, glac
 cargo xtask test [ARGS]          build the programs, then run every test of the workspace
 cargo xtask layers [--check]     check who may depend on whom; write docs/TCB.md, or fail when it is stale
 cargo xtask licences             check licences and sources of all dependencies against deny.toml
+cargo xtask contracts [--write]  compile and test the contracts, compare with the committed artifacts, or write these
 cargo xtask fuzz [--seconds N]   run each fuzz target for N seconds (10)
 cargo xtask deploy-check         hold the files under deploy/ against the tools that are installed
 cargo xtask guest MODULES [OUT]  build the initial file system of a TDX or SNP guest into OUT (target/guest)
@@ -36,6 +38,8 @@ fn main() -> ExitCode {
         ["test", rest @ ..] => programs::test(rest),
         ["layers"] => layers::check().and_then(|()| tcb::write()),
         ["layers", "--check"] => layers::check().and_then(|()| tcb::check()),
+        ["contracts"] => contracts::check(),
+        ["contracts", "--write"] => contracts::write(),
         ["licences"] => licences::check(),
         ["fuzz"] => fuzz::run(10),
         ["fuzz", "--seconds", seconds] => match seconds.parse() {
