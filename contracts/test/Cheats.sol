@@ -30,6 +30,8 @@ interface Cheats {
     function expectEmit(bool, bool, bool, bool) external;
     function recordLogs() external;
     function getRecordedLogs() external returns (Log[] memory);
+    function signP256(uint256 key, bytes32 digest) external pure returns (bytes32 r, bytes32 s);
+    function publicKeyP256(uint256 key) external pure returns (uint256 x, uint256 y);
     function sign(uint256 key, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
     function addr(uint256 key) external pure returns (address);
     function assume(bool) external pure;
@@ -41,6 +43,8 @@ interface Cheats {
     function parseJsonBytes(string calldata json, string calldata key) external pure returns (bytes memory);
     function parseJsonUint(string calldata json, string calldata key) external pure returns (uint256);
     function parseJsonString(string calldata json, string calldata key) external pure returns (string memory);
+    function keyExistsJson(string calldata json, string calldata key) external view returns (bool);
+    function parseBytes(string calldata) external pure returns (bytes memory);
     function skip(bool) external;
     function skip(bool, string calldata) external;
     function toString(uint256) external pure returns (string memory);
