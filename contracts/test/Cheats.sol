@@ -30,6 +30,8 @@ interface Cheats {
     function expectEmit(bool, bool, bool, bool) external;
     function recordLogs() external;
     function getRecordedLogs() external returns (Log[] memory);
+    function signP256(uint256 key, bytes32 digest) external pure returns (bytes32 r, bytes32 s);
+    function publicKeyP256(uint256 key) external pure returns (uint256 x, uint256 y);
     function sign(uint256 key, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
     function addr(uint256 key) external pure returns (address);
     function assume(bool) external pure;
@@ -38,6 +40,7 @@ interface Cheats {
     function readFile(string calldata) external view returns (string memory);
     function readFileBinary(string calldata) external view returns (bytes memory);
     function exists(string calldata) external view returns (bool);
+    function keyExistsJson(string calldata json, string calldata key) external view returns (bool);
     function parseJsonBytes(string calldata json, string calldata key) external pure returns (bytes memory);
     function parseJsonUint(string calldata json, string calldata key) external pure returns (uint256);
     function parseJsonString(string calldata json, string calldata key) external pure returns (string memory);
