@@ -18,11 +18,11 @@ contract DcapGasTest {
     PckReader private reader = new PckReader();
 
     function test_an_sgx_quote_stays_inside_its_gas() external {
-        _measure("sgx/sgx-606a-svr2-2026", Tee.Sgx, 1786432758, 127_000, 107_000, 51_000);
+        _measure("sgx/sgx-606a-svr2-2026", Tee.Sgx, 1786432758, 145_000, 125_000, 33_000);
     }
 
     function test_a_tdx_quote_stays_inside_its_gas() external {
-        _measure("tdx/tdx4-b0c0-dstack-2026", Tee.Tdx, 1773198569, 127_000, 107_000, 51_000);
+        _measure("tdx/tdx4-b0c0-dstack-2026", Tee.Tdx, 1773198569, 145_000, 125_000, 33_000);
     }
 
     function _measure(string memory id, Tee tee, uint256 time, uint256 first, uint256 again, uint256 kept) private {

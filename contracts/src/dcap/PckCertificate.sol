@@ -2,6 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {PckFacts} from "../Types.sol";
+import {Calendar} from "../intel/Calendar.sol";
 import {Der} from "../intel/Der.sol";
 
 /// The PCK certificate of a chip (Intel SGX PCK Certificate and CRL profile specification), read at fixed places.
@@ -31,9 +32,11 @@ library PckCertificate {
 
     /// version [0] { 2 }, and the tag of the serial number.
     uint256 private constant VERSION_3 = 0xa00302010202;
-    /// Validity with two UTCTimes: the head before each.
+    /// Validity with two UTCTimes: the head, and then, of 28 bytes, those that all have and the bits of their value: of a
+    /// digit the high half.
     uint256 private constant VALIDITY = 0x301e170d;
-    uint256 private constant UTC_TIME = 0x170d;
+    uint256 private constant DATES_MASK = 0xf0f0f0f0f0f0f0f0f0f0f0f0fffffff0f0f0f0f0f0f0f0f0f0f0f0ff;
+    uint256 private constant DATES = 0x3030303030303030303030305a170d3030303030303030303030305a;
     /// SubjectPublicKeyInfo of an uncompressed P-256 point, up to the point.
     uint256 private constant P256_KEY = 0x3059301306072a8648ce3d020106082a8648ce3d03010703420004;
     /// authorityKeyIdentifier, up to its 20 bytes.
@@ -74,7 +77,21 @@ library PckCertificate {
             pos = _extensions(pck.facts, pos, end, start);
             _chip(pck, pos, end, start);
             pck.digest = sha256(Der.slice(start + 4, end));
-            (pck.r, pck.s, pos) = Der.signature(Der.algorithm(end, last), last);
+            _signature(pck, Der.algorithm(end, last), last, start);
+        }
+    }
+
+    /// BIT STRING without unused bits { SEQUENCE { r, s } }, to the last byte.
+    function _signature(Pck memory pck, uint256 pos, uint256 last, uint256 start) private pure {
+        unchecked {
+            uint256 word = Der.load(pos);
+            uint256 length = last - pos;
+            // Both lengths in one byte.
+            if (length < 5 || length > 0x81 || word >> 216 != (0x0300003000 | (length - 2) << 24 | (length - 5))) {
+                revert PckShape(pos - start);
+            }
+            (pck.r, pos) = Der.integer(pos + 5, last);
+            (pck.s, pos) = Der.integer(pos, last);
             Der.finish(pos, last);
         }
     }
@@ -90,16 +107,48 @@ library PckCertificate {
             pos = Der.algorithm(pos, end);
             (, uint256 next) = Der.enter(pos, end, Der.SEQUENCE);
             pck.facts.issuer = keccak256(Der.slice(pos, next));
-            if (Der.load(next) >> 224 != VALIDITY || (Der.load(next + 17) >> 240) != UTC_TIME) {
-                revert PckShape(next - start);
-            }
-            (pck.notBefore, pos) = Der.time(next + 2, end);
-            (pck.notAfter, pos) = Der.time(pos, end);
+            if (Der.load(next) >> 224 != VALIDITY) revert PckShape(next - start);
+            (pck.notBefore, pck.notAfter) = _dates(Der.load(next + 4) >> 32, next - start);
+            pos = next + 32;
             (, pos) = Der.enter(pos, end, Der.SEQUENCE);
             if (Der.load(pos) >> 40 != P256_KEY) revert PckShape(pos - start);
             pck.x = Der.load(pos + 27);
             pck.y = Der.load(pos + 59);
             pos += 91;
+        }
+    }
+
+    /// Both dates, UTCTime ‖ its head ‖ UTCTime in the low 28 bytes. All digits are read at once, in lanes.
+    function _dates(uint256 word, uint256 place) private pure returns (uint40 notBefore, uint40 notAfter) {
+        unchecked {
+            if (word & DATES_MASK != DATES) revert PckShape(place);
+            // Twelve digits each, a byte a digit, the first date in the high half.
+            uint256 digits = ((word >> 128) << 128 | (word >> 8) & type(uint96).max)
+                & 0x0f0f0f0f0f0f0f0f0f0f0f0f000000000f0f0f0f0f0f0f0f0f0f0f0f;
+            if (
+                (digits + 0x06060606060606060606060600000000060606060606060606060606)
+                        & 0xf0f0f0f0f0f0f0f0f0f0f0f000000000f0f0f0f0f0f0f0f0f0f0f0f0 != 0
+            ) revert PckShape(place);
+            uint256 ones = digits & 0x000f000f000f000f000f000f00000000000f000f000f000f000f000f;
+            uint256 pairs = 10 * ((digits ^ ones) >> 8) + ones;
+            return (_date(pairs >> 128, place), _date(pairs, place));
+        }
+    }
+
+    /// Six numbers of two bytes each: year of this century, month, day, hour, minute, second. A PCK certificate is valid for seven
+    /// years; what begins or ends after 2049 is for a later verifier.
+    function _date(uint256 pairs, uint256 place) private pure returns (uint40) {
+        unchecked {
+            uint256 year = (pairs >> 80) & 0xff;
+            if (year > 49) revert PckShape(place);
+            return Calendar.timestamp(
+                2000 + year,
+                (pairs >> 64) & 0xff,
+                (pairs >> 48) & 0xff,
+                (pairs >> 32) & 0xff,
+                (pairs >> 16) & 0xff,
+                pairs & 0xff
+            );
         }
     }
 
@@ -160,12 +209,13 @@ library PckCertificate {
             uint256 value;
             for (uint256 number = 1; number < 17; ++number) {
                 word = Der.load(pos);
-                value = (word >> 112) & 0xff;
-                if (word >> 112 == (SHORT | number << 24 | value) && value < 0x80) {
+                // What is above the fixed bytes is the value, if nothing else differs.
+                value = (word >> 112) - (SHORT | number << 24);
+                if (value < 0x80) {
                     pos += 18;
                 } else {
-                    value = (word >> 104) & 0xff;
-                    if (word >> 104 != (LONG | number << 32 | value) || value < 0x80) revert PckShape(pos - start);
+                    value = (word >> 104) - (LONG | number << 32);
+                    if (value < 0x80 || value > 0xff) revert PckShape(pos - start);
                     pos += 19;
                 }
                 components = components << 8 | value;
