@@ -182,6 +182,12 @@ impl Chip {
         Ok([signed.as_slice(), &length.to_le_bytes(), &signature, &attestation, &self.certification].concat())
     }
 
+    /// The secret scalar of the attestation key, big-endian: for tests of contracts, which sign quotes themselves because
+    /// what they quote depends on where a contract is.
+    pub fn expose_attestation_key(&self) -> Result<Zeroizing<[u8; 32]>, VendorError> {
+        self.attestation.scalar()
+    }
+
     /// What kind of chip it is.
     pub fn hardware(&self) -> &Hardware {
         &self.hardware

@@ -2,6 +2,7 @@
 
 use crate::{collateral::Serial, vendor::VendorError};
 use aws_lc_rs::{
+    encoding::AsBigEndian as _,
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
 };
@@ -46,6 +47,14 @@ impl Key {
         // An uncompressed point is 04 ‖ x ‖ y.
         point.copy_from_slice(&self.statements.public_key().as_ref()[1..]);
         point
+    }
+
+    /// The secret scalar, big-endian.
+    pub(crate) fn scalar(&self) -> Result<Zeroizing<[u8; 32]>, VendorError> {
+        let secret = self.statements.private_key().as_be_bytes().map_err(|_| VendorError::Key)?;
+        let mut scalar = Zeroizing::new([0; 32]);
+        scalar.copy_from_slice(secret.as_ref());
+        Ok(scalar)
     }
 
     /// ECDSA with SHA-256, `r ‖ s`.

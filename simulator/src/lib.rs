@@ -18,6 +18,7 @@ mod image;
 mod key;
 mod measure;
 mod port;
+mod profile;
 mod vendor;
 
 pub use chip::{Attributes, Body, Chip, Hardware, Seed};

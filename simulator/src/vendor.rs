@@ -5,13 +5,11 @@ use crate::{
     collateral::{self, Collateral, Recipe},
     extension,
     key::Key,
+    profile::{Use, extensions},
 };
 use glacier_attest::Fingerprint;
 use glacier_wire::UnixTime;
-use rcgen::{
-    BasicConstraints, CertificateParams, CrlDistributionPoint, CustomExtension, DistinguishedName, DnType, IsCa,
-    Issuer, KeyUsagePurpose, SerialNumber,
-};
+use rcgen::{CertificateParams, CustomExtension, DistinguishedName, DnType, Issuer, KeyUsagePurpose, SerialNumber};
 use time::OffsetDateTime;
 
 /// Plays the vendor. Whoever has one can make any evidence at all under its root.
@@ -63,12 +61,15 @@ impl Vendor {
     pub fn generate(now: UnixTime) -> Result<Self, VendorError> {
         let (root, platform_ca, tcb_signing) = (Key::generate()?, Key::generate()?, Key::generate()?);
         let from = UnixTime(now.0.saturating_sub(DAY));
-        let root_der = authority(ROOT, 1, &root, from, 30)?.self_signed(root.for_certificates())?.der().to_vec();
-        let ca_der = authority(PLATFORM_CA, 0, &platform_ca, from, 15)?
+        let root_der = certificate(ROOT, (from, 30), (&root, &root), "root", Use::Authority(1))?
+            .self_signed(root.for_certificates())?
+            .der()
+            .to_vec();
+        let ca_der = certificate(PLATFORM_CA, (from, 15), (&platform_ca, &root), "root", Use::Authority(0))?
             .signed_by(platform_ca.for_certificates(), &root_issuer(&root))?
             .der()
             .to_vec();
-        let tcb_der = leaf(TCB_SIGNING, "root", &tcb_signing, from)?
+        let tcb_der = certificate(TCB_SIGNING, (from, 7), (&tcb_signing, &root), "root", Use::Signer)?
             .signed_by(tcb_signing.for_certificates(), &root_issuer(&root))?
             .der()
             .to_vec();
@@ -105,10 +106,10 @@ impl Vendor {
             fmspc: &hardware.fmspc,
             instance: &hardware.instance(),
         };
-        let mut params = leaf(PCK, "platform", &key, UnixTime(now.0.saturating_sub(DAY)))?;
-        params.custom_extensions = vec![CustomExtension::from_oid_content(extension::OID, extension::encode(&facts)?)];
-        let issuer = Issuer::new(signing(PLATFORM_CA), self.platform_ca.key.for_certificates());
-        let der = params.signed_by(key.for_certificates(), &issuer)?.der().to_vec();
+        let from = UnixTime(now.0.saturating_sub(DAY));
+        let mut params = certificate(PCK, (from, 7), (&key, &self.platform_ca.key), "platform", Use::Signer)?;
+        params.custom_extensions.push(CustomExtension::from_oid_content(extension::OID, extension::encode(&facts)?));
+        let der = params.signed_by(key.for_certificates(), &self.platform_issuer())?.der().to_vec();
         self.chip_with(hardware, Certified { key, der })
     }
 
@@ -150,45 +151,22 @@ fn signing(name: &str) -> CertificateParams {
     params
 }
 
-fn authority(
-    name: &str,
-    path_length: u8,
-    key: &Key,
-    from: UnixTime,
-    years: u64,
-) -> Result<CertificateParams, VendorError> {
-    let mut params = certificate(name, "root", key, from, years)?;
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(path_length));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    Ok(params)
-}
-
-fn leaf(name: &str, revoked_by: &str, key: &Key, from: UnixTime) -> Result<CertificateParams, VendorError> {
-    let mut params = certificate(name, revoked_by, key, from, 7)?;
-    params.is_ca = IsCa::ExplicitNoCa;
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::ContentCommitment];
-    Ok(params)
-}
-
+/// Of the key `subject`, signed by the key `issuer`, whose revocation list is that of the CA `revoked_by`.
 fn certificate(
     name: &str,
+    (from, years): (UnixTime, u64),
+    (subject, issuer): (&Key, &Key),
     revoked_by: &str,
-    key: &Key,
-    from: UnixTime,
-    years: u64,
+    purpose: Use,
 ) -> Result<CertificateParams, VendorError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = distinguished(name);
-    params.serial_number = Some(SerialNumber::from_slice(&key.serial().0));
+    params.serial_number = Some(SerialNumber::from_slice(&subject.serial().0));
     params.not_before = date(from)?;
     params.not_after = date(UnixTime(from.0.saturating_add(years.saturating_mul(YEAR))))?;
-    params.use_authority_key_identifier_extension = true;
     // Nobody answers there: the lists travel in the collateral. `.invalid` is reserved for that.
-    params.crl_distribution_points = vec![CrlDistributionPoint {
-        uris: vec![format!(
-            "https://simulated.glacier.invalid/sgx/certification/v4/pckcrl?ca={revoked_by}&encoding=der"
-        )],
-    }];
+    let list = format!("https://simulated.glacier.invalid/sgx/certification/v4/pckcrl?ca={revoked_by}&encoding=der");
+    params.custom_extensions = extensions(subject, issuer, &list, purpose)?;
     Ok(params)
 }
 

@@ -53,8 +53,8 @@ pub use exposure::Exposure;
 pub use format::Format;
 pub use genuine::{Genuine, IntelTcb, Signer, Tcb, enclave_id};
 pub use intel::{
-    CheckedCollateral, Collateral, CollateralError, DocumentError, QuoteError, QuotingEnclaveError, TcbStatus,
-    TdModuleError,
+    CheckedCollateral, Collateral, CollateralError, Compact, CompactError, DocumentError, QuoteError,
+    QuotingEnclaveError, TcbStatus, TdModuleError,
 };
 pub use judge::{Accepted, Binding};
 pub use look::{Shown, look};

@@ -1,6 +1,7 @@
 //! Intel DCAP: SGX and TDX.
 
 mod collateral;
+mod compact;
 mod dcap;
 mod endorsement;
 mod level;
@@ -13,6 +14,7 @@ mod tcb;
 mod td_report;
 
 pub use collateral::{CheckedCollateral, Collateral, CollateralError};
+pub use compact::{Compact, CompactError};
 pub(crate) use dcap::appraise;
 pub use endorsement::{DocumentError, QuotingEnclaveError};
 pub(crate) use look::look;

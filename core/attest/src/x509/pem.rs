@@ -14,6 +14,35 @@ pub(crate) fn certificates<const N: usize>(text: &[u8]) -> Result<[Vec<u8>; N], 
     if skip_line_ends(rest).is_empty() { Ok(chain) } else { Err(CertificateError::Pem) }
 }
 
+/// One certificate as text: lines of 64 digits, ended by LF.
+pub(crate) fn block_of(der: &[u8]) -> Vec<u8> {
+    let digits: Vec<u8> = der.chunks(3).flat_map(digits).collect();
+    let mut text = [BEGIN, b"\n"].concat();
+    for line in digits.chunks(64) {
+        text.extend_from_slice(line);
+        text.push(b'\n');
+    }
+    text.extend_from_slice(END);
+    text.push(b'\n');
+    text
+}
+
+/// Four digits of one to three bytes.
+fn digits(group: &[u8]) -> [u8; 4] {
+    let byte = |index| group.get(index).copied().unwrap_or(0);
+    let bits = u32::from_be_bytes([0, byte(0), byte(1), byte(2)]);
+    let digit = |shift: u32| {
+        let sextet = (bits >> shift & 0x3f) as usize;
+        ALPHABET.get(sextet).copied().unwrap_or(b'=')
+    };
+    match group.len() {
+        1 => [digit(18), digit(12), b'=', b'='],
+        2 => [digit(18), digit(12), digit(6), b'='],
+        _ => [digit(18), digit(12), digit(6), digit(0)],
+    }
+}
+
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 const END: &[u8] = b"-----END CERTIFICATE-----";
 
@@ -68,12 +97,11 @@ fn value(group: &[u8; 4]) -> Option<u32> {
 
 /// Value of each digit; 255 for what is none.
 const SEXTETS: [u8; 256] = {
-    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut table = [255; 256];
     let mut index = 0;
     #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)] // evaluated at compile time
-    while index < alphabet.len() {
-        table[alphabet[index] as usize] = index as u8;
+    while index < ALPHABET.len() {
+        table[ALPHABET[index] as usize] = index as u8;
         index += 1;
     }
     table
@@ -107,6 +135,15 @@ mod tests {
             ["AQIDBB==", "AQIDBAV=", "AQIDBA", "AQIDBA=", "AQIDBA===", "AQ=DBAUG", "AQ==AQID", "AQ ID", "AQI*", ""]
         {
             assert_eq!(one(body), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        for length in 0..200u8 {
+            let der: Vec<u8> = (0..length).map(|byte| byte.wrapping_mul(251)).collect();
+            // Nothing at all is no certificate.
+            assert_eq!(certificates::<1>(&block_of(&der)).ok(), (length > 0).then_some([der]), "{length}");
         }
     }
 

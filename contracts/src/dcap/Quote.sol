@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.30;
+
+import {ModuleFacts, Tee} from "../Types.sol";
+
+/// What a DCAP quote says, at its fixed places (Intel SGX and TDX DCAP quoting library API, appendix on quote formats).
+///
+/// The compact form has an exact length, so after `read` every place here is inside. Fields that nothing is judged by (SVNs in
+/// the header, user data, reserved fields of the reports) are signed by the quoting enclave and can have no other value.
+library Quote {
+    /// Neither an SGX quote of version 3 nor a TDX quote of version 4.
+    error QuoteVersion(uint16 version);
+    /// Another length than the compact form has.
+    error QuoteLength(uint256 found, uint256 expected);
+    /// Attestation keys are P-256 (2).
+    error AttestationKeyType(uint16 found);
+    /// Version 3 speaks of SGX (0), version 4 of TDX (0x81). Little-endian, as it stands in the quote.
+    error TeeType(bytes4 found);
+    /// A quoting enclave of another vendor than Intel.
+    error QuotingVendor(bytes16 found);
+    /// The host can read the enclave's memory.
+    error Debug();
+    /// Attributes of a TD that may not earn: debug, profiling, migratable, service TDs, a bit that has no name, or no
+    /// SEPT_VE_DISABLE. Little-endian, as they stand in the report.
+    error TdAttributes(bytes8 found);
+
+    /// Bytes of the compact form after the signed part.
+    uint256 internal constant SIGNATURE_DATA = 64 + 64 + 384 + 64 + 32;
+    /// Header and report body.
+    uint256 private constant SGX_SIGNED = 48 + 384;
+    uint256 private constant TDX_SIGNED = 48 + 584;
+    /// 939a7233-f79c-4ca9-940a-0db3957f0607.
+    uint128 private constant INTEL = 0x939a7233f79c4ca9940a0db3957f0607;
+    /// Version, key type and TEE type of the two kinds.
+    uint64 private constant SGX_3 = 0x0300020000000000;
+    uint64 private constant TDX_4 = 0x0400020081000000;
+    /// Bits that a TD may have, little-endian: ICSSD 16, LASS 27, SEPT_VE_DISABLE 28, PKS 30, KL 31, TPA 62, PERFMON 63.
+    uint64 private constant ALLOWED = 0x000001d8000000c0;
+    /// SEPT_VE_DISABLE: without it the host can make the guest's own memory fault at will.
+    uint64 private constant NEEDED = 0x0000001000000000;
+
+    /// Kind of a quote whose signed part is followed by `more` bytes. Reverts if it is of another kind or length, or of code whose
+    /// memory or state is open to others.
+    function read(bytes calldata quote, uint256 more) internal pure returns (Tee tee) {
+        uint256 word = _word(quote, 0);
+        if (word >> 192 == SGX_3) {
+            if (quote.length != SGX_SIGNED + more) revert QuoteLength(quote.length, SGX_SIGNED + more);
+            if (isDebug(quote[48:])) revert Debug();
+        } else if (word >> 192 == TDX_4) {
+            if (quote.length != TDX_SIGNED + more) revert QuoteLength(quote.length, TDX_SIGNED + more);
+            uint64 attributes = uint64(_word(quote, 168) >> 192);
+            if (attributes & ~ALLOWED != 0 || attributes & NEEDED == 0) revert TdAttributes(bytes8(attributes));
+            tee = Tee.Tdx;
+        } else {
+            _refuse(word);
+        }
+        if (uint128(word >> 32) != INTEL) revert QuotingVendor(bytes16(uint128(word >> 32)));
+    }
+
+    /// Header and body.
+    function signed(bytes calldata quote, Tee tee) internal pure returns (bytes calldata) {
+        return quote[:tee == Tee.Sgx ? SGX_SIGNED : TDX_SIGNED];
+    }
+
+    /// Whether an SGX report body (of an enclave, or of the quoting enclave) is that of a debug enclave.
+    function isDebug(bytes calldata report) internal pure returns (bool) {
+        // Attributes start at byte 48; DEBUG is bit 1 of the first.
+        return (_word(report, 48) >> 248) & 0x02 != 0;
+    }
+
+    /// What the report says of the TDX module; all zero for SGX.
+    function module(bytes calldata quote, Tee tee) internal pure returns (ModuleFacts memory facts) {
+        if (tee == Tee.Sgx) return facts;
+        facts.teeTcbSvn = bytes16(quote[48:64]);
+        facts.mrSignerSeamHigh = bytes32(quote[112:144]);
+        facts.mrSignerSeamLow = bytes16(quote[144:160]);
+        facts.seamAttributes = bytes8(quote[160:168]);
+    }
+
+    /// The name of the code.
+    function measurement(bytes calldata quote, Tee tee) internal pure returns (bytes32) {
+        if (tee == Tee.Sgx) return bytes32(quote[112:144]);
+        // MRTD, RTMR0 to RTMR2, and MRCONFIGID, MROWNER, MROWNERCONFIG, which stand before the RTMRs.
+        return sha256(bytes.concat("glacier/measurement/v1\x00tdx\x00", quote[184:232], quote[376:520], quote[232:376]));
+    }
+
+    /// The last 64 bytes of the signed part.
+    function reportData(bytes calldata signed_) internal pure returns (bytes32 data, bytes32 tag) {
+        uint256 end = signed_.length;
+        return (bytes32(signed_[end - 64:end - 32]), bytes32(signed_[end - 32:end]));
+    }
+
+    /// Says which of the three is wrong.
+    function _refuse(uint256 word) private pure {
+        // Little-endian.
+        uint16 version = uint16(word >> 240 << 8 & 0xff00 | word >> 248);
+        uint16 keyType = uint16(word >> 224 << 8 & 0xff00 | (word >> 232) & 0xff);
+        if (version != 3 && version != 4) revert QuoteVersion(version);
+        if (keyType != 2) revert AttestationKeyType(keyType);
+        revert TeeType(bytes4(uint32(word >> 192)));
+    }
+
+    /// 32 bytes at a place; zero after the end of calldata. Assembly: a slice pays for checks of bounds that `read` has made.
+    function _word(bytes calldata data, uint256 place) private pure returns (uint256 word) {
+        assembly ("memory-safe") {
+            word := calldataload(add(data.offset, place))
+        }
+    }
+}
