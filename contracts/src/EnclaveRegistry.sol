@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {Platform, Realm, TcbStatus, Verdict} from "./Types.sol";
 import {IEnclaveRegistry} from "./interfaces/IEnclaveRegistry.sol";
@@ -10,6 +9,7 @@ import {IQuoteRouter} from "./interfaces/IQuoteRouter.sol";
 import {IQuoteVerifier} from "./interfaces/IQuoteVerifier.sol";
 import {IWorkLedger} from "./interfaces/IWorkLedger.sol";
 import {Governed} from "./lib/Governed.sol";
+import {Signatures} from "./lib/Signatures.sol";
 
 /// Chips, the keys that live in attested code on them, and the devices that this code has appraised.
 ///
@@ -229,7 +229,7 @@ contract EnclaveRegistry is IEnclaveRegistry, Governed, EIP712 {
         }
         bytes32 digest =
             _hashTypedDataV4(keccak256(abi.encode(ATTACHMENT, device, enclaveId, enclaveKey, held.number)));
-        address signer = ECDSA.recover(digest, r, vs);
+        address signer = Signatures.signer(digest, r, vs);
         if (signer != enclaveKey) revert NotSigner(signer, enclaveKey);
         _devices[device] = Device(enclaveKey, held.number + 1);
         emit DeviceAttached(device, enclaveId, enclaveKey, held.number, realm());
@@ -315,11 +315,16 @@ contract EnclaveRegistry is IEnclaveRegistry, Governed, EIP712 {
     }
 
     /// @inheritdoc IEnclaveRegistry
-    function mayEarn(address key) external view returns (bool earns, bytes23 chipPrefix) {
+    function chipOfEarner(address key) public view returns (bytes23) {
         uint256 packed = _keys[key];
         uint256 word = _stopped[0];
-        chipPrefix = bytes23(bytes32(packed));
-        earns = _untilOf(packed) > block.timestamp && word & PAUSED == 0 && !_isStopped(uint16(packed), word);
+        bool earns = _untilOf(packed) > block.timestamp && word & PAUSED == 0 && !_isStopped(uint16(packed), word);
+        return earns ? bytes23(bytes32(packed)) : bytes23(0);
+    }
+
+    /// @inheritdoc IEnclaveRegistry
+    function mayEarn(address key) external view returns (bool earns, bytes23 chipPrefix) {
+        return (chipOfEarner(key) != 0, bytes23(bytes32(_keys[key])));
     }
 
     /// @inheritdoc IEnclaveRegistry

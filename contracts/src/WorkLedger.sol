@@ -2,14 +2,14 @@
 pragma solidity ^0.8.30;
 
 import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
-import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
-import {Realm} from "./Types.sol";
+import {Platform, Realm} from "./Types.sol";
 import {IBondSlasher} from "./interfaces/IBondSlasher.sol";
 import {IEnclaveRegistry} from "./interfaces/IEnclaveRegistry.sol";
 import {Checkpoint, IWorkLedger, WorkProof} from "./interfaces/IWorkLedger.sol";
 import {LogTree} from "./lib/LogTree.sol";
+import {Signatures} from "./lib/Signatures.sol";
 
 /// Settles Work Proofs: the log of each enclave key, up to the newest head that was shown here.
 ///
@@ -18,26 +18,31 @@ import {LogTree} from "./lib/LogTree.sol";
 /// old one, and that its units are the sum over its proofs. A key that breaks this has signed two histories, and
 /// `proveTwoHistories` bars its chip.
 contract WorkLedger is IWorkLedger, EIP712 {
-    /// Why a head or a proof is not settled.
+    /// What a job does: the words that are signed are `inference`, `deployment` and `app`.
+    enum Work {
+        Inference,
+        Deployment,
+        App
+    }
+
+    /// Why a head is not settled.
     enum Refusal {
         None,
         /// Settlement is paused.
         Paused,
         /// The key is unknown, over, ended, its code revoked, or its chip barred.
         NotEarning,
-        /// The key is another chip's.
-        OtherChip,
         /// The size does not exceed the settled one.
         NotLater,
-        /// Not this key's signature.
+        /// Not this key's signature for this head of this chip.
         Signature
     }
 
     error Refused(address key, uint64 size, Refusal why);
     error NothingSettled(uint256 heads);
     error BatchLength(uint256 length);
-    /// The proof is not the next leaf of the settled log.
-    error NotNext(uint64 sequence, uint64 size);
+    /// A platform or a kind of work that has no number here; a head settles it.
+    error UnknownWord(uint8 number);
     error WrongFrontier(bytes32 found, bytes24 expected);
     /// The statements do not contradict each other.
     error NoContradiction();
@@ -47,25 +52,12 @@ contract WorkLedger is IWorkLedger, EIP712 {
     error NotOwner(address caller);
     error SlasherSet(address slasher);
 
-    /// A head was settled: proofs `from` (inclusive) to `size` (exclusive) count. `units` is the sum over the whole log.
-    event Settled(
-        address indexed key,
-        bytes32 indexed enclaveId,
-        uint64 from,
-        uint64 size,
-        uint64 units,
-        bytes32 root,
-        Realm realm
-    );
-    /// One proof was settled, the leaf number `sequence`. `units` are its own; the next head's include them.
-    event ProofSettled(
-        address indexed key,
-        bytes32 indexed enclaveId,
-        uint64 sequence,
-        uint64 units,
-        bytes32 digest,
-        Realm realm
-    );
+    /// A head was settled: the key's proofs from the formerly settled size (inclusive) to `size` (exclusive) count. `units` is
+    /// the sum over the whole log: what the key earned by it is the rise over the last head's and the proofs' settled
+    /// since. Whose key it is, the registry's `Registered` says once and for all.
+    event Settled(address indexed key, uint64 size, uint64 units, bytes32 root, Realm realm);
+    /// One proof was settled, the leaf number `sequence` of the key's log. `units` are its own; the next head's include them.
+    event ProofSettled(address indexed key, uint64 sequence, uint64 units, bytes32 digest, Realm realm);
     /// A head in a batch was passed over.
     event Skipped(address indexed key, uint64 size, Refusal why, Realm realm);
     /// A key has signed two statements that contradict each other.
@@ -95,6 +87,8 @@ contract WorkLedger is IWorkLedger, EIP712 {
 
     /// Bytes of one head in a batch: key 20, last nine bytes of the Enclave ID, size 8, units 8, root 32, r 32, vs 32.
     uint256 public constant HEAD_BYTES = 141;
+    /// Bytes of a packed proof without its frontier.
+    uint256 public constant PROOF_BYTES = 323;
 
     bytes32 private constant WORK_PROOF = keccak256(
         "WorkProof(bytes32 enclaveId,address enclaveKey,bytes32 measurement,string platform,string work,"
@@ -118,48 +112,56 @@ contract WorkLedger is IWorkLedger, EIP712 {
         REALM = registry_.realm();
     }
 
-    /// Settles one head: (settled size, its size] counts from now. Reverts with the reason if it is refused.
-    function settle(Checkpoint calldata head, bytes32 r, bytes32 vs) external {
-        (bool earns, bytes23 prefix) = REGISTRY.mayEarn(head.enclaveKey);
-        Refusal why = prefix != bytes23(head.enclaveId) ? Refusal.OtherChip : _settle(head, earns, r, vs);
-        if (why != Refusal.None) revert Refused(head.enclaveKey, head.size, _reason(why));
+    /// Settles one head: what its log has beyond the settled size counts from now. `tail` are the last nine bytes of the
+    /// Enclave ID; the registry knows the others. Reverts with the reason if the head is refused.
+    function submitHead(address key, bytes9 tail, uint64 size, uint64 units, bytes32 root, bytes32 r, bytes32 vs)
+        external
+    {
+        Refusal why = _settle(key, tail, size, units, root, r, vs);
+        if (why != Refusal.None) revert Refused(key, size, why);
     }
 
-    /// Settles many heads, `HEAD_BYTES` each, packed. A head that is refused is passed over with `Skipped` and stops none of
-    /// the others; reverts if nothing at all was settled. The first 23 bytes of the Enclave ID come from the registry.
-    function settleMany(bytes calldata heads) external returns (uint256 count) {
+    /// Settles many heads, packed, `HEAD_BYTES` each. A head that is refused is passed over with `Skipped` and stops none of
+    /// the others; reverts if nothing at all was settled.
+    function submitHeads(bytes calldata heads) external returns (uint256 count) {
         if (heads.length % HEAD_BYTES != 0) revert BatchLength(heads.length);
-        Checkpoint memory head;
         for (uint256 at; at < heads.length; at += HEAD_BYTES) {
-            head.enclaveKey = address(bytes20(heads[at:at + 20]));
-            head.size = uint64(bytes8(heads[at + 29:at + 37]));
-            head.units = uint64(bytes8(heads[at + 37:at + 45]));
-            head.root = bytes32(heads[at + 45:at + 77]);
-            (bool earns, bytes23 prefix) = REGISTRY.mayEarn(head.enclaveKey);
-            head.enclaveId = bytes32(prefix) | bytes32(bytes9(heads[at + 20:at + 29])) >> 184;
-            Refusal why = _settle(head, earns, bytes32(heads[at + 77:at + 109]), bytes32(heads[at + 109:at + 141]));
+            bytes32 first = _word(heads, at);
+            bytes32 second = _word(heads, at + 20);
+            address key = address(bytes20(first));
+            uint64 size = uint64(uint256(second) >> 120);
+            Refusal why = _settle(
+                key,
+                bytes9(second),
+                size,
+                uint64(uint256(second) >> 56),
+                _word(heads, at + 45),
+                _word(heads, at + 77),
+                _word(heads, at + 109)
+            );
             if (why == Refusal.None) ++count;
-            else emit Skipped(head.enclaveKey, head.size, _reason(why), REALM);
+            else emit Skipped(key, size, why, REALM);
         }
         if (count == 0) revert NothingSettled(heads.length / HEAD_BYTES);
     }
 
-    /// Settles the one proof that follows the settled log. `frontier` are the roots of the perfect subtrees of the settled
-    /// log, the largest first (none for an empty log).
-    function settleProof(WorkProof calldata proof, bytes32 r, bytes32 vs, bytes32[] calldata frontier) external {
-        address key = proof.enclaveKey;
-        uint256 packed = _heads[key];
-        uint64 size = uint64(packed);
-        if (proof.sequence != size) revert NotNext(proof.sequence, size);
-        bytes32 digest = _digest(proof, _domainSeparatorV4());
-        (bytes32 root, bytes32 grown) = LogTree.append(frontier, size, LogTree.leaf(digest));
-        if (size != 0 && bytes24(root) != bytes24(bytes32(packed))) revert WrongFrontier(root, bytes24(bytes32(packed)));
-        (bool earns, bytes23 prefix) = REGISTRY.mayEarn(key);
-        if (!earns) revert Refused(key, size, _reason(Refusal.NotEarning));
-        if (prefix != bytes23(proof.enclaveId)) revert Refused(key, size, Refusal.OtherChip);
-        _signed(digest, key, r, vs);
-        _heads[key] = uint256(bytes32(bytes24(grown))) | size + 1;
-        emit ProofSettled(key, proof.enclaveId, size, proof.units, digest, REALM);
+    /// Settles the one proof that follows the settled log. Packed: key 20, last nine bytes of the Enclave ID, platform 1, work 1
+    /// (their numbers in `Platform` and `Work`), units 8, price 8, payer 20, then 32 each: measurement, manifest, model, input,
+    /// output, previous, r, vs, and the frontier: the roots of the perfect subtrees of the settled log, the largest first (none for
+    /// an empty log). The sequence number is the settled size.
+    function submitProof(bytes calldata packed) external {
+        if (packed.length < PROOF_BYTES || (packed.length - PROOF_BYTES) % 32 != 0) revert BatchLength(packed.length);
+        address key = address(bytes20(_word(packed, 0)));
+        bytes23 prefix = REGISTRY.chipOfEarner(key);
+        uint256 head = _heads[key];
+        uint64 size = uint64(head);
+        if (prefix == 0) revert Refused(key, size, _reason());
+        (bytes32 digest, uint64 units) = _unpack(packed, key, prefix, size);
+        (bytes32 root, bytes32 grown) = LogTree.append(_frontier(packed), size, LogTree.leaf(digest));
+        if (size != 0 && bytes24(root) != bytes24(bytes32(head))) revert WrongFrontier(root, bytes24(bytes32(head)));
+        _signed(digest, key, _word(packed, 259), _word(packed, 291));
+        _heads[key] = uint256(bytes32(bytes24(grown))) | (uint256(size) + 1);
+        emit ProofSettled(key, size, units, digest, REALM);
     }
 
     /// Two Work Proofs of one key with one sequence number. `keys` are other keys of the chip, the current one above
@@ -267,15 +269,80 @@ contract WorkLedger is IWorkLedger, EIP712 {
         return ok && bytes24(root) == bytes24(bytes32(packed));
     }
 
-    function _settle(Checkpoint memory head, bool earns, bytes32 r, bytes32 vs) private returns (Refusal) {
-        if (!earns) return Refusal.NotEarning;
-        uint256 packed = _heads[head.enclaveKey];
-        if (head.size <= uint64(packed)) return Refusal.NotLater;
-        (address signer,,) = ECDSA.tryRecover(_digest(head), r, vs);
-        if (signer != head.enclaveKey || signer == address(0)) return Refusal.Signature;
-        _heads[head.enclaveKey] = uint256(bytes32(bytes24(head.root))) | head.size;
-        emit Settled(head.enclaveKey, head.enclaveId, uint64(packed), head.size, head.units, head.root, REALM);
+    function _settle(
+        address key,
+        bytes9 tail,
+        uint64 size,
+        uint64 units,
+        bytes32 root,
+        bytes32 r,
+        bytes32 vs
+    ) private returns (Refusal) {
+        bytes23 prefix = REGISTRY.chipOfEarner(key);
+        if (prefix == 0) return _reason();
+        if (size <= uint64(_heads[key])) return Refusal.NotLater;
+        bytes32 enclaveId = bytes32(prefix) | bytes32(tail) >> 184;
+        bytes32 digest = _hashTypedDataV4(keccak256(abi.encode(CHECKPOINT, enclaveId, key, size, root, units)));
+        if (Signatures.signer(digest, r, vs) != key) return Refusal.Signature;
+        _heads[key] = uint256(bytes32(bytes24(root))) | size;
+        emit Settled(key, size, units, root, REALM);
         return Refusal.None;
+    }
+
+    /// Digest and units of a packed proof.
+    function _unpack(bytes calldata packed, address key, bytes23 prefix, uint64 size)
+        private
+        view
+        returns (bytes32 digest, uint64 units)
+    {
+        bytes32 small = _word(packed, 20);
+        units = uint64(uint256(small) >> 104);
+        WorkProof memory proof = WorkProof({
+            enclaveId: bytes32(prefix) | bytes32(bytes9(small)) >> 184,
+            enclaveKey: key,
+            measurement: _word(packed, 67),
+            platform: _platform(uint8(uint256(small) >> 176)),
+            work: _work(uint8(uint256(small) >> 168)),
+            manifest: _word(packed, 99),
+            model: _word(packed, 131),
+            input: _word(packed, 163),
+            output: _word(packed, 195),
+            units: units,
+            sequence: size,
+            previous: _word(packed, 227),
+            payer: address(bytes20(_word(packed, 47))),
+            price: uint64(uint256(small) >> 40)
+        });
+        digest = _hashTypedDataV4(keccak256(abi.encode(WORK_PROOF, proof)));
+    }
+
+    function _frontier(bytes calldata packed) private pure returns (bytes32[] calldata peaks) {
+        // The length was checked; a copy to memory would cost as much as hashing it.
+        assembly ("memory-safe") {
+            peaks.offset := add(packed.offset, PROOF_BYTES)
+            peaks.length := shr(5, sub(packed.length, PROOF_BYTES))
+        }
+    }
+
+    /// 32 bytes of calldata. Whoever calls it has checked the length; the check of a slice would cost ten times as much.
+    function _word(bytes calldata data, uint256 at) private pure returns (bytes32 word) {
+        assembly ("memory-safe") {
+            word := calldataload(add(data.offset, at))
+        }
+    }
+
+    function _platform(uint8 number) private pure returns (bytes32) {
+        if (number == uint8(Platform.Sgx)) return keccak256("sgx");
+        if (number == uint8(Platform.Tdx)) return keccak256("tdx");
+        if (number == uint8(Platform.Simulated)) return keccak256("simulated");
+        revert UnknownWord(number);
+    }
+
+    function _work(uint8 number) private pure returns (bytes32) {
+        if (number == uint8(Work.Inference)) return keccak256("inference");
+        if (number == uint8(Work.Deployment)) return keccak256("deployment");
+        if (number == uint8(Work.App)) return keccak256("app");
+        revert UnknownWord(number);
     }
 
     function _equivocated(bytes32 enclaveId, address key, bytes32 one, bytes32 other, address[] calldata keys) private {
@@ -294,9 +361,9 @@ contract WorkLedger is IWorkLedger, EIP712 {
         }
     }
 
-    /// A pause is named as the reason where it is: this is the way out, where gas does not matter.
-    function _reason(Refusal why) private view returns (Refusal) {
-        return REGISTRY.paused() ? Refusal.Paused : why;
+    /// Why a key does not earn: this is the way out, where gas does not matter.
+    function _reason() private view returns (Refusal) {
+        return REGISTRY.paused() ? Refusal.Paused : Refusal.NotEarning;
     }
 
     function _signedDigest(SignedHead calldata signed, address key) private view returns (bytes32 digest) {
@@ -316,12 +383,12 @@ contract WorkLedger is IWorkLedger, EIP712 {
         return MessageHashUtils.toTypedDataHash(separator, keccak256(abi.encode(WORK_PROOF, proof)));
     }
 
-    function _digest(Checkpoint memory head) private view returns (bytes32) {
+    function _digest(Checkpoint calldata head) private view returns (bytes32) {
         return _hashTypedDataV4(keccak256(abi.encode(CHECKPOINT, head)));
     }
 
-    function _signed(bytes32 digest, address key, bytes32 r, bytes32 vs) private pure {
-        address signer = ECDSA.recover(digest, r, vs);
+    function _signed(bytes32 digest, address key, bytes32 r, bytes32 vs) private view {
+        address signer = Signatures.signer(digest, r, vs);
         if (signer != key) revert NotSigner(signer, key);
     }
 

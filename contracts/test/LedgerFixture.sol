@@ -23,7 +23,7 @@ abstract contract LedgerFixture is RegistryFixture {
 
     function _settle(uint256 secret, Checkpoint memory head) internal {
         (bytes32 r, bytes32 vs) = _sign(secret, ledger.hashOf(head));
-        ledger.settle(head, r, vs);
+        ledger.submitHead(head.enclaveKey, bytes9(head.enclaveId << 184), head.size, head.units, head.root, r, vs);
     }
 
     function _proof(uint64 sequence) internal view returns (WorkProof memory) {
@@ -50,5 +50,21 @@ abstract contract LedgerFixture is RegistryFixture {
         return abi.encodePacked(
             head.enclaveKey, bytes9(head.enclaveId << 184), head.size, head.units, head.root, r, vs
         );
+    }
+
+    /// A proof on TDX of work 0 (inference), with the frontier of the log before it.
+    function _packed(WorkProof memory proof, uint256 secret, bytes32[] memory frontier)
+        internal
+        view
+        returns (bytes memory)
+    {
+        (bytes32 r, bytes32 vs) = _sign(secret, ledger.hashOf(proof));
+        bytes memory start = abi.encodePacked(
+            proof.enclaveKey, bytes9(proof.enclaveId << 184), uint8(2), uint8(0), proof.units, proof.price, proof.payer
+        );
+        bytes memory words = abi.encodePacked(
+            proof.measurement, proof.manifest, proof.model, proof.input, proof.output, proof.previous, r, vs
+        );
+        return bytes.concat(start, words, abi.encodePacked(frontier));
     }
 }

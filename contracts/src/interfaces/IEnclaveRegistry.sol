@@ -47,6 +47,10 @@ interface IEnclaveRegistry {
     /// first 23 bytes.
     function mayEarn(address key) external view returns (bool earns, bytes23 chipPrefix);
 
+    /// The first 23 bytes of the Enclave ID that this key earns for now, zero if it may not earn: `mayEarn` in one word, for
+    /// the ledger. Its selector is the lowest of the contract, which saves its caller the walk through all others.
+    function chipOfEarner(address key) external view returns (bytes23);
+
     /// Whether this is the one live key of the chip.
     function isLive(bytes32 enclaveId, address key) external view returns (bool);
 
