@@ -2,6 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {Realm} from "../Types.sol";
+import {IEnclaveRegistry} from "./IEnclaveRegistry.sol";
 
 /// The statement of one job (core/proof, `WorkProof`). `platform` and `work` are keccak256 of the words that are signed.
 struct WorkProof {
@@ -36,6 +37,8 @@ struct Checkpoint {
 /// Settles Work Proofs.
 interface IWorkLedger {
     function realm() external view returns (Realm);
+
+    function registry() external view returns (IEnclaveRegistry);
 
     /// EIP-712 digest of a proof in this ledger's domain.
     function hashOf(WorkProof calldata proof) external view returns (bytes32);

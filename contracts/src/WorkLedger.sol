@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.30;
+
+import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
+import {Platform, Realm} from "./Types.sol";
+import {IBondSlasher} from "./interfaces/IBondSlasher.sol";
+import {IEnclaveRegistry} from "./interfaces/IEnclaveRegistry.sol";
+import {Checkpoint, IWorkLedger, WorkProof} from "./interfaces/IWorkLedger.sol";
+import {LogTree} from "./lib/LogTree.sol";
+import {Signatures} from "./lib/Signatures.sol";
+
+/// Settles Work Proofs: the log of each enclave key, up to the newest head that was shown here.
+///
+/// All signatures are EIP-2098 (`r`, and `s` with the parity in its highest bit): one form a signature, and a third less
+/// calldata. Not checked here, because a watchman checks it from the events and the published log: that a new head extends the
+/// old one, and that its units are the sum over its proofs. A key that breaks this has signed two histories, and
+/// `proveTwoHistories` bars its chip.
+contract WorkLedger is IWorkLedger, EIP712 {
+    /// What a job does: the words that are signed are `inference`, `deployment` and `app`.
+    enum Work {
+        Inference,
+        Deployment,
+        App
+    }
+
+    /// Why a head is not settled.
+    enum Refusal {
+        None,
+        /// Settlement is paused.
+        Paused,
+        /// The key is unknown, over, ended, its code revoked, or its chip barred.
+        NotEarning,
+        /// The size does not exceed the settled one.
+        NotLater,
+        /// Not this key's signature for this head of this chip.
+        Signature
+    }
+
+    error Refused(address key, uint64 size, Refusal why);
+    error NothingSettled(uint256 heads);
+    error BatchLength(uint256 length);
+    /// A platform or a kind of work that has no number here; a head settles it.
+    error UnknownWord(uint8 number);
+    error WrongFrontier(bytes32 found, bytes24 expected);
+    /// The statements do not contradict each other.
+    error NoContradiction();
+    error NotSigner(address found, address expected);
+    error NotItsKey(bytes32 enclaveId, address key);
+    error WrongPath();
+    error NotOwner(address caller);
+    error SlasherSet(address slasher);
+
+    /// A head was settled: the key's proofs from the formerly settled size (inclusive) to `size` (exclusive) count. `units` is
+    /// the sum over the whole log: what the key earned by it is the rise over the last head's and the proofs' settled
+    /// since. Whose key it is, the registry's `Registered` says once and for all.
+    event Settled(address indexed key, uint64 size, uint64 units, bytes32 root, Realm realm);
+    /// One proof was settled, the leaf number `sequence` of the key's log. `units` are its own; the next head's include them.
+    event ProofSettled(address indexed key, uint64 sequence, uint64 units, bytes32 digest, Realm realm);
+    /// A head in a batch was passed over.
+    event Skipped(address indexed key, uint64 size, Refusal why, Realm realm);
+    /// A key has signed two statements that contradict each other.
+    event Equivocated(
+        bytes32 indexed enclaveId, address indexed key, address indexed reporter, bytes32 one, bytes32 other, Realm realm
+    );
+    /// The bond could not be taken; the chip is barred all the same.
+    event SlashFailed(bytes32 indexed enclaveId, address indexed reporter, Realm realm);
+    event SlasherNamed(address indexed slasher, Realm realm);
+
+    /// A head and its signature.
+    struct SignedHead {
+        Checkpoint head;
+        bytes32 r;
+        bytes32 vs;
+    }
+
+    /// A Work Proof, where it counts, and its signature. A key has one sequence for all ledgers, so that proofs for
+    /// another chain or ledger are evidence here.
+    struct SignedProof {
+        WorkProof proof;
+        uint256 chainId;
+        address ledger;
+        bytes32 r;
+        bytes32 vs;
+    }
+
+    /// Bytes of one head in a batch: key 20, last nine bytes of the Enclave ID, size 8, units 8, root 32, r 32, vs 32.
+    uint256 public constant HEAD_BYTES = 141;
+    /// Bytes of a packed proof without its frontier.
+    uint256 public constant PROOF_BYTES = 323;
+
+    bytes32 private constant WORK_PROOF = keccak256(
+        "WorkProof(bytes32 enclaveId,address enclaveKey,bytes32 measurement,string platform,string work,"
+        "bytes32 manifest,bytes32 model,bytes32 input,bytes32 output,uint64 units,uint64 sequence,bytes32 previous,"
+        "address payer,uint64 price)"
+    );
+    bytes32 private constant CHECKPOINT =
+        keccak256("Checkpoint(bytes32 enclaveId,address enclaveKey,uint64 size,bytes32 root,uint64 units)");
+    bytes32 private constant DOMAIN =
+        keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)");
+
+    IEnclaveRegistry private immutable REGISTRY;
+    Realm private immutable REALM;
+    /// Takes the bond of whoever contradicts itself; zero while none is named.
+    IBondSlasher public slasher;
+    /// Packed: the first 24 bytes of the root, and the size.
+    mapping(address key => uint256) private _heads;
+
+    constructor(IEnclaveRegistry registry_) EIP712("Glacier", "1") {
+        REGISTRY = registry_;
+        REALM = registry_.realm();
+    }
+
+    /// Settles one head: what its log has beyond the settled size counts from now. `tail` are the last nine bytes of the
+    /// Enclave ID; the registry knows the others. Reverts with the reason if the head is refused.
+    function submitHead(address key, bytes9 tail, uint64 size, uint64 units, bytes32 root, bytes32 r, bytes32 vs)
+        external
+    {
+        Refusal why = _settle(key, tail, size, units, root, r, vs);
+        if (why != Refusal.None) revert Refused(key, size, why);
+    }
+
+    /// Settles many heads, packed, `HEAD_BYTES` each. A head that is refused is passed over with `Skipped` and stops none of
+    /// the others; reverts if nothing at all was settled.
+    function submitHeads(bytes calldata heads) external returns (uint256 count) {
+        if (heads.length % HEAD_BYTES != 0) revert BatchLength(heads.length);
+        for (uint256 at; at < heads.length; at += HEAD_BYTES) {
+            bytes32 first = _word(heads, at);
+            bytes32 second = _word(heads, at + 20);
+            address key = address(bytes20(first));
+            uint64 size = uint64(uint256(second) >> 120);
+            Refusal why = _settle(
+                key,
+                bytes9(second),
+                size,
+                uint64(uint256(second) >> 56),
+                _word(heads, at + 45),
+                _word(heads, at + 77),
+                _word(heads, at + 109)
+            );
+            if (why == Refusal.None) ++count;
+            else emit Skipped(key, size, why, REALM);
+        }
+        if (count == 0) revert NothingSettled(heads.length / HEAD_BYTES);
+    }
+
+    /// Settles the one proof that follows the settled log. Packed: key 20, last nine bytes of the Enclave ID, platform 1, work 1
+    /// (their numbers in `Platform` and `Work`), units 8, price 8, payer 20, then 32 each: measurement, manifest, model, input,
+    /// output, previous, r, vs, and the frontier: the roots of the perfect subtrees of the settled log, the largest first (none for
+    /// an empty log). The sequence number is the settled size.
+    function submitProof(bytes calldata packed) external {
+        if (packed.length < PROOF_BYTES || (packed.length - PROOF_BYTES) % 32 != 0) revert BatchLength(packed.length);
+        address key = address(bytes20(_word(packed, 0)));
+        bytes23 prefix = REGISTRY.chipOfEarner(key);
+        uint256 head = _heads[key];
+        uint64 size = uint64(head);
+        if (prefix == 0) revert Refused(key, size, _reason());
+        (bytes32 digest, uint64 units) = _unpack(packed, key, prefix, size);
+        (bytes32 root, bytes32 grown) = LogTree.append(_frontier(packed), size, LogTree.leaf(digest));
+        if (size != 0 && bytes24(root) != bytes24(bytes32(head))) revert WrongFrontier(root, bytes24(bytes32(head)));
+        _signed(digest, key, _word(packed, 259), _word(packed, 291));
+        _heads[key] = uint256(bytes32(bytes24(grown))) | (uint256(size) + 1);
+        emit ProofSettled(key, size, units, digest, REALM);
+    }
+
+    /// Two Work Proofs of one key with one sequence number. `keys` are other keys of the chip, the current one above
+    /// all, which are to end with it.
+    function proveTwoProofs(SignedProof calldata one, SignedProof calldata other, address[] calldata keys) external {
+        address key = one.proof.enclaveKey;
+        bytes32 first = _signedDigest(one, key);
+        bytes32 second = _signedDigest(other, key);
+        if (one.proof.sequence != other.proof.sequence || first == second) revert NoContradiction();
+        _equivocated(one.proof.enclaveId, key, first, second, keys);
+    }
+
+    /// Two heads of one key with one size: another root, other units, or another chip.
+    function proveTwoHeads(SignedHead calldata one, SignedHead calldata other, address[] calldata keys) external {
+        address key = one.head.enclaveKey;
+        bytes32 first = _signedDigest(one, key);
+        bytes32 second = _signedDigest(other, key);
+        if (one.head.size != other.head.size || first == second) revert NoContradiction();
+        _equivocated(one.head.enclaveId, key, first, second, keys);
+    }
+
+    /// A head and a Work Proof of one key, where the head's log has another leaf at the proof's sequence: `leaf` is that
+    /// leaf's hash, `path` its RFC 6962 audit path.
+    function proveOtherLeaf(
+        SignedHead calldata head,
+        SignedProof calldata proof,
+        bytes32 leaf,
+        bytes32[] calldata path,
+        address[] calldata keys
+    ) external {
+        address key = head.head.enclaveKey;
+        bytes32 first = _signedDigest(head, key);
+        bytes32 second = _signedDigest(proof, key);
+        _checkPath(head.head, leaf, proof.proof.sequence, path);
+        if (leaf == LogTree.leaf(second)) revert NoContradiction();
+        _equivocated(head.head.enclaveId, key, first, second, keys);
+    }
+
+    /// Two heads of one key whose logs have different leaves at `index`, whoever holds the proofs themselves.
+    function proveTwoHistories(
+        SignedHead calldata one,
+        SignedHead calldata other,
+        uint64 index,
+        bytes32[2] calldata leaves,
+        bytes32[] calldata path,
+        bytes32[] calldata otherPath,
+        address[] calldata keys
+    ) external {
+        address key = one.head.enclaveKey;
+        bytes32 first = _signedDigest(one, key);
+        bytes32 second = _signedDigest(other, key);
+        _checkPath(one.head, leaves[0], index, path);
+        _checkPath(other.head, leaves[1], index, otherPath);
+        if (leaves[0] == leaves[1]) revert NoContradiction();
+        _equivocated(one.head.enclaveId, key, first, second, keys);
+    }
+
+    /// Names who takes bonds. Once; only the registry's owner.
+    function setSlasher(IBondSlasher slasher_) external {
+        if (msg.sender != Ownable(address(REGISTRY)).owner()) revert NotOwner(msg.sender);
+        if (address(slasher) != address(0)) revert SlasherSet(address(slasher));
+        slasher = slasher_;
+        emit SlasherNamed(address(slasher_), REALM);
+    }
+
+    /// For people. Begins with "SIMULATED " where it is.
+    function name() external view returns (string memory) {
+        return REALM == Realm.Simulated ? "SIMULATED Glacier Work Ledger" : "Glacier Work Ledger";
+    }
+
+    /// @inheritdoc IWorkLedger
+    function realm() external view returns (Realm) {
+        return REALM;
+    }
+
+    /// @inheritdoc IWorkLedger
+    function registry() external view returns (IEnclaveRegistry) {
+        return REGISTRY;
+    }
+
+    /// @inheritdoc IWorkLedger
+    function hashOf(WorkProof calldata proof) external view returns (bytes32) {
+        return _digest(proof, _domainSeparatorV4());
+    }
+
+    /// EIP-712 digest of a head in this ledger's domain.
+    function hashOf(Checkpoint calldata head) external view returns (bytes32) {
+        return _digest(head);
+    }
+
+    /// @inheritdoc IWorkLedger
+    function settled(address key) external view returns (uint64 size, bytes24 root) {
+        uint256 packed = _heads[key];
+        return (uint64(packed), bytes24(bytes32(packed)));
+    }
+
+    /// @inheritdoc IWorkLedger
+    function isSettled(address key, bytes32 digest, uint64 sequence, bytes32[] calldata path)
+        external
+        view
+        returns (bool)
+    {
+        uint256 packed = _heads[key];
+        (bool ok, bytes32 root) = LogTree.rootFrom(LogTree.leaf(digest), sequence, uint64(packed), path);
+        return ok && bytes24(root) == bytes24(bytes32(packed));
+    }
+
+    function _settle(
+        address key,
+        bytes9 tail,
+        uint64 size,
+        uint64 units,
+        bytes32 root,
+        bytes32 r,
+        bytes32 vs
+    ) private returns (Refusal) {
+        bytes23 prefix = REGISTRY.chipOfEarner(key);
+        if (prefix == 0) return _reason();
+        if (size <= uint64(_heads[key])) return Refusal.NotLater;
+        bytes32 enclaveId = bytes32(prefix) | bytes32(tail) >> 184;
+        bytes32 digest = _hashTypedDataV4(keccak256(abi.encode(CHECKPOINT, enclaveId, key, size, root, units)));
+        if (Signatures.signer(digest, r, vs) != key) return Refusal.Signature;
+        _heads[key] = uint256(bytes32(bytes24(root))) | size;
+        emit Settled(key, size, units, root, REALM);
+        return Refusal.None;
+    }
+
+    /// Digest and units of a packed proof.
+    function _unpack(bytes calldata packed, address key, bytes23 prefix, uint64 size)
+        private
+        view
+        returns (bytes32 digest, uint64 units)
+    {
+        bytes32 small = _word(packed, 20);
+        units = uint64(uint256(small) >> 104);
+        WorkProof memory proof = WorkProof({
+            enclaveId: bytes32(prefix) | bytes32(bytes9(small)) >> 184,
+            enclaveKey: key,
+            measurement: _word(packed, 67),
+            platform: _platform(uint8(uint256(small) >> 176)),
+            work: _work(uint8(uint256(small) >> 168)),
+            manifest: _word(packed, 99),
+            model: _word(packed, 131),
+            input: _word(packed, 163),
+            output: _word(packed, 195),
+            units: units,
+            sequence: size,
+            previous: _word(packed, 227),
+            payer: address(bytes20(_word(packed, 47))),
+            price: uint64(uint256(small) >> 40)
+        });
+        digest = _hashTypedDataV4(keccak256(abi.encode(WORK_PROOF, proof)));
+    }
+
+    function _frontier(bytes calldata packed) private pure returns (bytes32[] calldata peaks) {
+        // The length was checked; a copy to memory would cost as much as hashing it.
+        assembly ("memory-safe") {
+            peaks.offset := add(packed.offset, PROOF_BYTES)
+            peaks.length := shr(5, sub(packed.length, PROOF_BYTES))
+        }
+    }
+
+    /// 32 bytes of calldata. Whoever calls it has checked the length; the check of a slice would cost ten times as much.
+    function _word(bytes calldata data, uint256 at) private pure returns (bytes32 word) {
+        assembly ("memory-safe") {
+            word := calldataload(add(data.offset, at))
+        }
+    }
+
+    function _platform(uint8 number) private pure returns (bytes32) {
+        if (number == uint8(Platform.Sgx)) return keccak256("sgx");
+        if (number == uint8(Platform.Tdx)) return keccak256("tdx");
+        if (number == uint8(Platform.Simulated)) return keccak256("simulated");
+        revert UnknownWord(number);
+    }
+
+    function _work(uint8 number) private pure returns (bytes32) {
+        if (number == uint8(Work.Inference)) return keccak256("inference");
+        if (number == uint8(Work.Deployment)) return keccak256("deployment");
+        if (number == uint8(Work.App)) return keccak256("app");
+        revert UnknownWord(number);
+    }
+
+    function _equivocated(bytes32 enclaveId, address key, bytes32 one, bytes32 other, address[] calldata keys) private {
+        if (!REGISTRY.belongs(enclaveId, key)) revert NotItsKey(enclaveId, key);
+        emit Equivocated(enclaveId, key, msg.sender, one, other, REALM);
+        address[] memory ended = new address[](keys.length + 1);
+        ended[0] = key;
+        for (uint256 i; i < keys.length; ++i) {
+            ended[i + 1] = keys[i];
+        }
+        REGISTRY.bar(enclaveId, ended);
+        if (address(slasher) == address(0)) return;
+        try slasher.slash(enclaveId, msg.sender) {}
+        catch {
+            emit SlashFailed(enclaveId, msg.sender, REALM);
+        }
+    }
+
+    /// Why a key does not earn: this is the way out, where gas does not matter.
+    function _reason() private view returns (Refusal) {
+        return REGISTRY.paused() ? Refusal.Paused : Refusal.NotEarning;
+    }
+
+    function _signedDigest(SignedHead calldata signed, address key) private view returns (bytes32 digest) {
+        digest = _digest(signed.head);
+        _signed(digest, key, signed.r, signed.vs);
+    }
+
+    function _signedDigest(SignedProof calldata signed, address key) private view returns (bytes32 digest) {
+        bytes32 separator = keccak256(
+            abi.encode(DOMAIN, keccak256("Glacier"), keccak256("1"), signed.chainId, signed.ledger)
+        );
+        digest = _digest(signed.proof, separator);
+        _signed(digest, key, signed.r, signed.vs);
+    }
+
+    function _digest(WorkProof calldata proof, bytes32 separator) private pure returns (bytes32) {
+        return MessageHashUtils.toTypedDataHash(separator, keccak256(abi.encode(WORK_PROOF, proof)));
+    }
+
+    function _digest(Checkpoint calldata head) private view returns (bytes32) {
+        return _hashTypedDataV4(keccak256(abi.encode(CHECKPOINT, head)));
+    }
+
+    function _signed(bytes32 digest, address key, bytes32 r, bytes32 vs) private view {
+        address signer = Signatures.signer(digest, r, vs);
+        if (signer != key) revert NotSigner(signer, key);
+    }
+
+    function _checkPath(Checkpoint calldata head, bytes32 leaf, uint64 index, bytes32[] calldata path) private pure {
+        (bool ok, bytes32 root) = LogTree.rootFrom(leaf, index, head.size, path);
+        if (!ok || root != head.root) revert WrongPath();
+    }
+}
