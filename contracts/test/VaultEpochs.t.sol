@@ -20,12 +20,12 @@ contract VaultEpochsTest is VaultBase {
         bytes32 root = Tree.leaf(ALICE, 5e18);
         vm.warp(vault.epochEnd(1));
         propose(1, root, 5e18);
-        vm.warp(block.timestamp + DAY - 1);
+        vm.warp(time() + DAY - 1);
         vm.expectRevert();
         vault.claim(ALICE, 5e18, new bytes32[](0));
         (uint32 epoch, bytes32 proposed, uint256 total, uint256 maturesAt) = vault.pending();
-        assert(epoch == 1 && proposed == root && total == 5e18 && maturesAt == block.timestamp + 1);
-        vm.warp(block.timestamp + 1);
+        assert(epoch == 1 && proposed == root && total == 5e18 && maturesAt == time() + 1);
+        vm.warp(time() + 1);
         vault.claim(ALICE, 5e18, new bytes32[](0));
         assert(token.balanceOf(ALICE) == 5e18);
         (epoch, proposed, total, maturesAt) = vault.pending();
@@ -48,7 +48,7 @@ contract VaultEpochsTest is VaultBase {
         propose(3, Tree.leaf(BOB, 9e18), 9e18);
         vm.prank(SECOND_WATCHMAN);
         vault.veto(3);
-        vm.warp(block.timestamp + 30 days);
+        vm.warp(time() + 30 days);
         (bytes32 root, uint256 total) = vault.current();
         assert(root == Tree.leaf(ALICE, 5e18) && total == 5e18);
         vm.expectRevert();
@@ -103,9 +103,7 @@ contract VaultEpochsTest is VaultBase {
         vm.warp(vault.epochEnd(2));
         propose(1, Tree.leaf(ALICE, 1), 1);
         vm.prank(PROPOSER);
-        vm.expectRevert(
-            abi.encodeWithSelector(RewardVault.VaultRootPending.selector, block.timestamp + DAY, block.timestamp)
-        );
+        vm.expectRevert(abi.encodeWithSelector(RewardVault.VaultRootPending.selector, time() + DAY, time()));
         vault.propose(2, Tree.leaf(ALICE, 2), 2);
     }
 

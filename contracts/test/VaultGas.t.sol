@@ -70,7 +70,7 @@ contract VaultGasTest is VaultBase, GasReport {
         report("bond", 80_000);
         vault.unbond(CHIP, 15e18);
         report("unbond", 45_000);
-        vm.warp(block.timestamp + 14 days);
+        vm.warp(time() + 14 days);
         vault.withdraw(CHIP);
         report("withdraw", 60_000);
         vm.stopPrank();

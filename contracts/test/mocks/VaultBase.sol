@@ -54,6 +54,11 @@ abstract contract VaultBase {
         vm.stopPrank();
     }
 
+    /// The time of this moment. (The compiler reads the clock of a call once; a test moves it.)
+    function time() internal view returns (uint256) {
+        return vm.getBlockTimestamp();
+    }
+
     function propose(uint32 epoch, bytes32 root, uint88 total) internal {
         vm.prank(PROPOSER);
         vault.propose(epoch, root, total);
@@ -61,9 +66,9 @@ abstract contract VaultBase {
 
     /// Goes to the end of `epoch`, proposes, and waits until the root is in force.
     function accept(uint32 epoch, bytes32 root, uint88 total) internal {
-        if (block.timestamp < vault.epochEnd(epoch)) vm.warp(vault.epochEnd(epoch));
+        if (time() < vault.epochEnd(epoch)) vm.warp(vault.epochEnd(epoch));
         propose(epoch, root, total);
-        vm.warp(block.timestamp + vault.challengeWindow());
+        vm.warp(time() + vault.challengeWindow());
     }
 
     /// Gives `account` tokens by the way that everybody gets them.
