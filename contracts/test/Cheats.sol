@@ -36,6 +36,9 @@ interface Cheats {
     function addr(uint256 key) external pure returns (address);
     function assume(bool) external pure;
     function bound(uint256, uint256, uint256) external pure returns (uint256);
+    function computeCreateAddress(address deployer, uint256 nonce) external pure returns (address);
+    function getBlockTimestamp() external view returns (uint256);
+    function getNonce(address) external view returns (uint64);
     function lastCallGas() external view returns (Gas memory);
     function readFile(string calldata) external view returns (string memory);
     function readFileBinary(string calldata) external view returns (bytes memory);

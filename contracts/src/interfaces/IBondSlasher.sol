@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-/// Holds bonds.
+/// Takes a chip's bond when it has signed two statements that contradict each other.
 interface IBondSlasher {
-    /// Takes the bond of a chip whose key contradicted itself. `reporter` has shown it.
+    /// Only the ledger. `reporter` is who proved it.
     function slash(bytes32 enclaveId, address reporter) external;
 }
