@@ -170,10 +170,11 @@ contract EnclaveRegistry is IEnclaveRegistry, Governed, EIP712 {
         bytes calldata quote,
         bytes calldata signature,
         bytes calldata attestationKey,
+        bytes32 enclaveId,
         address enclaveKey
     ) external {
         uint256 word = _running();
-        _renew(_verifier(quote).verifyKept(quote, signature, attestationKey), enclaveKey, word);
+        _renew(_verifier(quote).verifyKept(quote, signature, attestationKey, enclaveId), enclaveKey, word);
     }
 
     /// Ends a key of the caller's chip at once. The chip can be registered again, with another key.
@@ -185,9 +186,9 @@ contract EnclaveRegistry is IEnclaveRegistry, Governed, EIP712 {
     }
 
     /// Bars a chip that the vendor has revoked, and ends those of `keys` that are its own. Anybody; `pck` is the chip's PCK
-    /// certificate in DER, `version` the quote version whose verifier is asked.
-    function evict(uint16 version, bytes calldata pck, address[] calldata keys) external {
-        (bytes32 enclaveId, bool isRevoked) = router.verifier(version).revoked(pck);
+    /// certificate in DER, `version` the quote version whose verifier is asked, `platform` what the chip is registered as.
+    function evict(uint16 version, Platform platform, bytes calldata pck, address[] calldata keys) external {
+        (bytes32 enclaveId, bool isRevoked) = router.verifier(version).revoked(platform, pck);
         if (!isRevoked) revert NotRevoked();
         _bar(enclaveId, keys);
     }

@@ -14,15 +14,11 @@ use std::{
 
 /// What is deployed or called from Rust: one committed artifact each.
 const DEPLOYED: &[&str] = &[
-    "AgentAdapter",
     "DcapVerifier",
-    "DeviceAnchor",
     "EnclaveRegistry",
     "GlacierToken",
     "IntelCollateral",
-    "JobEscrow",
     "MeasurementPolicy",
-    "QuoteRouter",
     "RewardVault",
     "SimulatedCollateral",
     "WorkLedger",
@@ -54,6 +50,13 @@ pub(crate) fn write() -> Result<(), String> {
     Ok(())
 }
 
+/// The program itself: the script that npm puts before it answers success whatever the program says.
+fn native(tool: &str) -> PathBuf {
+    let system = if cfg!(target_os = "macos") { "darwin" } else { "linux" };
+    let machine = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    folder().join(format!("node_modules/@foundry-rs/{tool}-{system}-{machine}/bin/{tool}"))
+}
+
 fn folder() -> PathBuf {
     cargo::root().join("contracts")
 }
@@ -71,16 +74,17 @@ impl Tools {
             println!("contracts: skipped: no npm");
             return Ok(None);
         }
+        // Not `npm ci`: it wants the packages of every operating system in the lock file, and not every registry has them.
         let status = Command::new("npm")
-            .args(["ci", "--silent", "--no-audit", "--no-fund"])
+            .args(["install", "--no-save", "--silent", "--no-audit", "--no-fund"])
             .current_dir(folder())
             .status()
             .map_err(|error| format!("npm did not start: {error}"))?;
-        if status.success() { Ok(Some(Self)) } else { Err(format!("npm ci: {status}")) }
+        if status.success() { Ok(Some(Self)) } else { Err(format!("npm install: {status}")) }
     }
 
     fn forge(&self, args: &[&str]) -> Result<(), String> {
-        let status = Command::new(folder().join("node_modules/.bin/forge"))
+        let status = Command::new(native("forge"))
             .args(args)
             .current_dir(folder())
             .status()
