@@ -73,6 +73,8 @@ pub(super) struct Day {
     pub(super) lapsed: u64,
     /// Registrations that ran out while their node was away.
     pub(super) died_away: u64,
+    /// Chips that left for good, or were barred.
+    pub(super) departed: u64,
     /// Work Proofs settled.
     pub(super) proofs: f64,
     /// Work asked for, in proportion to the usual.

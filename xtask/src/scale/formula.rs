@@ -40,7 +40,9 @@ pub(super) fn expected(assumed: &Assumptions) -> Rates {
     let (length, renewed) = (length / cases, renewed / cases);
 
     // Away for an outage, or a day until another chip has taken the place.
-    let away = outage * (assumed.outage_days + 0.5) + leave;
+    let more = assumed.outage_days - 1.0;
+    let whole_days = if more > 0.0 { 1.0 + 1.0 / (exp(1.0 / more) - 1.0) } else { 1.0 };
+    let away = outage * whole_days + leave;
     let live = 1.0 / (1.0 + away);
     // A head in the middle of a day is not a second one that day: it takes the work that had been pending.
     let last = (ends - leave) * pending_share(assumed);
@@ -54,9 +56,7 @@ pub(super) fn expected(assumed: &Assumptions) -> Rates {
 
 /// What the simulation did, on the days when all had joined and no recovery was felt.
 pub(super) fn simulated(history: &History) -> Rates {
-    let felt = |day: usize| history.days[day.saturating_sub(45)..=day].iter().any(|day| day.recovery);
-    let calm: Vec<&Day> =
-        (history.full_from..history.days.len()).filter(|day| !felt(*day)).map(|day| &history.days[day]).collect();
+    let calm: Vec<&Day> = history.calm_days().map(|day| &history.days[day]).collect();
     let node_days = f64::from(history.nodes) * calm.len().max(1) as f64;
     let sum = |of: &dyn Fn(&Day) -> u64| calm.iter().map(|day| of(day)).sum::<u64>() as f64 / node_days;
     Rates {

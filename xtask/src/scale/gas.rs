@@ -53,7 +53,7 @@ operations! {
     TcbInfoTdxFirst "tcb_info_tdx_first" 10 180 8700;
     TcbInfoTdxUpdate "tcb_info_tdx_update" 0 180 8700;
     QeIdentity "qe_identity" 0 180 1700;
-    Crl "crl" 0 180 3500;
+    Crl "crl" 0 180 7219;
     RegisterSgxFirst "register_sgx_first" 4 308 2570;
     RegisterSgxAgain "register_sgx_again" 1 308 2570;
     RegisterTdxFirst "register_tdx_first" 4 308 2870;

@@ -63,6 +63,16 @@ pub(super) fn all(largest: &Summary, assumed: &Assumptions, gas: &Gas) -> Vec<Li
             "not on L1 any more; or one proof (ZK) for a batch of quotes",
         ),
         row(
+            "Landing the peak epoch within the fair share of L1",
+            format!("{} days for 1,000,000 nodes", number(peak * 1e6 / (fair * l1))),
+            "registrations before settlement: work that waits is not lost, a registration that runs out is",
+        ),
+        row(
+            "Claims alone take the fair share of L1",
+            nodes(fair * l1 / (largest.claims / size * gas.of(Op::ClaimAgain) as f64).max(f64::MIN_POSITIVE)),
+            "claims less often (they are cumulative, so nothing is lost); owners with more nodes",
+        ),
+        row(
             "Mean epoch takes the fair share of the L2",
             nodes(fair * l2 / mean),
             "a ledger for each region, each with its own collateral; epoch roots settled on L1",

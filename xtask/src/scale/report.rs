@@ -80,14 +80,18 @@ pub(super) fn number(value: f64) -> String {
         scaled /= 1000.0;
         prefix += 1;
     }
-    let digits = match scaled.abs() {
-        0.0 => 0,
-        x if x >= 99.95 => 0,
-        x if x >= 9.995 => 1,
-        x if x >= 0.9995 => 2,
-        x if x >= 0.09995 => 3,
-        _ => 4,
-    };
+    // Rounding may carry, so the powers are those below which three digits would be four.
+    let mut digits: usize = if scaled == 0.0 { 0 } else { 2 };
+    let mut bound = 9.995;
+    while digits > 0 && scaled.abs() >= bound {
+        digits -= 1;
+        bound *= 10.0;
+    }
+    let mut bound = 0.9995;
+    while digits >= 2 && digits < 12 && scaled.abs() < bound {
+        digits += 1;
+        bound /= 10.0;
+    }
     let text = format!("{scaled:.digits$}");
     let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text };
     text + prefixes[prefix]
@@ -99,6 +103,9 @@ pub(super) fn dollars(value: f64) -> String {
 }
 
 fn percent(share: f64) -> String {
+    if share > 0.0 && share < 0.0001 {
+        return "< 0.01 %".into();
+    }
     format!("{} %", number(share * 100.0))
 }
 
@@ -165,8 +172,17 @@ fn operations(scene: &Scene) -> String {
 }
 
 fn gas(runs: &[Summary], assumed: &Assumptions) -> String {
-    let mut out =
-        figures(&["nodes", "mean gas", "peak gas", "peak / mean", "L1, mean", "L1, peak", "L2, mean", "L2, peak"]);
+    let mut out = figures(&[
+        "nodes",
+        "mean gas",
+        "peak gas",
+        "peak without a recovery",
+        "peak / mean",
+        "L1, mean",
+        "L1, peak",
+        "L2, mean",
+        "L2, peak",
+    ]);
     for run in runs {
         row(
             &mut out,
@@ -174,6 +190,7 @@ fn gas(runs: &[Summary], assumed: &Assumptions) -> String {
                 nodes(run),
                 number(run.mean_gas),
                 number(run.peak_gas),
+                number(run.calm_peak),
                 number(run.peak_gas / run.mean_gas),
                 percent(run.mean_gas / assumed.l1_day()),
                 percent(run.peak_gas / assumed.l1_day()),
@@ -395,6 +412,7 @@ fn epoch(runs: &[Summary], assumed: &Assumptions) -> String {
         "nodes",
         "leaves",
         "events to read",
+        "queries of 10,000",
         "bytes of events",
         "hashing",
         "published leaves",
@@ -408,6 +426,7 @@ fn epoch(runs: &[Summary], assumed: &Assumptions) -> String {
                 nodes(run),
                 number(leaves),
                 number(run.checkpoints),
+                number((run.checkpoints / 10_000.0).ceil()),
                 bytes(run.checkpoints * Op::CheckpointBatch100.footprint().event as f64),
                 format!("{} ms", number(leaves * 2.0 * assumed.hash_ns * 1e-6)),
                 bytes(leaves * 52.0),
@@ -434,11 +453,11 @@ fn on_paper(assumed: &Assumptions, found: &formula::Rates) -> String {
 
 /// The same network under other decisions, one at a time.
 fn choices(scene: &Scene) -> String {
-    let size = scene.runs.last().map_or(1, |run| run.nodes).min(100_000);
+    let size = scene.runs.last().map_or(1, |run| run.nodes).min(20_000);
     let mut out = format!("{size} nodes.\n\n");
     out += &table(
-        &["what is different", "mean gas", "peak gas", "slots of a full year", "lapsed"],
-        "|---|---:|---:|---:|---:|",
+        &["what is different", "mean gas", "peak gas", "peak without a recovery", "slots of a full year", "lapsed"],
+        "|---|---:|---:|---:|---:|---:|",
     );
     let cases: &[(&str, &[(&str, f64)])] = &[
         ("nothing", &[]),
@@ -463,10 +482,17 @@ fn choices(scene: &Scene) -> String {
         }
         let run = simulation::run(size, scene.seed, &assumed, &scene.gas);
         let run = Summary::of(&run, &assumed, &scene.gas);
-        let cells = [number(run.mean_gas), number(run.peak_gas), number(run.slots_per_year), run.lapsed.to_string()];
-        let mut all = vec![(*name).to_owned()];
-        all.extend(cells);
-        row(&mut out, &all);
+        row(
+            &mut out,
+            &[
+                (*name).to_owned(),
+                number(run.mean_gas),
+                number(run.peak_gas),
+                number(run.calm_peak),
+                number(run.slots_per_year),
+                run.lapsed.to_string(),
+            ],
+        );
     }
     out
 }
@@ -479,7 +505,10 @@ mod tests {
     fn numbers_have_three_digits_and_a_prefix() {
         for (value, text) in [
             (0.0, "0"),
+            (0.000_674_3, "0.000674"),
             (0.01234, "0.0123"),
+            (0.09996, "0.1"),
+            (9.996, "10"),
             (0.5, "0.5"),
             (7.0, "7"),
             (100.0, "100"),
@@ -493,6 +522,18 @@ mod tests {
         }
         assert_eq!(bytes(52.0), "52 B");
         assert_eq!(bytes(5200.0), "5.2 kB");
+    }
+
+    #[test]
+    fn every_row_has_as_many_cells_as_its_table() {
+        let assumed = Assumptions { days: 60.0, growth_days: 30.0, ..Assumptions::default() };
+        let scene = Scene::run(vec![10, 300], 1, assumed, super::super::Gas::committed().unwrap());
+        for (name, table) in tables(&scene) {
+            let cells: Vec<usize> =
+                table.lines().filter(|line| line.starts_with('|')).map(|line| line.matches('|').count()).collect();
+            assert!(cells.len() > 2 && cells.iter().all(|count| *count == cells[0]), "{name}\n{table}");
+            assert!(!table.contains("NaN") && !table.contains("inf "), "{name}\n{table}");
+        }
     }
 
     #[test]

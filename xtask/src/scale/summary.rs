@@ -15,6 +15,8 @@ pub(super) struct Summary {
     pub(super) mean_gas: f64,
     pub(super) peak_gas: f64,
     pub(super) peak_day: usize,
+    /// Highest of the epochs of the full network in which no recovery was felt.
+    pub(super) calm_peak: f64,
     /// By purpose, in the order of `Purpose::ALL`.
     pub(super) mean_for: Vec<f64>,
     pub(super) peak_for: Vec<f64>,
@@ -59,6 +61,7 @@ impl Summary {
             mean_gas: mean(&|day| day.gas(gas, assumed)),
             peak_gas: by_day[peak_day],
             peak_day,
+            calm_peak: history.calm_days().map(|day| by_day[day]).fold(0.0, f64::max),
             mean_for: purposes(&|purpose| mean(&|day| day.gas_for(purpose, gas, assumed))),
             peak_for: purposes(&|purpose| history.days[peak_day].gas_for(purpose, gas, assumed)),
             live: mean(&|day| day.live as f64),
