@@ -2,6 +2,7 @@
 
 mod assumptions;
 mod day;
+mod format;
 mod formula;
 mod gas;
 mod limits;

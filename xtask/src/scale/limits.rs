@@ -3,8 +3,8 @@
 use super::{
     assumptions::Assumptions,
     day::Purpose,
+    format::{dollars, number},
     gas::{Gas, Op},
-    report::{dollars, number},
     summary::Summary,
 };
 

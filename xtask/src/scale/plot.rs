@@ -1,6 +1,6 @@
 //! The plots, written as SVG: legible on light and dark pages.
 
-use super::{Scene, assumptions::Assumptions, report::number, summary::Summary};
+use super::{Scene, assumptions::Assumptions, format::number, summary::Summary};
 use std::fmt::Write as _;
 
 /// File name and text.

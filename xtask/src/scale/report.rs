@@ -1,11 +1,18 @@
 //! The tables.
 
 use super::{
-    Scene, assumptions, assumptions::Assumptions, day::Purpose, formula, gas::Op, limits, random::ln, simulation,
+    Scene, assumptions,
+    assumptions::Assumptions,
+    day::Purpose,
+    format::{bytes, dollars, figures, number, percent, row, table},
+    formula,
+    gas::Op,
+    limits,
+    random::ln,
+    simulation,
     summary::Summary,
 };
 use serde_json::json;
-use std::fmt::Write as _;
 
 /// Name of a table and its text, in the order of the document.
 pub(super) type Tables = Vec<(&'static str, String)>;
@@ -70,55 +77,11 @@ pub(super) fn fill(document: &str, tables: &[(&'static str, String)]) -> Result<
     Ok(out)
 }
 
-/// Three digits and a prefix: 1.23 k, 45.6 M.
-pub(super) fn number(value: f64) -> String {
-    let prefixes = ["", " k", " M", " G", " T", " P", " E"];
-    let mut scaled = value;
-    let mut prefix = 0;
-    // 999.5 would be rounded to four digits.
-    while scaled.abs() >= 999.5 && prefix + 1 < prefixes.len() {
-        scaled /= 1000.0;
-        prefix += 1;
-    }
-    // Rounding may carry, so the powers are those below which three digits would be four.
-    let mut digits: usize = if scaled == 0.0 { 0 } else { 2 };
-    let mut bound = 9.995;
-    while digits > 0 && scaled.abs() >= bound {
-        digits -= 1;
-        bound *= 10.0;
-    }
-    let mut bound = 0.9995;
-    while digits >= 2 && digits < 12 && scaled.abs() < bound {
-        digits += 1;
-        bound /= 10.0;
-    }
-    let text = format!("{scaled:.digits$}");
-    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text };
-    text + prefixes[prefix]
-}
-
-/// US dollars, three digits.
-pub(super) fn dollars(value: f64) -> String {
-    format!("${}", number(value))
-}
-
-fn percent(share: f64) -> String {
-    if share > 0.0 && share < 0.0001 {
-        return "< 0.01 %".into();
-    }
-    format!("{} %", number(share * 100.0))
-}
-
-fn bytes(value: f64) -> String {
-    let text = number(value);
-    if text.contains(' ') { format!("{text}B") } else { format!("{text} B") }
-}
-
 fn nodes(run: &Summary) -> String {
     let digits = run.nodes.to_string();
     let mut out = String::new();
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
@@ -128,18 +91,6 @@ fn nodes(run: &Summary) -> String {
 
 fn summaries(scene: &Scene) -> Vec<Summary> {
     scene.runs.iter().map(|run| Summary::of(run, &scene.assumed, &scene.gas)).collect()
-}
-
-fn table(heads: &[&str], rule: &str) -> String {
-    format!("| {} |\n{rule}\n", heads.join(" | "))
-}
-
-fn row(out: &mut String, cells: &[String]) {
-    let _ = writeln!(out, "| {} |", cells.join(" | "));
-}
-
-fn figures(heads: &[&str]) -> String {
-    table(heads, &format!("|{}", "---:|".repeat(heads.len())))
 }
 
 fn assumed(assumed: &Assumptions) -> String {
@@ -502,29 +453,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_have_three_digits_and_a_prefix() {
-        for (value, text) in [
-            (0.0, "0"),
-            (0.000_674_3, "0.000674"),
-            (0.01234, "0.0123"),
-            (0.09996, "0.1"),
-            (9.996, "10"),
-            (0.5, "0.5"),
-            (7.0, "7"),
-            (100.0, "100"),
-            (999.4, "999"),
-            (999.6, "1 k"),
-            (45_678.0, "45.7 k"),
-            (1_250_000.0, "1.25 M"),
-            (4.32e11, "432 G"),
-        ] {
-            assert_eq!(number(value), text);
-        }
-        assert_eq!(bytes(52.0), "52 B");
-        assert_eq!(bytes(5200.0), "5.2 kB");
-    }
-
-    #[test]
     fn every_row_has_as_many_cells_as_its_table() {
         let assumed = Assumptions { days: 60.0, growth_days: 30.0, ..Assumptions::default() };
         let scene = Scene::run(vec![10, 300], 1, assumed, super::super::Gas::committed().unwrap());
@@ -563,8 +491,8 @@ mod tests {
     #[test]
     fn enough_watchmen_see_what_one_may_miss() {
         assert_eq!(watchmen(1.0), 1);
-        for share in [0.9, 0.5, 0.1, 0.01] {
-            let missed = |many: u64| (1.0 - share as f64).powi(many as i32);
+        for share in [0.9_f64, 0.5, 0.1, 0.01] {
+            let missed = |many: u64| (1.0 - share).powi(many as i32);
             let many = watchmen(share);
             assert!(missed(many) <= 0.01 && missed(many - 1) > 0.01, "{share}: {many}");
         }

@@ -271,11 +271,11 @@ impl<'a> Network<'a> {
             self.now.add(Op::DeployAll, 1);
             self.now.add(Op::Authority, 2);
         }
-        if self.today % 365 == 0 {
+        if self.today.is_multiple_of(365) {
             self.now.add(Op::Crl, 1); // the root's
         }
         let refresh = assumed.refresh_days as u16;
-        if self.today % refresh == 0 {
+        if self.today.is_multiple_of(refresh) {
             self.refreshed = self.today;
             self.now.add(Op::Crl, 2);
             self.now.more_serials += (self.serials - assumed.crl_measured_entries) as i64;
