@@ -159,4 +159,13 @@ mod tests {
             assert!(Asked::parse(wrong).is_err(), "{wrong:?}");
         }
     }
+
+    #[test]
+    fn the_committed_document_has_a_place_for_every_table() {
+        let assumed = Assumptions { days: 60.0, growth_days: 30.0, ..Assumptions::default() };
+        let scene = Scene::run(vec![10], SEED, assumed, Gas::committed().unwrap());
+        let files = files(&scene).unwrap();
+        assert_eq!(files.len(), 3);
+        assert!(files.keys().all(|file| file.exists()), "run `cargo xtask scale --write`");
+    }
 }

@@ -165,3 +165,41 @@ impl Day {
         (full, self.count(Op::RenewKeptSgx) + self.count(Op::RenewKeptTdx))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gas_slots_and_bytes_are_sums_of_what_was_done() {
+        let gas = Gas::committed().unwrap();
+        let assumed = Assumptions::default();
+        let mut day = Day { batches: 2, first_in_batches: 3, attestation_keys: 4, new_serials: 5, ..Day::default() };
+        day.add(Op::CheckpointBatch100, 150);
+        day.add(Op::RegisterTdxAgain, 7);
+        day.add(Op::ClaimFirst, 1);
+        day.more_serials = -10;
+        let batches = 2 * TRANSACTION + 150 * gas.in_batch() + 3 * gas.first_checkpoint();
+        let single = 7 * gas.of(Op::RegisterTdxAgain) + gas.of(Op::ClaimFirst);
+        let serials = 5.0 * (assumed.crl_new_entry_gas - assumed.crl_entry_gas);
+        assert_eq!(day.gas(&gas, &assumed), (batches + single) as f64 + serials);
+        assert_eq!(day.gas_for(Purpose::Register, &gas, &assumed), (7 * gas.of(Op::RegisterTdxAgain)) as f64);
+        assert_eq!(day.transactions(), 2 + 7 + 1);
+        assert_eq!(day.checkpoints(), 150);
+        assert_eq!(day.slots(), 7 + 2 + 3 + 4 + 5);
+        let footprint = |op: Op| op.footprint().calldata;
+        let calldata =
+            150 * footprint(Op::CheckpointBatch100) + 7 * footprint(Op::RegisterTdxAgain) + footprint(Op::ClaimFirst);
+        assert_eq!(day.calldata_bytes(), calldata);
+        assert_eq!(day.transaction_bytes(), calldata + 10 * ENVELOPE);
+    }
+
+    #[test]
+    fn a_full_batch_costs_what_was_measured() {
+        let gas = Gas::committed().unwrap();
+        let mut day = Day { batches: 1, ..Day::default() };
+        day.add(Op::CheckpointBatch100, 100);
+        let measured = gas.of(Op::CheckpointBatch100) as f64;
+        assert!((day.gas(&gas, &Assumptions::default()) - measured).abs() <= 100.0);
+    }
+}

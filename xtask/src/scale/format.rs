@@ -20,7 +20,7 @@ pub(super) fn number(value: f64) -> String {
         bound *= 10.0;
     }
     let mut bound = 0.9995;
-    while digits >= 2 && digits < 12 && scaled.abs() < bound {
+    while (2..12).contains(&digits) && scaled.abs() < bound {
         digits += 1;
         bound /= 10.0;
     }

@@ -138,3 +138,25 @@ pub(super) fn all(largest: &Summary, assumed: &Assumptions, gas: &Gas) -> Vec<Li
 fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::simulation::run, *};
+
+    /// A bound on nodes is the size at which the network, drawn out in proportion, meets it.
+    #[test]
+    fn a_network_of_the_bound_meets_the_bound() {
+        let gas = Gas::committed().unwrap();
+        let small = Assumptions { transaction_bytes: 65_536.0, ..Assumptions::default() };
+        let of = |nodes| Summary::of(&run(nodes, 1, &small, &gas), &small, &gas);
+        let tight = Assumptions { fair_share: of(20_000).mean_gas / small.l1_day(), ..small.clone() };
+        // From another size, the same bound: all is in proportion but collateral.
+        let from_half = tight.fair_share * tight.l1_day() / (of(10_000).mean_gas / 10_000.0);
+        assert!((from_half / 20_000.0 - 1.0).abs() < 0.03, "{from_half}");
+        let found = all(&of(20_000), &tight, &gas);
+        let mean = found.iter().find(|limit| limit.what == "Mean epoch takes the fair share of L1").unwrap();
+        assert_eq!(mean.met_at, "20 k nodes");
+        let bytes = found.iter().find(|limit| limit.what == "Checkpoints in one call, by bytes").unwrap();
+        assert_eq!(bytes.met_at, "256 checkpoints");
+    }
+}

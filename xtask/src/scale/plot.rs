@@ -59,7 +59,7 @@ fn gas(runs: &[Summary], assumed: &Assumptions) -> String {
     };
     plot.line("a", &line(&|run| run.mean_gas));
     plot.line("b", &line(&|run| run.peak_gas));
-    plot.legend(&[("a", "mean epoch"), ("b", "peak epoch")]);
+    plot.legend((420.0, 310.0), &[("a", "mean epoch"), ("b", "peak epoch")]);
     plot.end("nodes")
 }
 
@@ -83,7 +83,10 @@ fn year(run: &Summary, slots: &[f64]) -> String {
         &run.gas.iter().enumerate().skip(1).map(|(day, gas)| (day as f64, gas / most_gas)).collect::<Vec<_>>(),
     );
     plot.line("b", &slots.iter().enumerate().map(|(day, slots)| (day as f64, slots / most_slots)).collect::<Vec<_>>());
-    plot.legend(&[("a", "gas of the epoch (left)"), ("b", "storage slots so far (right)")]);
+    plot.legend(
+        (FRAME[0] + 14.0, FRAME[2] + 14.0),
+        &[("a", "gas of the epoch (left)"), ("b", "storage slots so far (right)")],
+    );
     plot.end("day")
 }
 
@@ -149,10 +152,9 @@ impl Plot {
         let _ = writeln!(self.svg, "<path class=\"{class}\" d=\"{path}\"/>");
     }
 
-    fn legend(&mut self, entries: &[(&str, &str)]) {
+    fn legend(&mut self, (x, top): (f64, f64), entries: &[(&str, &str)]) {
         for (i, (class, text)) in entries.iter().enumerate() {
-            let y = FRAME[2] + 14.0 + 18.0 * i as f64;
-            let x = FRAME[0] + 14.0;
+            let y = top + 18.0 * i as f64;
             let _ = writeln!(self.svg, "<path class=\"{class}\" d=\"M{x} {:.1}h22\"/>", y - 4.0);
             let _ = writeln!(self.svg, "<text class=\"{class}t\" x=\"{}\" y=\"{y}\">{text}</text>", x + 28.0);
         }
@@ -193,6 +195,27 @@ fn round_up(x: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// One that a browser would refuse is no plot.
+    #[test]
+    fn plots_are_well_formed_and_within_their_frame() {
+        let assumed = Assumptions { days: 60.0, growth_days: 30.0, ..Assumptions::default() };
+        let scene = Scene::run(vec![10, 300], 1, assumed, super::super::Gas::committed().unwrap());
+        let plots = all(&scene);
+        assert_eq!(plots.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["gas.svg", "year.svg"]);
+        for (name, svg) in plots {
+            assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"), "{name}");
+            assert_eq!(svg.matches("<text").count(), svg.matches("</text>").count(), "{name}");
+            assert!(!svg.contains("NaN") && !svg.contains(" inf"), "{name}");
+            assert!(svg.contains("prefers-color-scheme:dark"), "{name}");
+            let lines = svg.lines().filter(|line| line.contains("class=\"a\"") || line.contains("class=\"b\""));
+            for number in
+                lines.flat_map(|line| line.split(['M', 'L', ' ', '"'])).filter_map(|word| word.parse::<f64>().ok())
+            {
+                assert!((0.0..=WIDTH).contains(&number), "{name}: {number}");
+            }
+        }
+    }
 
     #[test]
     fn scales_end_on_round_numbers() {
