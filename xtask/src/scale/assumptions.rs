@@ -58,7 +58,7 @@ assumptions! {
     nodes_per_owner = 5.0 in 1.0..=100_000.0, "nodes", "a claim is made by an owner";
     aggregated_share = 0.8 in 0.0..=1.0, "of nodes", "hand their checkpoints to an aggregator";
     batch = 100.0 in 1.0..=100.0, "checkpoints", "in one call of an aggregator";
-    proofs_per_day = 1000.0 in 0.0..=10_000_000.0, "Work Proofs", "of a node, mean";
+    proofs_per_day = 1000.0 in 0.001..=10_000_000.0, "Work Proofs", "of a node, mean";
     proofs_spread = 1.2 in 0.0..=2.5, "sigma", "the rates of nodes are log-normal: a few are busy, most are not";
     checkpoint_proofs = 10_000.0 in 1.0..=1e9, "Work Proofs", "a checkpoint is due after so many";
     checkpoint_days = 1.0 in 1.0..=365.0, "days", "or after so long";

@@ -480,10 +480,7 @@ impl<'a> Network<'a> {
     }
 
     fn owners(&mut self, demand: f64) {
-        let dollars = match self.assumed.proofs_per_day {
-            0.0 => 0.0,
-            proofs => demand * self.assumed.earnings_usd / proofs,
-        };
+        let dollars = demand * self.assumed.earnings_usd / self.assumed.proofs_per_day;
         let pause = self.assumed.claim_days as u16;
         for owner in &mut self.owners {
             owner.balance += owner.rate * dollars;
