@@ -12,6 +12,7 @@ mod guest;
 mod layers;
 mod licences;
 mod programs;
+mod scale;
 mod tcb;
 
 use std::process::ExitCode;
@@ -25,6 +26,7 @@ cargo xtask licences             check licences and sources of all dependencies 
 cargo xtask contracts [--write]  compile and test the contracts, compare with the committed artifacts, or write these
 cargo xtask fuzz [--seconds N]   run each fuzz target for N seconds (10)
 cargo xtask deploy-check         hold the files under deploy/ against the tools that are installed
+cargo xtask scale [ARGS]         simulate 10 to 1,000,000 nodes (--json, --nodes N, --seed S, --write or --check docs/scale.md)
 cargo xtask guest MODULES [OUT]  build the initial file system of a TDX or SNP guest into OUT (target/guest)
 ";
 
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
             Err(_) => Err(format!("--seconds takes a whole number, not {seconds}")),
         },
         ["deploy-check"] => deploy::check(),
+        ["scale", rest @ ..] => scale::run(rest),
         ["guest", modules] => guest::build(modules.as_ref(), &cargo::root().join("target/guest")),
         ["guest", modules, out] => guest::build(modules.as_ref(), out.as_ref()),
         ["help" | "--help" | "-h"] => {
