@@ -97,7 +97,7 @@ impl Prover {
 
 /// What a stranger needs to check the proof.
 pub(crate) fn bundle(proof: SignedProof, evidence: Arc<Evidence>, manifest: Option<SignedManifest>) -> Bundle {
-    Bundle { proof, evidence: Arc::unwrap_or_clone(evidence), manifest }
+    Bundle { proof, evidence: Arc::unwrap_or_clone(evidence), manifest, logged: None }
 }
 
 /// Hands a proof to the host, which settles it. The host may lose it: the party has its own copy.

@@ -2,7 +2,7 @@
 
 use crate::{attest, wire};
 use glacier_attest::{Anchors, Verdict};
-use glacier_proof::{Bundle, Judge, ProofCheckId, SignedProof, WorkProof, equivocation, verify_chain};
+use glacier_proof::{Bundle, Equivocation, Judge, ProofCheckId, SignedProof, WorkProof, verify_chain};
 use glacier_wire::{Commitment, Evidence, PlatformKind, ProofHash, Work, cbor};
 
 /// A proof is read in one encoding only, and never contradicts itself.
@@ -10,7 +10,7 @@ pub(crate) fn statement(bytes: &[u8]) {
     if let Ok(signed) = cbor::decode::<SignedProof>(bytes, 4096) {
         assert_eq!(cbor::encode(&signed), bytes);
         assert_eq!(verify_chain(std::slice::from_ref(&signed)).is_ok(), signed.verify().is_ok() && rooted(&signed));
-        assert!(!equivocation(&signed, &signed));
+        assert!(Equivocation::Proofs { one: signed.clone(), other: signed }.verify().is_err());
     }
 }
 
@@ -41,7 +41,7 @@ pub(crate) fn bundle_seeds() -> Vec<Vec<u8>> {
             let evidence = Evidence::new(quote, claims, collateral);
             signed().into_iter().map(move |proof| (proof, evidence.clone()))
         })
-        .map(|(proof, evidence)| cbor::encode(&Bundle { proof, evidence, manifest: manifest.clone() }))
+        .map(|(proof, evidence)| cbor::encode(&Bundle { proof, evidence, manifest: manifest.clone(), logged: None }))
         .collect()
 }
 
