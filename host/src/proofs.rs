@@ -450,12 +450,13 @@ pub(crate) mod tests {
     /// An enclave's side: signs proofs and heads.
     pub(crate) struct Signer {
         secret: [u8; 32],
+        output: u8,
         log: Log,
     }
 
     impl Signer {
         pub(crate) fn new(secret: u8) -> Self {
-            Self { secret: [secret; 32], log: Log::new() }
+            Self { secret: [secret; 32], output: 5, log: Log::new() }
         }
 
         pub(crate) fn key(&self) -> Address {
@@ -473,7 +474,7 @@ pub(crate) mod tests {
                 manifest: ManifestHash::ZERO,
                 model: Digest::ZERO,
                 input: Commitment([4; 32]),
-                output: Commitment([5; 32]),
+                output: Commitment([self.output; 32]),
                 units: 10,
                 sequence,
                 previous: if sequence == 0 { ProofHash::ZERO } else { ProofHash([6; 32]) },
@@ -557,7 +558,7 @@ pub(crate) mod tests {
         assert_eq!(proofs.keep(vec![proof(sent[2].clone()), proof(sent[2].clone())]).await, [true, true]);
         assert_eq!(proofs.keep(vec![proof(sent[0].clone())]).await, [true]);
         // Another proof of a number that is taken.
-        let mut fork = Signer::new(1);
+        let mut fork = Signer { output: 6, ..Signer::new(1) };
         fork.log.append(&ProofHash::ZERO);
         assert_eq!(proofs.keep(vec![proof(fork.proof())]).await, [false]);
         // Who has spoken speaks for one key.

@@ -37,6 +37,15 @@ mod asset;
 mod context;
 mod epoch;
 mod host;
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+mod hostile_host;
 mod orders;
 mod prover;
 mod publisher;
