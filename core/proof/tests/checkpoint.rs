@@ -1,12 +1,13 @@
 //! Checkpoints, and two statements that contradict each other.
 
+use glacier_attest::{Anchors, Outcome};
 use glacier_proof::{
-    Checkpoint, Consistent, Equivocation, Log, LogError, Logged, NotLogged, Registration, SignedCheckpoint,
-    SignedProof, WorkProof,
+    Bundle, Checkpoint, Consistent, Equivocation, Judge, Log, LogError, Logged, NotLogged, ProofCheckId, ProofFault,
+    Registration, SignedCheckpoint, SignedProof, WorkProof,
 };
 use glacier_wire::{
-    Address, BadSignature, Commitment, Digest, EnclaveId, Identity, LogHash, ManifestHash, Measurement, PlatformKind,
-    ProofHash, Settlement, Work,
+    Address, BadSignature, Commitment, Digest, EnclaveId, Evidence, Identity, LogHash, ManifestHash, Measurement,
+    PlatformKind, ProofHash, Settlement, UnixTime, Work,
     cbor::{self, CborError},
 };
 
@@ -109,6 +110,41 @@ fn a_proof_is_in_its_own_log_only_and_at_its_own_number_only() {
     let later = Logged { checkpoint: checkpoint(&log, 4), path: vec![] };
     let outside = NotLogged::Path(LogError::NoLeaf { index: 5, size: 4 });
     assert_eq!(later.includes(&proofs[5]), Err(outside));
+}
+
+#[test]
+fn a_bundle_says_of_its_log_that_it_holds_or_fails_or_that_there_is_none() {
+    let (proofs, log) = history(3, 0);
+    let logged = Logged { checkpoint: checkpoint(&log, 3), path: log.inclusion(2, 3).unwrap() };
+    let outcomes = |logged: Option<Logged>| {
+        let evidence = Evidence::new(vec![], vec![], vec![]);
+        let bundle = Bundle { proof: proofs[2].clone(), evidence, manifest: None, logged };
+        assert_eq!(Bundle::decode(&cbor::encode(&bundle)), Ok(bundle.clone()));
+        let json = serde_json::to_string(&bundle).unwrap();
+        assert_eq!(json.contains("logged"), bundle.logged.is_some());
+        assert_eq!(serde_json::from_str::<Bundle>(&json).unwrap(), bundle);
+        let checks = bundle.verify(Judge::Genuine(&Anchors::vendor()), UnixTime(0)).checks;
+        assert_eq!(checks.iter().map(|check| check.id).collect::<Vec<_>>(), ProofCheckId::ALL);
+        let of = |id| checks.iter().find(|check| check.id == id).map(|check| (check.outcome(), check.fault.clone()));
+        (of(ProofCheckId::CheckpointSignature).unwrap(), of(ProofCheckId::LogInclusion).unwrap())
+    };
+    let passed = (Outcome::Pass, None);
+    let none = (Outcome::Skip, Some(ProofFault::Unlogged));
+    assert_eq!(outcomes(None), (none.clone(), none));
+    assert_eq!(outcomes(Some(logged.clone())), (passed.clone(), passed.clone()));
+
+    let mut unsigned = logged.clone();
+    unsigned.checkpoint.checkpoint.units += 1;
+    let (signature, inclusion) = outcomes(Some(unsigned));
+    assert_eq!((signature.0, inclusion), (Outcome::Fail, passed.clone()));
+    let mut elsewhere = logged.clone();
+    elsewhere.path[0].0[0] ^= 1;
+    let fault = ProofFault::Log(NotLogged::Path(LogError::OtherRoot));
+    assert_eq!(outcomes(Some(elsewhere)), (passed.clone(), (Outcome::Fail, Some(fault))));
+    let mut theirs = logged.checkpoint.checkpoint;
+    theirs.enclave_key = Identity::from_secret(&[4; 32]).unwrap().address();
+    let theirs = Logged { checkpoint: theirs.sign(&[4; 32]).unwrap(), path: logged.path };
+    assert_eq!(outcomes(Some(theirs)), (passed, (Outcome::Fail, Some(ProofFault::Log(NotLogged::OtherKey)))));
 }
 
 #[test]
