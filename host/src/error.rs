@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr};
 
 use glacier_store::StoreError;
 
-use crate::{enclave::LaunchError, proofs::ProofError};
+use crate::{enclave::LaunchError, orders::RegistrationError, proofs::ProofError};
 
 /// Why a node could not start.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +33,9 @@ pub enum HostError {
         /// Why not.
         kind: io::ErrorKind,
     },
+    /// No registration quote was had.
+    #[error(transparent)]
+    Registration(#[from] RegistrationError),
     /// The enclave did not come up.
     #[error(transparent)]
     Enclave(#[from] LaunchError),

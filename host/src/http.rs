@@ -5,10 +5,16 @@
 //! |---|---|
 //! | `GET /status` | [`Status`](crate::Status) as JSON |
 //! | `GET /proofs?from=N` | [`ProofPage`] as JSON |
+//! | `GET /log/{key}/head` | [`HeadPage`](crate::HeadPage) of an enclave key's log; `?chain_id=&ledger=` asks for the head signed for that ledger |
+//! | `GET /log/{key}/inclusion?sequence=&size=` | [`InclusionPage`](crate::InclusionPage): a proof and its audit path among the first `size` |
+//! | `GET /log/{key}/consistency?from=&to=` | [`ConsistencyPage`](crate::ConsistencyPage): that the log at `to` begins with the log at `from` |
 //! | `HEAD /blobs/{digest}` | 200 with `Content-Length` when complete; else 404, with `Upload-Offset` and `Upload-Length` when an upload has begun |
 //! | `GET /blobs/{digest}` | 200, or 206 for one `Range` in bytes; 404, 416 |
 //! | `PUT /blobs/{digest}` | the whole body, `Content-Length` required; discards what an unfinished upload left |
 //! | `PATCH /blobs/{digest}` | the body from `Upload-Offset` on, of `Upload-Length` in all; begins an upload at offset 0 |
+//!
+//! Below `/log`, 404 says that no proof of the key is here, 416 that its log has no such place, 400 that a
+//! number or an address is none.
 //!
 //! `PUT` and `PATCH` answer 201 when the asset is complete and has its digest, 200 when it was there
 //! before, 204 with `Upload-Offset` when more is to come. 409 with `Upload-Offset` says where the
@@ -34,7 +40,7 @@ use axum::{
 };
 use bytes::Bytes;
 use glacier_store::{Progress, StoreError};
-use glacier_wire::Digest;
+use glacier_wire::{Address, Digest};
 use http_body_util::{BodyExt as _, channel::Channel};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -48,6 +54,7 @@ use tokio::{
 use tracing::debug;
 
 use crate::{
+    log::{ConsistencyPage, HeadPage, InclusionPage},
     node::Shared,
     proofs::{ProofError, Proofs, StoredProof},
     relay::Activity,
@@ -110,6 +117,9 @@ fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/status", get(status))
         .route("/proofs", get(proofs))
+        .route("/log/{key}/head", get(log_head))
+        .route("/log/{key}/inclusion", get(log_inclusion))
+        .route("/log/{key}/consistency", get(log_consistency))
         .route("/blobs/{digest}", get(read_blob).head(head_blob).put(put_blob).patch(patch_blob))
         .with_state(shared)
 }
@@ -158,8 +168,12 @@ impl From<StoreError> for Fault {
 }
 
 impl From<ProofError> for Fault {
-    fn from(_: ProofError) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "io")
+    fn from(error: ProofError) -> Self {
+        match error {
+            ProofError::NoLog => Self::new(StatusCode::NOT_FOUND, "missing"),
+            ProofError::Log(_) => Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "range"),
+            _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "io"),
+        }
     }
 }
 
@@ -181,6 +195,57 @@ async fn proofs(
     debug_assert!(proofs.len() <= Proofs::PAGE);
     let next = proofs.last().map_or(from, |last| last.number.saturating_add(1));
     Ok(Json(ProofPage { proofs, next }))
+}
+
+#[derive(serde::Deserialize)]
+struct AskedHead {
+    chain_id: Option<u64>,
+    ledger: Option<Address>,
+}
+
+async fn log_head(
+    State(shared): State<Arc<Shared>>,
+    Path(key): Path<String>,
+    Query(AskedHead { chain_id, ledger }): Query<AskedHead>,
+) -> Result<Json<HeadPage>, Fault> {
+    let at = match (chain_id, ledger) {
+        (Some(chain_id), Some(ledger)) => Some((chain_id, ledger)),
+        (None, None) => None,
+        _ => return Err(Fault::new(StatusCode::BAD_REQUEST, "ledger")),
+    };
+    Ok(Json(shared.logs().head(parse_key(&key)?, at).await?))
+}
+
+#[derive(serde::Deserialize)]
+struct AskedInclusion {
+    sequence: u64,
+    size: u64,
+}
+
+async fn log_inclusion(
+    State(shared): State<Arc<Shared>>,
+    Path(key): Path<String>,
+    Query(AskedInclusion { sequence, size }): Query<AskedInclusion>,
+) -> Result<Json<InclusionPage>, Fault> {
+    Ok(Json(shared.logs().inclusion(parse_key(&key)?, sequence, size).await?))
+}
+
+#[derive(serde::Deserialize)]
+struct AskedConsistency {
+    from: u64,
+    to: u64,
+}
+
+async fn log_consistency(
+    State(shared): State<Arc<Shared>>,
+    Path(key): Path<String>,
+    Query(AskedConsistency { from, to }): Query<AskedConsistency>,
+) -> Result<Json<ConsistencyPage>, Fault> {
+    Ok(Json(shared.logs().consistency(parse_key(&key)?, from, to).await?))
+}
+
+fn parse_key(text: &str) -> Result<Address, Fault> {
+    text.parse().map_err(|_| Fault::new(StatusCode::BAD_REQUEST, "key"))
 }
 
 async fn head_blob(State(shared): State<Arc<Shared>>, Path(digest): Path<String>) -> Result<Response, Fault> {

@@ -10,6 +10,10 @@ use std::{
 };
 
 use glacier_store::Store;
+use glacier_wire::{
+    Address,
+    api::{RegistrationOrder, SettlementOrder},
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
@@ -24,6 +28,8 @@ use crate::{
     enclave::{ChipInfo, Enclave},
     error::HostError,
     http,
+    log::Logs,
+    orders::{Desk, RegistrationQuote},
     port::Service,
     proofs::Proofs,
     relay::relay,
@@ -80,7 +86,7 @@ impl Node {
         // Before the enclave: a port that is taken is found out at once.
         let listener = TcpListener::bind(config.listen).await.map_err(unable)?;
         let address = listener.local_addr().map_err(unable)?;
-        let service = Service { store, proofs, meddler: meddler.clone() };
+        let service = Service { store, proofs, desk: Desk::default(), meddler: meddler.clone() };
         let enclave = Enclave::launch(&config, &socket, service.clone()).await?;
         let shared = Arc::new(Shared {
             config,
@@ -119,6 +125,32 @@ impl Node {
         self.shared.status().await
     }
 
+    /// Has this enclave, and each that follows, sign the heads of its log for this ledger; it begins at
+    /// once and counts the units of all its proofs. One ledger at a time: a new order replaces the one before.
+    pub fn order_settlement(&self, chain_id: u64, ledger: Address) {
+        self.shared.service.desk.settle(SettlementOrder { chain_id, ledger });
+    }
+
+    /// Has the enclave's hardware quote its key for a registry. Waits for a new enclave if this one ends.
+    ///
+    /// # Errors
+    /// [`HostError::Registration`]: not in time, refused by the enclave, or too many wait.
+    pub async fn registration(
+        &self,
+        chain_id: u64,
+        registry: Address,
+        owner: Address,
+        number: u32,
+    ) -> Result<RegistrationQuote, HostError> {
+        let order = RegistrationOrder { chain_id, registry, owner, number };
+        Ok(self.shared.service.desk.register(order).await?)
+    }
+
+    /// The logs of this node's enclaves, former ones included.
+    pub fn logs(&self) -> Logs {
+        self.shared.logs()
+    }
+
     /// Returns when the node has been told to end.
     pub async fn wait(&self) {
         let mut stop = self.shared.stop.subscribe();
@@ -149,6 +181,10 @@ impl Shared {
     pub(crate) async fn stopped(&self) {
         let mut stop = self.stop.subscribe();
         let _ = stop.wait_for(|stop| *stop).await;
+    }
+
+    pub(crate) fn logs(&self) -> Logs {
+        Logs::new(self.service.proofs.clone())
     }
 
     pub(crate) async fn status(&self) -> Status {

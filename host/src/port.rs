@@ -4,18 +4,24 @@ use std::{collections::HashSet, io, sync::Arc};
 
 use glacier_store::{Store, StoreError, UploadId};
 use glacier_wire::{
-    api::{HOST_CHUNK, HOST_FRAME, HostAnswer, HostCall, HostFault, HostReply, HostRequest},
+    Address,
+    api::{HOST_CHUNK, HOST_FRAME, HostAnswer, HostCall, HostFault, HostOrder, HostReply, HostRequest},
     cbor::{self, CborError},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
-    sync::{Semaphore, mpsc},
+    sync::{Mutex, Semaphore, mpsc},
     task::JoinSet,
+    time::{Instant, timeout_at},
 };
 use tracing::warn;
 
-use crate::{danger::Meddler, proofs::Proofs};
+use crate::{
+    danger::Meddler,
+    orders::{Desk, RegistrationError, RegistrationQuote, Told},
+    proofs::{Proofs, Publication, Published},
+};
 
 /// Reads under way at once: each holds at most [`HOST_CHUNK`] bytes.
 const MAX_READS: usize = 16;
@@ -49,6 +55,7 @@ impl From<io::Error> for PortError {
 pub(crate) struct Service {
     pub(crate) store: Store,
     pub(crate) proofs: Proofs,
+    pub(crate) desk: Desk,
     pub(crate) meddler: Option<Arc<dyn Meddler>>,
 }
 
@@ -61,7 +68,8 @@ impl Service {
         let (changes, inbox) = mpsc::channel::<HostCall>(QUEUE);
         // All that serves this port ends with it.
         let mut tasks = JoinSet::new();
-        let changer = Changer { service: self.clone(), uploads: HashSet::new(), answers: answers.clone() };
+        let changer =
+            Changer { service: self.clone(), uploads: HashSet::new(), speaker: None, answers: answers.clone() };
         let changing = tokio::spawn(changer.run_all(inbox));
         tasks.spawn(async move {
             while let Some(frame) = outbox.recv().await {
@@ -85,6 +93,7 @@ impl Service {
         tasks: &mut JoinSet<()>,
     ) -> PortError {
         let reads = Arc::new(Semaphore::new(MAX_READS));
+        let told = Arc::new(Mutex::new(Told::default()));
         loop {
             let mut call = match read_call(incoming).await {
                 Ok(call) => call,
@@ -93,6 +102,22 @@ impl Service {
             while tasks.try_join_next().is_some() {}
             if let Some(meddler) = &self.meddler {
                 meddler.called(&mut call.request);
+            }
+            if matches!(call.request, HostRequest::Orders) {
+                let (service, answers) = (self.clone(), answers.clone());
+                // Who asks twice at once has a place for one answer only.
+                let Ok(mut told) = Arc::clone(&told).try_lock_owned() else {
+                    let reply = HostReply::Failed { fault: HostFault::Bad };
+                    if answers.send(service.frame(call, reply)).await.is_err() {
+                        return PortError::Ended;
+                    }
+                    continue;
+                };
+                tasks.spawn(async move {
+                    let order = service.desk.next(&mut told).await;
+                    let _ = answers.send(service.frame(call, HostReply::Order { order })).await;
+                });
+                continue;
             }
             if !matches!(call.request, HostRequest::Size { .. } | HostRequest::Read { .. }) {
                 if changes.send(call).await.is_err() {
@@ -132,11 +157,15 @@ impl Service {
 
 /// How long a proof waits for others to share its sync.
 const GATHER: std::time::Duration = std::time::Duration::from_millis(10);
+/// Most proofs that share one.
+const MAX_BATCH: usize = 1024;
 
 /// Makes changes in order, and gives up what the enclave left unfinished.
 struct Changer {
     service: Service,
     uploads: HashSet<u64>,
+    /// The key of this enclave, known from its first proof on.
+    speaker: Option<Address>,
     answers: mpsc::Sender<Vec<u8>>,
 }
 
@@ -147,7 +176,7 @@ impl Changer {
             Some(call) => Some(call),
             None => inbox.recv().await,
         } {
-            if matches!(call.request, HostRequest::Publish { .. }) {
+            if publication(&call.request).is_some() {
                 next = self.publish(call, &mut inbox).await;
                 continue;
             }
@@ -190,35 +219,59 @@ impl Changer {
                 store.abort_upload(UploadId(*upload)).await.map_err(fault)?;
                 Ok(HostReply::Done)
             }
-            HostRequest::Publish { .. } | HostRequest::Size { .. } | HostRequest::Read { .. } => Err(HostFault::Bad),
+            HostRequest::Registered { order, enclave_key, quote, collateral } => {
+                let quoted = RegistrationQuote {
+                    enclave_key: *enclave_key,
+                    quote: quote.clone(),
+                    collateral: collateral.clone(),
+                };
+                self.service.desk.answered(order, &Ok(quoted));
+                Ok(HostReply::Done)
+            }
+            HostRequest::Refused { order, fault } => {
+                warn!(%fault, "the enclave did not carry out an order");
+                if let HostOrder::Register(order) = order {
+                    self.service.desk.answered(order, &Err(RegistrationError::Refused(*fault)));
+                }
+                Ok(HostReply::Done)
+            }
+            HostRequest::Publish { .. }
+            | HostRequest::Head { .. }
+            | HostRequest::Orders
+            | HostRequest::Size { .. }
+            | HostRequest::Read { .. } => Err(HostFault::Bad),
         }
     }
 
     /// Keeps a proof and those that follow it closely under one sync of the disk: a served model may
     /// make thousands in a second. Returns the call that came after them, if one did.
-    async fn publish(&self, first: HostCall, inbox: &mut mpsc::Receiver<HostCall>) -> Option<HostCall> {
-        tokio::time::sleep(GATHER).await;
+    async fn publish(&mut self, first: HostCall, inbox: &mut mpsc::Receiver<HostCall>) -> Option<HostCall> {
+        let ready = Instant::now().checked_add(GATHER).unwrap_or_else(Instant::now);
         let (mut calls, mut next) = (vec![first], None);
-        while let Ok(call) = inbox.try_recv() {
-            if !matches!(call.request, HostRequest::Publish { .. }) {
-                next = Some(call);
-                break;
+        while calls.len() < MAX_BATCH {
+            match timeout_at(ready, inbox.recv()).await {
+                Ok(Some(call)) if publication(&call.request).is_some() => calls.push(call),
+                Ok(call) => {
+                    next = call;
+                    break;
+                }
+                Err(_) => break,
             }
-            calls.push(call);
         }
-        let proof = |call: &HostCall| match &call.request {
-            HostRequest::Publish { proof } => Proofs::check(proof).is_ok().then(|| proof.clone()),
-            _ => None,
-        };
-        let kept = self.service.proofs.publish(calls.iter().filter_map(proof).collect()).await;
-        if let Err(error) = &kept {
+        let batch = calls.iter().filter_map(|call| publication(&call.request)).collect();
+        let settled_at = self.service.desk.settled_at();
+        let published = self.service.proofs.publish(self.speaker, settled_at, batch).await;
+        if let Err(error) = &published {
             warn!(%error, "proofs were not kept");
         }
-        for call in calls {
-            let reply = match (proof(&call), &kept) {
-                (None, _) => HostReply::Failed { fault: HostFault::Bad },
-                (Some(_), Ok(())) => HostReply::Done,
-                (Some(_), Err(_)) => HostReply::Failed { fault: HostFault::Io },
+        if let Ok(Published { speaker, .. }) = &published {
+            self.speaker = *speaker;
+        }
+        for (at, call) in calls.into_iter().enumerate() {
+            let reply = match &published {
+                Ok(Published { kept, .. }) if kept.get(at) == Some(&true) => HostReply::Done,
+                Ok(_) => HostReply::Failed { fault: HostFault::Bad },
+                Err(_) => HostReply::Failed { fault: HostFault::Io },
             };
             let _ = self.answers.send(self.service.frame(call, reply)).await;
         }
@@ -227,6 +280,17 @@ impl Changer {
 
     fn known(&self, upload: u64) -> Result<(), HostFault> {
         if self.uploads.contains(&upload) { Ok(()) } else { Err(HostFault::Missing) }
+    }
+}
+
+/// What a call gives to be kept with the proofs.
+fn publication(request: &HostRequest) -> Option<Publication> {
+    match request {
+        HostRequest::Publish { proof, checkpoint } => {
+            Some(Publication { proof: Some(proof.clone()), checkpoint: checkpoint.clone() })
+        }
+        HostRequest::Head { checkpoint } => Some(Publication { proof: None, checkpoint: Some(checkpoint.clone()) }),
+        _ => None,
     }
 }
 
@@ -273,12 +337,16 @@ fn fault(error: StoreError) -> HostFault {
 )]
 mod tests {
     use super::*;
-    use glacier_wire::Digest;
+    use crate::proofs::tests::{LEDGER, Signer};
+    use glacier_wire::{
+        Digest,
+        api::{OrderFault, RegistrationOrder},
+    };
     use std::{collections::HashMap, time::Duration};
 
     async fn service(dir: &std::path::Path) -> Service {
         let store = Store::open(dir.join("store"), 1 << 30).await.unwrap();
-        Service { store, proofs: Proofs::open(&dir.join("proofs")).unwrap(), meddler: None }
+        Service { store, proofs: Proofs::open(&dir.join("proofs")).unwrap(), desk: Desk::default(), meddler: None }
     }
 
     async fn ask(port: &mut UnixStream, id: u32, request: HostRequest) {
@@ -338,8 +406,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let service = service(dir.path()).await;
         let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let mut signer = Signer::new(1);
         for id in 0..50 {
-            ask(&mut ours, id, HostRequest::Publish { proof: vec![1; 100] }).await;
+            ask(&mut ours, id, HostRequest::Publish { proof: signer.proof(), checkpoint: None }).await;
         }
         drop(ours);
         let ended = tokio::time::timeout(Duration::from_secs(20), service.clone().serve(theirs)).await.unwrap();
@@ -387,5 +456,49 @@ mod tests {
                 other => panic!("{other}"),
             }
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn orders_wait_beside_all_other_calls_and_one_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let service = service(dir.path()).await;
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let serving = tokio::spawn(service.clone().serve(theirs));
+        ask(&mut ours, 1, HostRequest::Orders).await;
+        ask(&mut ours, 2, HostRequest::Orders).await;
+        assert_eq!(answer(&mut ours).await, (2, HostReply::Failed { fault: HostFault::Bad }));
+        ask(&mut ours, 3, HostRequest::Size { asset: Digest([1; 32]) }).await;
+        assert_eq!(answer(&mut ours).await, (3, HostReply::Failed { fault: HostFault::Missing }));
+        service.desk.settle(LEDGER);
+        assert_eq!(answer(&mut ours).await, (1, HostReply::Order { order: HostOrder::Settle(LEDGER) }));
+
+        // A proof and its head, kept together; then a registration, answered once no and once yes.
+        let mut signer = Signer::new(1);
+        let proof = signer.proof();
+        let head = signer.head_for(LEDGER);
+        ask(&mut ours, 4, HostRequest::Publish { proof, checkpoint: Some(cbor::encode(&head)) }).await;
+        assert_eq!(answer(&mut ours).await, (4, HostReply::Done));
+        assert_eq!(service.proofs.checkpoint(signer.key(), Some(LEDGER)).await, Ok(Some(head)));
+        let order = RegistrationOrder { chain_id: 1, registry: Address([2; 20]), owner: Address([3; 20]), number: 4 };
+        for quoted in [false, true] {
+            let desk = service.desk.clone();
+            let waiting = tokio::spawn(async move { desk.register(order).await });
+            ask(&mut ours, 5, HostRequest::Orders).await;
+            let told = HostOrder::Register(order);
+            assert_eq!(answer(&mut ours).await, (5, HostReply::Order { order: told }));
+            let enclave_key = signer.key();
+            let (request, outcome) = if quoted {
+                let quote = RegistrationQuote { enclave_key, quote: vec![7; 9], collateral: None };
+                (HostRequest::Registered { order, enclave_key, quote: vec![7; 9], collateral: None }, Ok(quote))
+            } else {
+                let fault = OrderFault::Platform;
+                (HostRequest::Refused { order: told, fault }, Err(RegistrationError::Refused(fault)))
+            };
+            ask(&mut ours, 6, request).await;
+            assert_eq!(answer(&mut ours).await, (6, HostReply::Done));
+            assert_eq!(waiting.await.unwrap(), outcome);
+        }
+        drop(ours);
+        assert!(matches!(serving.await.unwrap(), PortError::Ended));
     }
 }

@@ -9,12 +9,20 @@ use std::{
 };
 
 use glacier_host::{
-    EnclaveState, HostError, LaunchError, Node, NodeConfig, ProofPage, Status,
+    ConsistencyPage, EnclaveState, HeadPage, HostError, InclusionPage, LaunchError, Node, NodeConfig, ProofPage,
+    RegistrationQuote, Status,
     danger::{self, Direction, Meddler},
 };
+use glacier_proof::{
+    Checkpoint, Head, Log, SignedCheckpoint, SignedProof, WorkProof, verify_consistency, verify_inclusion,
+};
 use glacier_wire::{
-    Digest,
-    api::{HOST_CHUNK, HOST_FRAME, HostAnswer, HostCall, HostFault, HostReply, HostRequest},
+    Address, Commitment, Digest, EnclaveId, Identity, ManifestHash, Measurement, PlatformKind, ProofHash, Settlement,
+    Work,
+    api::{
+        HOST_CHUNK, HOST_FRAME, HostAnswer, HostCall, HostFault, HostOrder, HostReply, HostRequest, RegistrationOrder,
+        SettlementOrder,
+    },
     cbor,
 };
 use reqwest::{Client, Response, StatusCode};
@@ -313,22 +321,142 @@ async fn unfinished_results_go_with_their_enclave() {
 #[tokio::test(flavor = "multi_thread")]
 async fn proofs_outlive_the_node() {
     let (dir, node, client) = node().await;
-    for n in 1..=3 {
-        assert_eq!(call(&node, n, HostRequest::Publish { proof: vec![n as u8; 5] }).await, HostReply::Done);
+    let sent: Vec<_> = (0..3).map(|sequence| cbor::encode(&proof(sequence))).collect();
+    for proof in &sent {
+        let publish = HostRequest::Publish { proof: proof.clone(), checkpoint: None };
+        assert_eq!(call(&node, 1, publish).await, HostReply::Done);
     }
-    assert_eq!(call(&node, 4, HostRequest::Publish { proof: vec![0; 70_000] }).await, failed(HostFault::Bad));
+    for bad in [vec![0; 70_000], vec![], cbor::encode(&proof(4))] {
+        let publish = HostRequest::Publish { proof: bad, checkpoint: None };
+        assert_eq!(call(&node, 4, publish).await, failed(HostFault::Bad));
+    }
     node.shutdown().await;
     let node = started(&config(dir.path()), None).await.unwrap();
     let page = async |from| -> ProofPage {
         client.get(url(&node, format_args!("proofs?from={from}"))).send().await.unwrap().json().await.unwrap()
     };
     let all = page(0).await;
+    let hex = |bytes: &Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     assert_eq!(
-        all.proofs.iter().map(|proof| proof.proof.as_str()).collect::<Vec<_>>(),
-        ["0101010101", "0202020202", "0303030303"]
+        all.proofs.into_iter().map(|proof| proof.proof).collect::<Vec<_>>(),
+        sent.iter().map(hex).collect::<Vec<_>>()
     );
-    assert_eq!((all.next, page(2).await.proofs.len(), page(3).await), (3, 1, ProofPage { proofs: vec![], next: 3 }));
+    assert_eq!(
+        (page(0).await.next, page(2).await.proofs.len(), page(3).await),
+        (3, 1, ProofPage { proofs: vec![], next: 3 })
+    );
     assert_eq!(status(&client, &node).await.proofs, 3);
+}
+
+const SECRET: [u8; 32] = [3; 32];
+const LEDGER: SettlementOrder = SettlementOrder { chain_id: 31_337, ledger: Address([8; 20]) };
+
+fn proof(sequence: u64) -> SignedProof {
+    let proof = WorkProof {
+        enclave_id: EnclaveId([1; 32]),
+        enclave_key: key(),
+        measurement: Measurement([2; 32]),
+        platform: PlatformKind::Simulated,
+        work: Work::App,
+        manifest: ManifestHash::ZERO,
+        model: Digest::ZERO,
+        input: Commitment([4; 32]),
+        output: Commitment([5; 32]),
+        units: 10,
+        sequence,
+        previous: if sequence == 0 { ProofHash::ZERO } else { proof(sequence - 1).proof.hash() },
+        settlement: Settlement { chain_id: LEDGER.chain_id, ledger: LEDGER.ledger, payer: Address([9; 20]), price: 5 },
+    };
+    proof.sign(&SECRET).unwrap()
+}
+
+fn key() -> Address {
+    Identity::from_secret(&SECRET).unwrap().address()
+}
+
+fn checkpoint(size: u64) -> SignedCheckpoint {
+    let log: Log = (0..size).map(|sequence| proof(sequence).proof.hash()).collect();
+    let Head { size, root } = log.head();
+    let SettlementOrder { chain_id, ledger } = LEDGER;
+    let enclave_id = EnclaveId([1; 32]);
+    let head = Checkpoint { enclave_id, enclave_key: key(), size, root, units: 10 * size, chain_id, ledger };
+    head.sign(&SECRET).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn anyone_checks_the_log_against_signed_heads() {
+    let (_dir, node, client) = node().await;
+    node.order_settlement(LEDGER.chain_id, LEDGER.ledger);
+    for sequence in 0..7 {
+        let head = (sequence == 2 || sequence == 6).then(|| cbor::encode(&checkpoint(sequence + 1)));
+        let publish = HostRequest::Publish { proof: cbor::encode(&proof(sequence)), checkpoint: head };
+        assert_eq!(call(&node, 1, publish).await, HostReply::Done);
+    }
+    let ask = async |path: &str| client.get(url(&node, format_args!("log/{}/{path}", key()))).send().await.unwrap();
+    let head: HeadPage = ask("head").await.json().await.unwrap();
+    assert_eq!((head.size, head.root), (7, checkpoint(7).checkpoint.root));
+    assert_eq!(head.checkpoint, Some(checkpoint(7)));
+    let ours = format!("head?chain_id={}&ledger={}", LEDGER.chain_id, LEDGER.ledger);
+    assert_eq!(ask(&ours).await.json::<HeadPage>().await.unwrap(), head);
+    let other = format!("head?chain_id=1&ledger={}", LEDGER.ledger);
+    assert_eq!(ask(&other).await.json::<HeadPage>().await.unwrap().checkpoint, None);
+
+    let included: InclusionPage = ask("inclusion?sequence=4&size=7").await.json().await.unwrap();
+    assert_eq!(included.proof, proof(4).proof.hash());
+    assert_eq!(verify_inclusion(&head.root, 7, 4, &included.proof, &included.path), Ok(()));
+    let page: ConsistencyPage = ask("consistency?from=3&to=7").await.json().await.unwrap();
+    let now = Head { size: 7, root: head.root };
+    assert_eq!(verify_consistency(&checkpoint(3).checkpoint.head(), &now, &page.path), Ok(()));
+
+    for (path, status) in [
+        ("inclusion?sequence=7&size=7", StatusCode::RANGE_NOT_SATISFIABLE),
+        ("inclusion?sequence=0&size=8", StatusCode::RANGE_NOT_SATISFIABLE),
+        ("consistency?from=8&to=7", StatusCode::RANGE_NOT_SATISFIABLE),
+        ("inclusion?sequence=-1&size=8", StatusCode::BAD_REQUEST),
+        ("inclusion?sequence=99999999999999999999&size=8", StatusCode::BAD_REQUEST),
+        ("inclusion?size=8", StatusCode::BAD_REQUEST),
+        ("head?chain_id=1", StatusCode::BAD_REQUEST),
+        ("head?chain_id=1&ledger=0x12", StatusCode::BAD_REQUEST),
+    ] {
+        assert_eq!(ask(path).await.status(), status, "{path}");
+    }
+    let stranger = url(&node, format_args!("log/{}/head", Address([7; 20])));
+    assert_eq!(client.get(stranger).send().await.unwrap().status(), StatusCode::NOT_FOUND);
+    let none = url(&node, format_args!("log/nobody/head"));
+    assert_eq!(client.get(none).send().await.unwrap().status(), StatusCode::BAD_REQUEST);
+
+    let logs = node.logs();
+    assert_eq!(logs.keys().await, Ok(vec![key()]));
+    assert_eq!(logs.frontier(key(), 7).await.unwrap().root(), head.root);
+    assert_eq!(logs.proof(key(), 6).await, Ok(Some(proof(6))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_is_given_to_each_enclave_and_a_registration_outlives_one() {
+    let (_dir, node, _) = node().await;
+    let first = node.info().unwrap().pid;
+    let node = Arc::new(node);
+    let orders = async |node: &Node| match timeout(SOON, call(node, 1, HostRequest::Orders)).await.unwrap() {
+        HostReply::Order { order } => order,
+        other => panic!("{other:?}"),
+    };
+    node.order_settlement(LEDGER.chain_id, LEDGER.ledger);
+    assert_eq!(orders(&node).await, HostOrder::Settle(LEDGER));
+    let order = RegistrationOrder { chain_id: 1, registry: Address([1; 20]), owner: Address([2; 20]), number: 3 };
+    let asking = tokio::spawn({
+        let node = Arc::clone(&node);
+        async move { node.registration(order.chain_id, order.registry, order.owner, order.number).await }
+    });
+    assert_eq!(orders(&node).await, HostOrder::Register(order));
+    relayed(&node, b"\x16d").await;
+    timeout(SOON, node.restarted(first)).await.unwrap();
+    let told = [orders(&node).await, orders(&node).await];
+    assert_eq!(told, [HostOrder::Settle(LEDGER), HostOrder::Register(order)]);
+    let quote = RegistrationQuote { enclave_key: key(), quote: vec![5; 100], collateral: Some(b"{}".to_vec()) };
+    let RegistrationQuote { enclave_key, quote: bytes, collateral } = quote.clone();
+    let answer = HostRequest::Registered { order, enclave_key, quote: bytes, collateral };
+    assert_eq!(call(&node, 2, answer).await, HostReply::Done);
+    assert_eq!(timeout(SOON, asking).await.unwrap().unwrap(), Ok(quote));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -505,7 +633,7 @@ impl Meddler for Recorder {
     }
 
     fn called(&self, request: &mut HostRequest) {
-        if let HostRequest::Publish { proof } = request {
+        if let HostRequest::Publish { proof, .. } = request {
             self.seen.lock().unwrap().push(format!("published {}", proof.len()));
         }
     }

@@ -343,6 +343,7 @@ async fn a_result_is_fetched_only_when_its_proof_holds() {
             proof: proof.sign(&scene.enclave.identity.expose_secret()).unwrap(),
             evidence: scene.enclave.evidence(None),
             manifest: Some(about.clone()),
+            logged: None,
         }
     };
     let hash = manifest.manifest.hash();

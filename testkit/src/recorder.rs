@@ -30,7 +30,12 @@ impl Meddler for Recorder {
     fn called(&self, request: &mut HostRequest) {
         match request {
             HostRequest::Append { data, .. } => self.record(data),
-            HostRequest::Publish { proof } => self.record(proof),
+            HostRequest::Publish { proof, checkpoint } => {
+                self.record(proof);
+                self.record(checkpoint.as_deref().unwrap_or_default());
+            }
+            HostRequest::Head { checkpoint } => self.record(checkpoint),
+            HostRequest::Registered { quote, .. } => self.record(quote),
             _ => {}
         }
     }

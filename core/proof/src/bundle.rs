@@ -1,6 +1,9 @@
 //! A proof with everything that a stranger needs to check it, and the check.
 
-use crate::statement::{SignedProof, WorkProof};
+use crate::{
+    checkpoint::{Checkpoint, Logged, NotLogged},
+    statement::{SignedProof, WorkProof},
+};
 use alloc::vec::Vec;
 use core::fmt;
 use glacier_attest::{
@@ -23,6 +26,11 @@ pub struct Bundle {
     /// What the parties signed. Absent for an application's proof without manifest.
     #[n(2)]
     pub manifest: Option<SignedManifest>,
+    /// Where the proof stands in the log of its key: with it, its holder can demand from any later
+    /// head of that log that it continues this one. Absent where the enclave gave none.
+    #[n(3)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logged: Option<Logged>,
 }
 
 macro_rules! checks {
@@ -66,6 +74,11 @@ checks! {
     ManifestSignatures "manifest-signatures",
     /// The proof is about this manifest, its model, its data and its settlement.
     ManifestBinding "manifest-binding",
+    /// The key signed the head of its log that the bundle holds. Skipped, and nothing is held against
+    /// the proof, where the bundle holds none.
+    CheckpointSignature "checkpoint-signature",
+    /// The proof stands in that log, at its number. Skipped as the check before.
+    LogInclusion "log-inclusion",
 }
 
 impl fmt::Display for ProofCheckId {
@@ -80,7 +93,7 @@ impl serde::Serialize for ProofCheckId {
     }
 }
 
-/// What is wrong with a proof.
+/// What is wrong with a proof, or was not there to be checked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProofFault {
@@ -139,6 +152,13 @@ pub enum ProofFault {
     /// The proof contradicts its manifest.
     #[error("the proof contradicts its manifest in its {0}")]
     Contradiction(&'static str),
+    /// The checkpoint is another key's, or the proof is not in its log.
+    #[error("{0}")]
+    Log(NotLogged),
+    /// The bundle holds no head of the log. A proof is good without one: who needs to know that it is
+    /// in a log asks [`VerifiedProof::checkpoint`].
+    #[error("the bundle holds no head of the enclave's log")]
+    Unlogged,
     /// An earlier check did not pass.
     #[error("not reached")]
     NotReached,
@@ -154,11 +174,16 @@ pub struct ProofCheck {
 }
 
 impl ProofCheck {
-    /// Pass, fail, or not reached.
+    /// Whether the proof is no worse for it: it passed, or it asks of something that a proof may lack.
+    fn holds(&self) -> bool {
+        matches!(self.fault, None | Some(ProofFault::Unlogged))
+    }
+
+    /// Pass, fail, or skipped: not reached, or nothing there to check.
     pub fn outcome(&self) -> Outcome {
         match &self.fault {
             None => Outcome::Pass,
-            Some(ProofFault::NotReached) => Outcome::Skip,
+            Some(ProofFault::NotReached | ProofFault::Unlogged) => Outcome::Skip,
             Some(ProofFault::Evidence(fault)) if fault.verdict == Verdict::Undetermined => Outcome::Skip,
             Some(_) => Outcome::Fail,
         }
@@ -179,12 +204,20 @@ impl serde::Serialize for ProofCheck {
 
 /// A proof that has passed every check. Made by [`Bundle::verify`] alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VerifiedProof(SignedProof);
+pub struct VerifiedProof {
+    signed: SignedProof,
+    checkpoint: Option<Checkpoint>,
+}
 
 impl VerifiedProof {
     /// What has been proved.
     pub fn proof(&self) -> &WorkProof {
-        &self.0.proof
+        &self.signed.proof
+    }
+
+    /// The head of the log in which the proof was shown to stand; `None` if its bundle held none.
+    pub fn checkpoint(&self) -> Option<&Checkpoint> {
+        self.checkpoint.as_ref()
     }
 }
 
@@ -287,8 +320,16 @@ impl Bundle {
         push(ProofCheckId::ManifestSignatures, signatures);
         push(ProofCheckId::ManifestBinding, binding);
 
-        let passed = checks.len() == ProofCheckId::ALL.len() && checks.iter().all(|check| check.fault.is_none());
-        ProofAppraisal { checks, evidence, verified: passed.then(|| VerifiedProof(self.proof.clone())) }
+        let (signature, inclusion) = self.check_log();
+        push(ProofCheckId::CheckpointSignature, signature);
+        push(ProofCheckId::LogInclusion, inclusion);
+
+        let passed = checks.len() == ProofCheckId::ALL.len() && checks.iter().all(ProofCheck::holds);
+        let verified = passed.then(|| VerifiedProof {
+            signed: self.proof.clone(),
+            checkpoint: self.logged.as_ref().map(|logged| logged.checkpoint.checkpoint.clone()),
+        });
+        ProofAppraisal { checks, evidence, verified }
     }
 
     /// Genuine evidence that commits to these claims, and every check that was made of it.
@@ -314,6 +355,13 @@ impl Bundle {
                 (accepted.map_err(ProofFault::Evidence), checks)
             }
         }
+    }
+
+    /// Whether the head of the log is signed, and whether the proof is in that log.
+    fn check_log(&self) -> (Result<(), ProofFault>, Result<(), ProofFault>) {
+        let Some(logged) = &self.logged else { return (Err(ProofFault::Unlogged), Err(ProofFault::Unlogged)) };
+        let signature = logged.checkpoint.verify().map_err(ProofFault::Signature);
+        (signature, logged.includes(&self.proof).map_err(ProofFault::Log))
     }
 
     /// Whether the manifest is signed by all, and whether the proof is about it.

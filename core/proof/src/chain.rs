@@ -87,13 +87,3 @@ pub fn verify_chain(proofs: &[SignedProof]) -> Result<(), ChainError> {
     }
     Ok(())
 }
-
-/// Whether two proofs show that one key was used twice for one sequence number: evidence of a fork.
-pub fn equivocation(a: &SignedProof, b: &SignedProof) -> bool {
-    match (a.verify(), b.verify()) {
-        (Ok(hash_a), Ok(hash_b)) => {
-            hash_a != hash_b && a.proof.enclave_key == b.proof.enclave_key && a.proof.sequence == b.proof.sequence
-        }
-        _ => false,
-    }
-}

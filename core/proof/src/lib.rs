@@ -3,6 +3,10 @@
 //! A proof is an EIP-712 statement ([`WorkProof`]) signed by a key that lives in one enclave's
 //! memory, hash-chained to the proof before it. A [`Bundle`] adds what a stranger needs to check
 //! it offline: the enclave's evidence and the manifest the parties signed.
+//!
+//! All proofs of a key form one append-only [`Log`]. Its heads are signed as [`Checkpoint`]s, which
+//! settle on a chain, and which keep a host from showing different histories to different people:
+//! two that do not fit together are an [`Equivocation`].
 
 #![no_std]
 #![deny(
@@ -17,8 +21,16 @@ extern crate alloc;
 
 mod bundle;
 mod chain;
+mod checkpoint;
+mod equivocation;
+mod log;
+mod registration;
 mod statement;
 
 pub use bundle::{Bundle, Judge, ProofAppraisal, ProofCheck, ProofCheckId, ProofFault, VerifiedProof};
-pub use chain::{Chain, ChainError, equivocation, verify_chain};
+pub use chain::{Chain, ChainError, verify_chain};
+pub use checkpoint::{Checkpoint, Logged, NotLogged, SignedCheckpoint};
+pub use equivocation::{Consistent, Culprit, Equivocation};
+pub use log::{Frontier, Head, Log, LogError, empty_root, leaf_hash, verify_consistency, verify_inclusion};
+pub use registration::Registration;
 pub use statement::{SignedProof, WorkProof};

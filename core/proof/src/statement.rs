@@ -102,6 +102,9 @@ pub struct SignedProof {
 }
 
 impl SignedProof {
+    /// Largest encoded form that is read.
+    pub const MAX_BYTES: usize = WorkProof::MAX_BYTES + 128;
+
     /// Whether the key that the statement names signed it. Says nothing of who holds that key.
     pub fn verify(&self) -> Result<ProofHash, BadSignature> {
         let hash = self.proof.hash();

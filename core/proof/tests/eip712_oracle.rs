@@ -1,9 +1,9 @@
 //! Every signed struct hashes as an independent EIP-712 implementation hashes it.
 
 use alloy_sol_types::{Eip712Domain, SolStruct, eip712_domain, sol};
-use glacier_proof::WorkProof;
+use glacier_proof::{Checkpoint, Registration, WorkProof};
 use glacier_wire::{
-    Address, Commitment, Digest, EnclaveId, Grant, Limits, Manifest, ManifestHash, Measurement, PlatformKind,
+    Address, Commitment, Digest, EnclaveId, Grant, Limits, LogHash, Manifest, ManifestHash, Measurement, PlatformKind,
     ProofHash, Recipient, Role, Settlement, UnixTime, Work,
 };
 use proptest::prelude::*;
@@ -25,6 +25,10 @@ mod typed {
             bytes32 model; bytes32 input; bytes32 output; uint64 units; uint64 sequence; bytes32 previous;
             address payer; uint64 price;
         }
+        #[derive(Debug)]
+        struct Checkpoint { bytes32 enclaveId; address enclaveKey; uint64 size; bytes32 root; uint64 units; }
+        #[derive(Debug)]
+        struct Registration { address enclaveKey; address owner; uint32 number; }
     }
 }
 
@@ -37,6 +41,8 @@ fn the_type_strings_are_the_ones_a_compiler_derives() {
     assert_eq!(typed::Manifest::eip712_encode_type(), Manifest::TYPE);
     assert_eq!(typed::Grant::eip712_encode_type(), Grant::TYPE);
     assert_eq!(typed::WorkProof::eip712_encode_type(), WorkProof::TYPE);
+    assert_eq!(typed::Checkpoint::eip712_encode_type(), Checkpoint::TYPE);
+    assert_eq!(typed::Registration::eip712_encode_type(), Registration::TYPE);
 }
 
 proptest! {
@@ -105,5 +111,29 @@ proptest! {
         };
         let hash = theirs.eip712_signing_hash(&domain(numbers[2], Address(addresses[1])));
         prop_assert_eq!(proof.hash().0, hash.0);
+    }
+
+    #[test]
+    fn checkpoints_hash_alike(words in any::<[[u8; 32]; 2]>(), addresses in any::<[[u8; 20]; 2]>(), numbers in any::<[u64; 3]>()) {
+        let checkpoint = Checkpoint {
+            enclave_id: EnclaveId(words[0]), enclave_key: Address(addresses[0]), size: numbers[0], root: LogHash(words[1]),
+            units: numbers[1], chain_id: numbers[2], ledger: Address(addresses[1]),
+        };
+        let theirs = typed::Checkpoint {
+            enclaveId: words[0].into(), enclaveKey: addresses[0].into(), size: numbers[0], root: words[1].into(),
+            units: numbers[1],
+        };
+        let hash = theirs.eip712_signing_hash(&domain(numbers[2], Address(addresses[1])));
+        prop_assert_eq!(checkpoint.digest(), hash.0);
+    }
+
+    #[test]
+    fn registrations_hash_alike(addresses in any::<[[u8; 20]; 3]>(), chain_id in any::<u64>(), number in any::<u32>()) {
+        let registration = Registration {
+            chain_id, registry: Address(addresses[0]), enclave_key: Address(addresses[1]), owner: Address(addresses[2]), number,
+        };
+        let theirs = typed::Registration { enclaveKey: addresses[1].into(), owner: addresses[2].into(), number };
+        let hash = theirs.eip712_signing_hash(&domain(chain_id, Address(addresses[0])));
+        prop_assert_eq!(registration.digest(), hash.0);
     }
 }

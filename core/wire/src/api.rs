@@ -3,7 +3,7 @@
 
 use crate::{
     grant::{Role, SignedGrant},
-    id::{Digest, EnclaveId, ManifestHash, Measurement, PlatformKind, UnixTime},
+    id::{Address, Digest, EnclaveId, ManifestHash, Measurement, PlatformKind, UnixTime},
     manifest::SignedManifest,
     secret::FileKey,
 };
@@ -361,14 +361,114 @@ pub enum HostRequest {
         #[n(0)]
         upload: u64,
     },
-    /// Keep a Work Proof, to settle it.
+    /// Keep a Work Proof, to settle it. They come in the order of their numbers.
     #[n(6)]
     Publish {
-        /// `glacier_proof::WorkProof`, encoded.
+        /// `glacier_proof::SignedProof`, encoded.
         #[n(0)]
         #[cbor(with = "minicbor::bytes")]
         proof: Vec<u8>,
+        /// `glacier_proof::SignedCheckpoint`, encoded: the head of the log of which this proof is the
+        /// last, for the ledger of the last [`HostOrder::Settle`]. The last of a burst has it.
+        #[n(1)]
+        #[cbor(with = "minicbor::bytes")]
+        checkpoint: Option<Vec<u8>>,
     },
+    /// Keep the head of a log whose proofs were all published before.
+    #[n(7)]
+    Head {
+        /// `glacier_proof::SignedCheckpoint`, encoded.
+        #[n(0)]
+        #[cbor(with = "minicbor::bytes")]
+        checkpoint: Vec<u8>,
+    },
+    /// What does the host want? Answered with [`HostReply::Order`] when it wants something, so this may
+    /// take for ever. One at a time.
+    #[n(8)]
+    Orders,
+    /// A registration was quoted.
+    #[n(9)]
+    Registered {
+        /// What was ordered.
+        #[n(0)]
+        order: RegistrationOrder,
+        /// The key that the quote speaks of.
+        #[n(1)]
+        enclave_key: Address,
+        /// Over `glacier_proof::Registration::report_data`.
+        #[n(2)]
+        #[cbor(with = "minicbor::bytes")]
+        quote: Vec<u8>,
+        /// What the platform brings to judge it by; absent where that is the host's to fetch.
+        #[n(3)]
+        #[cbor(with = "minicbor::bytes")]
+        collateral: Option<Vec<u8>>,
+    },
+    /// An order was not carried out.
+    #[n(10)]
+    Refused {
+        /// Which.
+        #[n(0)]
+        order: HostOrder,
+        /// Why.
+        #[n(1)]
+        fault: OrderFault,
+    },
+}
+
+/// What the host wants of the enclave. Nothing in it is believed, and nothing it names makes the
+/// enclave say two things of one log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+pub enum HostOrder {
+    /// Sign the log's heads for this ledger from now on.
+    #[n(0)]
+    Settle(#[n(0)] SettlementOrder),
+    /// Have the hardware quote the enclave key for a registry.
+    #[n(1)]
+    Register(#[n(0)] RegistrationOrder),
+}
+
+/// Where a host settles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, minicbor::Encode, minicbor::Decode)]
+pub struct SettlementOrder {
+    /// EIP-155 chain id.
+    #[n(0)]
+    pub chain_id: u64,
+    /// The contract, `WorkLedger`.
+    #[n(1)]
+    pub ledger: Address,
+}
+
+/// Where a host registers an enclave, and for whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, minicbor::Encode, minicbor::Decode)]
+pub struct RegistrationOrder {
+    /// EIP-155 chain id.
+    #[n(0)]
+    pub chain_id: u64,
+    /// The contract, `EnclaveRegistry`.
+    #[n(1)]
+    pub registry: Address,
+    /// Who is paid.
+    #[n(2)]
+    pub owner: Address,
+    /// How often the chip was registered before.
+    #[n(3)]
+    pub number: u32,
+}
+
+/// Why the enclave did not do what the host wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, minicbor::Encode, minicbor::Decode)]
+#[cbor(index_only)]
+#[non_exhaustive]
+pub enum OrderFault {
+    /// The platform made no quote.
+    #[n(0)]
+    #[error("the platform made no quote")]
+    Platform,
+    /// The proofs of this key name so many ledgers that units at another are not counted.
+    #[error("the enclave counts units for no more ledgers")]
+    #[n(1)]
+    TooManyLedgers,
 }
 
 /// One reply on the host port.
@@ -405,6 +505,13 @@ pub enum HostReply {
         /// Why.
         #[n(0)]
         fault: HostFault,
+    },
+    /// The host wants something.
+    #[n(5)]
+    Order {
+        /// What.
+        #[n(0)]
+        order: HostOrder,
     },
 }
 

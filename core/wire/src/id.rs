@@ -127,6 +127,10 @@ id!(
     ProofHash, 32, ""
 );
 id!(
+    /// Keccak-256 of a node of an enclave key's log of Work Proofs: a leaf, an inner node, or the root.
+    LogHash, 32, ""
+);
+id!(
     /// Fresh random bytes chosen by one side of an exchange.
     Nonce, 32, ""
 );

@@ -32,8 +32,8 @@ mod tensor;
 pub use evidence::{Claims, Device, Document, DocumentKind, Evidence, Purpose, ReportData};
 pub use grant::{Grant, Role, SignedGrant};
 pub use id::{
-    Address, Commitment, Digest, EnclaveId, ManifestHash, Measurement, Nonce, ParseIdError, PlatformKind, ProofHash,
-    Recipient, UnixTime,
+    Address, Commitment, Digest, EnclaveId, LogHash, ManifestHash, Measurement, Nonce, ParseIdError, PlatformKind,
+    ProofHash, Recipient, UnixTime,
 };
 pub use identity::{BadKey, BadSignature, Identity, Signature, sign_with};
 pub use manifest::{Limits, Manifest, ManifestError, Settlement, SignedManifest, Work};

@@ -4,7 +4,9 @@ use crate::{
     AssetReader, ResultWriter, Statement,
     epoch::{self, Epoch},
     host::HostPort,
-    prover::{self, Prover},
+    orders,
+    prover::{Proved, Prover, Standing},
+    publisher,
 };
 use glacier_platform::{Platform, Worker, Zygote};
 use glacier_proof::{Bundle, SignedProof};
@@ -85,17 +87,23 @@ impl Context {
 
     /// Signs a Work Proof and hands it to the host as well.
     pub async fn prove(&self, statement: &Statement, manifest: Option<SignedManifest>) -> Result<Bundle, Refusal> {
-        let proof = self.sign(statement)?;
-        prover::publish(&self.0.host, &proof).await;
-        Ok(prover::bundle(proof, self.0.epoch.evidence(), manifest))
+        let Proved { proof, published, logged } = self.0.prover.prove(statement, Standing::Told).await?;
+        // However it went: the host may lose the proof, the party has its own copy.
+        let _ = published.await;
+        Ok(Bundle { proof, evidence: Arc::unwrap_or_clone(self.0.epoch.evidence()), manifest, logged })
     }
 
-    pub(crate) fn sign(&self, statement: &Statement) -> Result<SignedProof, Refusal> {
-        self.0.prover.sign(statement)
+    /// Signs a Work Proof, and hands it to the host in due course.
+    pub(crate) async fn sign(&self, statement: &Statement) -> Result<SignedProof, Refusal> {
+        Ok(self.0.prover.prove(statement, Standing::Untold).await?.proof)
     }
 
-    pub(crate) fn host(&self) -> &Arc<HostPort> {
-        &self.0.host
+    /// What goes on beside the sessions until the host goes away.
+    pub(crate) fn start(&self) {
+        let inner = self.0.clone();
+        tokio::spawn(async move { publisher::publish_all(&inner.prover, &inner.host).await });
+        let inner = self.0.clone();
+        tokio::spawn(async move { orders::follow(&inner.prover, &inner.platform, &inner.host).await });
     }
 
     pub(crate) fn info(&self) -> EnclaveInfo {

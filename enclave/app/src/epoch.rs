@@ -58,12 +58,17 @@ impl Attester for Epoch {
 }
 
 fn evidence(platform: &dyn Platform, claims: &Claims) -> Result<Evidence, PlatformError> {
-    let collateral = match platform.collateral() {
-        // The verifier brings its own: without it no verdict of its is an acceptance.
-        Err(PlatformError::CollateralFromHost) => Vec::new(),
-        other => other?,
-    };
+    let collateral = collateral(platform)?;
     Ok(Evidence::new(platform.quote(&claims.report_data())?, claims.encode(), collateral))
+}
+
+/// What the platform brings to judge its quotes by.
+pub(crate) fn collateral(platform: &dyn Platform) -> Result<Vec<u8>, PlatformError> {
+    match platform.collateral() {
+        // The verifier brings its own: without it no verdict of its is an acceptance.
+        Err(PlatformError::CollateralFromHost) => Ok(Vec::new()),
+        other => other,
+    }
 }
 
 /// The host's clock. Nothing is kept secret by it; see [`Claims::issued_at`].

@@ -61,6 +61,11 @@ impl HostPort {
     }
 
     pub(crate) async fn call(&self, request: HostRequest) -> Result<HostReply, HostError> {
+        self.begin(request).await?.wait().await
+    }
+
+    /// Sends a request. Those that one task begins reach the host in that order.
+    pub(crate) async fn begin(&self, request: HostRequest) -> Result<Asked, HostError> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
         match lock(&self.pending).as_mut() {
@@ -74,10 +79,7 @@ impl HostPort {
             writer.write_all(&length.to_le_bytes()).await.map_err(|_| HostError::Broken)?;
             writer.write_all(&body).await.map_err(|_| HostError::Broken)?;
         }
-        match receiver.await.map_err(|_| HostError::Broken)? {
-            HostReply::Failed { fault } => Err(HostError::Fault(fault)),
-            reply => Ok(reply),
-        }
+        Ok(Asked(receiver))
     }
 
     pub(crate) async fn size(&self, asset: Digest) -> Result<u64, HostError> {
@@ -92,6 +94,18 @@ impl HostPort {
         match self.call(HostRequest::Read { asset, offset, len }).await? {
             HostReply::Data { data } if data.len() as u64 == u64::from(len) => Ok(data),
             _ => Err(HostError::Broken),
+        }
+    }
+}
+
+/// A request under way.
+pub(crate) struct Asked(oneshot::Receiver<HostReply>);
+
+impl Asked {
+    pub(crate) async fn wait(self) -> Result<HostReply, HostError> {
+        match self.0.await.map_err(|_| HostError::Broken)? {
+            HostReply::Failed { fault } => Err(HostError::Fault(fault)),
+            reply => Ok(reply),
         }
     }
 }

@@ -21,7 +21,7 @@
 //! ```
 //!
 //! The frame around the application lives here: it enters the platform's sandbox, makes the keys of
-//! this epoch and has them quoted, accepts attested sessions and keeps the chain of Work Proofs.
+//! this epoch and has them quoted, accepts attested sessions and keeps the log of Work Proofs.
 //! The AI service of the node (`enclave/runtime`) is an `App` like any other.
 
 #![deny(
@@ -37,9 +37,21 @@ mod asset;
 mod context;
 mod epoch;
 mod host;
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+mod hostile_host;
+mod orders;
 mod prover;
+mod publisher;
 mod serve;
 mod session;
+mod tally;
 
 pub use app::{App, Request, Response, Worked};
 pub use asset::{AssetReader, ResultWriter, SealedResult};

@@ -1,15 +1,14 @@
-//! Signs Work Proofs, one after the other.
+//! Signs Work Proofs, one after the other, and the heads of the log that they form.
 
-use crate::host::HostPort;
+use crate::tally::Tally;
 use glacier_platform::{LockError, LockedKey, Platform};
-use glacier_proof::{Bundle, Chain, SignedProof, WorkProof};
+use glacier_proof::{Chain, Checkpoint, Frontier, Logged, SignedCheckpoint, SignedProof, WorkProof};
 use glacier_wire::{
-    Address, Commitment, Digest, EnclaveId, Evidence, Identity, ManifestHash, Measurement, PlatformKind, Settlement,
-    SignedManifest, Work,
-    api::{HostRequest, Refusal, RefusalCode},
-    cbor,
+    Address, Commitment, Digest, EnclaveId, Identity, ManifestHash, Measurement, PlatformKind, Settlement, Work,
+    api::{OrderFault, Refusal, RefusalCode, SettlementOrder},
 };
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// What a proof says beyond who says it.
 #[derive(Debug, Clone, Copy)]
@@ -30,19 +29,69 @@ pub struct Statement {
     pub settlement: Settlement,
 }
 
-/// The enclave key and its chain. Both live in memory only: a restart makes a new key, so no host
-/// can bring an old chain back.
+/// The enclave key, its chain and its log. All live in memory only: a restart makes a new key, so no
+/// host can bring an old log back.
 pub(crate) struct Prover {
     secret: LockedKey<32>,
     address: Address,
     enclave_id: EnclaveId,
     measurement: Measurement,
     platform: PlatformKind,
-    chain: Mutex<Chain>,
+    state: Mutex<State>,
+    room: Arc<Semaphore>,
+    news: Notify,
+}
+
+/// All that is said of the log is read off this, under one lock: whoever asks, of one size there is one
+/// root, and for one ledger one number of units.
+#[derive(Default)]
+struct State {
+    chain: Chain,
+    log: Frontier,
+    tally: Tally,
+    /// Where the host settles, as it says.
+    settled_at: Option<SettlementOrder>,
+    /// The host is to have the head although there is no new proof.
+    head_due: bool,
+    unpublished: Vec<Unpublished>,
+}
+
+/// A proof and where it stands.
+pub(crate) struct Proved {
+    pub(crate) proof: SignedProof,
+    /// Completes when the host has said whether it keeps the proof.
+    pub(crate) published: oneshot::Receiver<()>,
+    /// A head of the log at this proof, for the ledger that it names.
+    pub(crate) logged: Option<Logged>,
+}
+
+/// A proof that the host has not been given.
+pub(crate) struct Unpublished {
+    pub(crate) proof: SignedProof,
+    /// Dropped when the host has said whether it keeps the proof.
+    pub(crate) told: Option<oneshot::Sender<()>>,
+    _room: OwnedSemaphorePermit,
+}
+
+/// All proofs that the host has not been given, in order, and the head of the log after the last.
+pub(crate) struct Burst {
+    pub(crate) proofs: Vec<Unpublished>,
+    pub(crate) head: Option<SignedCheckpoint>,
+}
+
+/// Whether a proof's party is told where it stands in the log: one more signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Told,
+    Untold,
 }
 
 impl Prover {
-    /// Draws a key and starts its chain.
+    /// Most proofs that the host has not been given. Beyond that the next waits: a host that loses one has
+    /// lost the log.
+    const BACKLOG: usize = 4096;
+
+    /// Draws a key and starts its log.
     pub(crate) fn new(platform: &dyn Platform) -> Result<Self, LockError> {
         loop {
             let secret = LockedKey::random()?;
@@ -54,7 +103,9 @@ impl Prover {
                     enclave_id: platform.enclave_id(),
                     measurement: platform.measurement(),
                     platform: platform.kind(),
-                    chain: Mutex::default(),
+                    state: Mutex::default(),
+                    room: Arc::new(Semaphore::new(Self::BACKLOG)),
+                    news: Notify::new(),
                 });
             }
         }
@@ -65,13 +116,22 @@ impl Prover {
     }
 
     pub(crate) fn count(&self) -> u64 {
-        self.chain.lock().unwrap_or_else(PoisonError::into_inner).next().0
+        self.state().chain.next().0
     }
 
-    /// Signs the next proof. The lock is held while signing: a number is taken and used in one step.
-    pub(crate) fn sign(&self, statement: &Statement) -> Result<SignedProof, Refusal> {
-        let mut chain = self.chain.lock().unwrap_or_else(PoisonError::into_inner);
-        let (sequence, previous) = chain.next();
+    /// Signs the next proof and has it published.
+    pub(crate) async fn prove(&self, statement: &Statement, standing: Standing) -> Result<Proved, Refusal> {
+        let closed = |_| Refusal::new(RefusalCode::Host, "the enclave is ending");
+        let room = self.room.clone().acquire_owned().await.map_err(closed)?;
+        let proved = self.sign(statement, standing, room)?;
+        self.news.notify_one();
+        Ok(proved)
+    }
+
+    /// The lock is held while signing: a number is taken and used in one step.
+    fn sign(&self, statement: &Statement, standing: Standing, room: OwnedSemaphorePermit) -> Result<Proved, Refusal> {
+        let mut state = self.state();
+        let (sequence, previous) = state.chain.next();
         let proof = WorkProof {
             enclave_id: self.enclave_id,
             enclave_key: self.address,
@@ -88,19 +148,73 @@ impl Prover {
             settlement: statement.settlement,
         };
         let hash = proof.hash();
-        let signed = proof.sign(self.secret.expose());
-        let signed = signed.map_err(|fault| Refusal::new(RefusalCode::Platform, fault.to_string()))?;
-        chain.push(hash).map_err(|fault| Refusal::new(RefusalCode::Busy, fault.to_string()))?;
-        Ok(signed)
+        let proof = proof.sign(self.secret.expose());
+        let proof = proof.map_err(|fault| Refusal::new(RefusalCode::Platform, fault.to_string()))?;
+        let path = state.log.path_of_next();
+        // Chain and log have one length, so that either both take one more or neither does.
+        state.chain.push(hash).map_err(|fault| Refusal::new(RefusalCode::Busy, fault.to_string()))?;
+        state.log.append(&hash).map_err(|fault| Refusal::new(RefusalCode::Busy, fault.to_string()))?;
+        state.tally.add(&statement.settlement, statement.units);
+        let Settlement { chain_id, ledger, .. } = statement.settlement;
+        let head = match standing {
+            Standing::Told => self.head(&state, &SettlementOrder { chain_id, ledger }),
+            Standing::Untold => None,
+        };
+        let (told, published) = oneshot::channel();
+        state.unpublished.push(Unpublished { proof: proof.clone(), told: Some(told), _room: room });
+        Ok(Proved { proof, published, logged: head.map(|checkpoint| Logged { checkpoint, path }) })
     }
-}
 
-/// What a stranger needs to check the proof.
-pub(crate) fn bundle(proof: SignedProof, evidence: Arc<Evidence>, manifest: Option<SignedManifest>) -> Bundle {
-    Bundle { proof, evidence: Arc::unwrap_or_clone(evidence), manifest }
-}
+    /// The host settles at this ledger: it gets the log's head for it with all proofs from now on, and
+    /// now, if there is any yet.
+    pub(crate) fn settle(&self, ledger: SettlementOrder) -> Result<(), OrderFault> {
+        let mut state = self.state();
+        if !state.tally.reserve(ledger) {
+            return Err(OrderFault::TooManyLedgers);
+        }
+        state.settled_at = Some(ledger);
+        state.head_due = state.log.size() > 0;
+        drop(state);
+        self.news.notify_one();
+        Ok(())
+    }
 
-/// Hands a proof to the host, which settles it. The host may lose it: the party has its own copy.
-pub(crate) async fn publish(host: &HostPort, proof: &SignedProof) {
-    let _ = host.call(HostRequest::Publish { proof: cbor::encode(proof) }).await;
+    /// Returns when the host is to be given something.
+    pub(crate) async fn unpublished(&self) -> Burst {
+        loop {
+            if let Some(burst) = self.take() {
+                return burst;
+            }
+            self.news.notified().await;
+        }
+    }
+
+    fn take(&self) -> Option<Burst> {
+        let mut state = self.state();
+        let proofs = std::mem::take(&mut state.unpublished);
+        let head_due = std::mem::take(&mut state.head_due);
+        if proofs.is_empty() && !head_due {
+            return None;
+        }
+        let head = state.settled_at.and_then(|ledger| self.head(&state, &ledger));
+        Some(Burst { proofs, head })
+    }
+
+    /// Signs the head of the log; `None` where the units that it should name are not counted.
+    fn head(&self, state: &State, at: &SettlementOrder) -> Option<SignedCheckpoint> {
+        let checkpoint = Checkpoint {
+            enclave_id: self.enclave_id,
+            enclave_key: self.address,
+            size: state.log.size(),
+            root: state.log.root(),
+            units: state.tally.units(at)?,
+            chain_id: at.chain_id,
+            ledger: at.ledger,
+        };
+        checkpoint.sign(self.secret.expose()).ok()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

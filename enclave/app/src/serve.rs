@@ -72,6 +72,7 @@ fn run<A: App>(app: A, enclave: Enclave) -> Result<(), ServeError> {
         let host = HostPort::new(net::UnixStream::from_std(enclave.host)?);
         let listener = net::UnixListener::from_std(enclave.listener)?;
         let cx = Context::new(Inner { app: A::NAME, platform, zygote: enclave.zygote, host, epoch, prover });
+        cx.start();
         let app = Arc::new(app);
         app.start(&cx);
         let sessions = Arc::new(Semaphore::new(MAX_SESSIONS));

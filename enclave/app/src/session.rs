@@ -1,6 +1,6 @@
 //! One attested session: HTTP/1.1 inside the channel, request by request to the application.
 
-use crate::{App, Context, Request, Response, Statement, Worked, prover::publish};
+use crate::{App, Context, Request, Response, Statement, Worked};
 use bytes::Bytes;
 use glacier_wire::{
     Address, Commitment,
@@ -57,16 +57,16 @@ async fn try_answer<A: App>(
     let input = request.body.clone();
     let mut response = app.handle(cx, request).await?;
     if let Some(worked) = response.worked.take() {
-        prove(cx, &worked, &input, &mut response)?;
+        prove(cx, &worked, &input, &mut response).await?;
     }
     Ok(response)
 }
 
 /// Binds request and response into a Work Proof. The salts go to the party alone, so the proof
 /// itself tells nobody what was asked or answered.
-fn prove(cx: &Context, worked: &Worked, input: &Bytes, response: &mut Response) -> Result<(), Refusal> {
+async fn prove(cx: &Context, worked: &Worked, input: &Bytes, response: &mut Response) -> Result<(), Refusal> {
     let (input_salt, output_salt) = (cx.nonce(), cx.nonce());
-    let proof = cx.sign(&Statement {
+    let statement = Statement {
         work: worked.work,
         manifest: worked.manifest,
         model: worked.model,
@@ -74,12 +74,11 @@ fn prove(cx: &Context, worked: &Worked, input: &Bytes, response: &mut Response) 
         output: Commitment::to_body(&output_salt, &response.body),
         units: worked.units,
         settlement: worked.settlement,
-    })?;
+    };
+    let proof = cx.sign(&statement).await?;
     response.headers.push(("glacier-proof", hex(&cbor::encode(&proof))));
     response.headers.push(("glacier-input-salt", input_salt.to_string()));
     response.headers.push(("glacier-output-salt", output_salt.to_string()));
-    let host = cx.host().clone();
-    tokio::spawn(async move { publish(&host, &proof).await });
     Ok(())
 }
 

@@ -41,6 +41,8 @@ pub const BODIES: &[Body] = &[
     Body { name: "platform_chip_answer", check: platform::chip_answer, seeds: platform::chip_answer_seeds },
     Body { name: "platform_chip_call", check: platform::chip_call, seeds: platform::chip_call_seeds },
     Body { name: "proof_bundle", check: proof::bundle, seeds: proof::bundle_seeds },
+    Body { name: "proof_checkpoint", check: proof::checkpoint, seeds: proof::checkpoint_seeds },
+    Body { name: "proof_equivocation", check: proof::equivocation, seeds: proof::equivocation_seeds },
     Body { name: "proof_statement", check: proof::statement, seeds: proof::statement_seeds },
     Body { name: "wire_claims", check: wire::claims, seeds: wire::claims_seeds },
     Body { name: "wire_evidence", check: wire::evidence, seeds: wire::evidence_seeds },

@@ -3,7 +3,10 @@
 use glacier_wire::{
     Address, Claims, Digest, Dtype, EnclaveId, Evidence, FileKey, Grant, Identity, Limits, Manifest, Measurement,
     Outputs, Purpose, Recipient, Role, Settlement, SignedManifest, Tensor, UnixTime, Work,
-    api::{HOST_FRAME, HostAnswer, HostCall, HostFault, HostReply, HostRequest, Join},
+    api::{
+        HOST_FRAME, HostAnswer, HostCall, HostFault, HostOrder, HostReply, HostRequest, Join, OrderFault,
+        RegistrationOrder, SettlementOrder,
+    },
     cbor,
 };
 
@@ -112,8 +115,12 @@ pub(crate) fn evidence_seeds() -> Vec<Vec<u8>> {
     claims_seeds().into_iter().map(|claims| cbor::encode(&evidence(claims))).collect()
 }
 
+const REGISTRATION: RegistrationOrder =
+    RegistrationOrder { chain_id: 1, registry: Address([1; 20]), owner: Address([2; 20]), number: 7 };
+
 pub(crate) fn host_call_seeds() -> Vec<Vec<u8>> {
     let asset = Digest([4; 32]);
+    let order = REGISTRATION;
     let requests = [
         HostRequest::Size { asset },
         HostRequest::Read { asset, offset: 1 << 40, len: 1 << 20 },
@@ -121,7 +128,18 @@ pub(crate) fn host_call_seeds() -> Vec<Vec<u8>> {
         HostRequest::Append { upload: 5, data: vec![6; 100] },
         HostRequest::Commit { upload: 5, asset },
         HostRequest::Abort { upload: 5 },
-        HostRequest::Publish { proof: vec![7; 100] },
+        HostRequest::Publish { proof: vec![7; 100], checkpoint: None },
+        HostRequest::Publish { proof: vec![7; 100], checkpoint: Some(vec![8; 100]) },
+        HostRequest::Head { checkpoint: vec![8; 100] },
+        HostRequest::Orders,
+        HostRequest::Registered { order, enclave_key: Address([3; 20]), quote: vec![9; 100], collateral: None },
+        HostRequest::Registered {
+            order,
+            enclave_key: Address([3; 20]),
+            quote: vec![9; 100],
+            collateral: Some(b"{}".to_vec()),
+        },
+        HostRequest::Refused { order: HostOrder::Register(order), fault: OrderFault::Platform },
     ];
     requests.into_iter().map(|request| cbor::encode(&HostCall { id: 1, request })).collect()
 }
@@ -133,6 +151,8 @@ pub(crate) fn host_answer_seeds() -> Vec<Vec<u8>> {
         HostReply::Created { upload: 5 },
         HostReply::Done,
         HostReply::Failed { fault: HostFault::Missing },
+        HostReply::Order { order: HostOrder::Register(REGISTRATION) },
+        HostReply::Order { order: HostOrder::Settle(SettlementOrder { chain_id: 1, ledger: Address([4; 20]) }) },
     ];
     replies.into_iter().map(|reply| cbor::encode(&HostAnswer { id: 1, reply })).collect()
 }

@@ -98,6 +98,10 @@ fn the_seeds_are_well_formed() {
     all("proof_statement", |seed| {
         cbor::decode::<glacier_proof::SignedProof>(seed, 4096).is_ok_and(|signed| signed.verify().is_ok())
     });
+    all("proof_checkpoint", |seed| {
+        glacier_proof::SignedCheckpoint::decode(seed).is_ok_and(|signed| signed.verify().is_ok())
+    });
+    all("proof_equivocation", |seed| glacier_proof::Equivocation::decode(seed).is_ok_and(|fork| fork.verify().is_ok()));
     all("proof_bundle", |seed| glacier_proof::Bundle::decode(seed).is_ok());
     all("platform_cert_table", |seed| glacier_platform::CertTable::parse(seed).is_ok());
     all("platform_chip_call", |seed| {
