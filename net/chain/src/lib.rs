@@ -1,0 +1,23 @@
+//! The chain that a node settles on.
+//!
+//! It is **untrusted** as all of `net`: what a chain says about hardware is worth what its contracts
+//! check, and what a service says about a chain is compared with what was signed.
+//!
+//! - [`embedded`]: a chain in this process, in one file; the default.
+//! - [`Chain`]: that one, or any EVM by JSON-RPC, behind one provider.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+mod chain;
+pub mod embedded;
+mod http;
+mod key;
+
+pub use chain::{Chain, ChainError, Head, Remote};
+pub use embedded::{Embedded, EmbeddedError, Genesis};
+pub use key::{KeyError, OperatorKey};
