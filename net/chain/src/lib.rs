@@ -5,6 +5,8 @@
 //!
 //! - [`embedded`]: a chain in this process, in one file; the default.
 //! - [`Chain`]: that one, or any EVM by JSON-RPC, behind one provider.
+//! - [`Outbox`]: transactions that are submitted once, whatever stops in between.
+
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,9 +17,12 @@
 
 mod chain;
 pub mod embedded;
+mod file;
 mod http;
 mod key;
+pub mod outbox;
 
 pub use chain::{Chain, ChainError, Head, Remote};
 pub use embedded::{Embedded, EmbeddedError, Genesis};
 pub use key::{KeyError, OperatorKey};
+pub use outbox::{Intent, IntentId, Outbox, OutboxError, Outcome};

@@ -22,7 +22,6 @@ mod store;
 mod transport;
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     thread,
@@ -39,6 +38,7 @@ use tokio::sync::oneshot;
 
 pub use transport::Transport;
 
+use crate::file;
 use store::{Block, Store};
 
 /// What block 0 of a chain holds. The same genesis makes the same hash.
@@ -114,7 +114,7 @@ impl Embedded {
     /// later than its parent.
     pub fn open_with_clock(path: &Path, genesis: &Genesis, clock: Clock) -> Result<Self, EmbeddedError> {
         if !path.try_exists()? {
-            create(path, genesis)?;
+            file::in_place(path, |draft| create(draft, genesis))?;
         }
         let store = Arc::new(Store::open(path)?);
         let read = store.read()?;
@@ -253,25 +253,13 @@ impl Miner {
     }
 }
 
-/// Writes the file beside its place and moves it there, so that a file in place has its genesis.
 fn create(path: &Path, genesis: &Genesis) -> Result<(), EmbeddedError> {
-    let mut name = path.file_name().ok_or(EmbeddedError::Path)?.to_owned();
-    name.push(".new");
-    let draft = path.with_file_name(name);
-    match fs::remove_file(&draft) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
-    }
-    let store = Store::create(&draft)?;
+    let store = Store::create(path)?;
     let (block, state) = genesis_block(genesis)?;
     let writer = store.write()?;
     writer.apply(&state)?;
     writer.append(&block)?;
-    writer.commit()?;
-    drop(store);
-    fs::rename(&draft, path)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Ok(fs::File::open(folder)?.sync_all()?)
+    writer.commit()
 }
 
 fn genesis_block(genesis: &Genesis) -> Result<(Block, EvmState), EmbeddedError> {
@@ -323,9 +311,6 @@ pub enum EmbeddedError {
     /// A genesis names an account twice.
     #[error("the genesis names {0} twice")]
     Twice(Address),
-    /// The path names no file.
-    #[error("the path names no file")]
-    Path,
     /// The file does not hold what it must.
     #[error("the chain's file is damaged")]
     Damaged,
