@@ -19,6 +19,7 @@ const ENCLAVE: &str = "glacier-enclave";
 const SIMULATOR: &str = "glacier-simulator";
 const STORE: &str = "glacier-store";
 const COLLATERAL: &str = "glacier-collateral";
+const CHAIN: &str = "glacier-chain";
 const HOST: &str = "glacier-host";
 const SDK: &str = "glacier";
 const CLI: &str = "glacier-cli";
@@ -46,6 +47,8 @@ const LAYERS: &[Layer] = &[
     Layer { name: SIMULATOR, may_use: &[WIRE, ASSET, ATTEST, PROOF, PLATFORM] },
     Layer { name: STORE, may_use: &[WIRE, ASSET, ATTEST, PROOF] },
     Layer { name: COLLATERAL, may_use: &[WIRE, ATTEST] },
+    // Carries transactions; what they mean is for whoever hands them in.
+    Layer { name: CHAIN, may_use: &[] },
     // Not core/proof: it judges evidence and so carries primitives; to the host a proof is bytes to keep.
     Layer { name: HOST, may_use: &[WIRE, STORE] },
     Layer { name: SDK, may_use: &[WIRE, ASSET, ATTEST, PROOF, CHANNEL, STORE, COLLATERAL] },
