@@ -252,18 +252,21 @@ abstract contract Collateral is IIntelCollateral {
         override
         returns (Standing memory result)
     {
+        // On the slots as they are, for each registration pays for this.
         bytes32 id = authorityId(pck.issuer, pck.issuerKeyId);
-        Authority memory authority_ = authorityAt(id);
-        if (authority_.role != Role.PckAuthority) revert CollateralNoAuthority(id, authority_.role);
-        if (authority_.until <= block.timestamp) revert CollateralOver(authority_.until);
+        uint256 authority_ = authorities[id];
+        if (roleIn(authority_) != Role.PckAuthority) revert CollateralNoAuthority(id, roleIn(authority_));
+        uint256 until = untilIn(authority_);
+        if (until <= block.timestamp) revert CollateralOver(until);
         if (revocations[id][pck.serial]) revert CollateralRevoked(id, pck.serial);
-        Document memory document = documentAt(modelKey(tee, pck.fmspc));
-        if (document.until <= block.timestamp) revert CollateralOver(document.until);
-        if (document.generation != authority_.generation) revert CollateralGeneration();
+        uint256 document = documents[modelKey(tee, pck.fmspc)];
+        uint256 ends = untilIn(document);
+        if (ends <= block.timestamp) revert CollateralOver(ends);
+        if (uint8(document) != uint8(authority_ >> 8)) revert CollateralGeneration();
 
-        (result.caX, result.caY,) = certificateOf(authority_.blob);
-        result.validUntil = uint40(min(authority_.until, document.until));
-        result.status = TcbInfo.judge(Blob.read(document.blob), tee, pck, module);
+        (result.caX, result.caY,) = certificateOf(blobIn(authority_));
+        result.validUntil = uint40(min(until, ends));
+        result.status = TcbInfo.judge(Blob.read(blobIn(document)), tee, pck, module);
     }
 
     /// @inheritdoc IIntelCollateral
@@ -273,10 +276,10 @@ abstract contract Collateral is IIntelCollateral {
         override
         returns (TcbStatus status, uint40 validUntil)
     {
-        Document memory document = documentAt(identityKey(tee));
-        validUntil = document.until;
+        uint256 document = documents[identityKey(tee)];
+        validUntil = uint40(untilIn(document));
         if (validUntil <= block.timestamp) revert CollateralOver(validUntil);
-        status = QeIdentity.judge(Blob.read(document.blob), report);
+        status = QeIdentity.judge(Blob.read(blobIn(document)), report);
     }
 
     /// @inheritdoc IIntelCollateral
@@ -485,11 +488,21 @@ abstract contract Collateral is IIntelCollateral {
 
     // Slots are taken apart by hand: the compiler reads a packed slot once for each member.
 
+    function blobIn(uint256 word) private pure returns (address) {
+        return address(uint160(word >> 96));
+    }
+
+    function untilIn(uint256 word) private pure returns (uint256) {
+        return uint40(word >> 56);
+    }
+
+    function roleIn(uint256 word) private pure returns (Role) {
+        return Role(word & 0xff);
+    }
+
     function authorityAt(bytes32 id) private view returns (Authority memory) {
         uint256 word = authorities[id];
-        return Authority(
-            address(uint160(word >> 96)), uint40(word >> 56), uint40(word >> 16), uint8(word >> 8), Role(word & 0xff)
-        );
+        return Authority(blobIn(word), uint40(untilIn(word)), uint40(word >> 16), uint8(word >> 8), roleIn(word));
     }
 
     function store(bytes32 id, Authority memory a) private {
@@ -499,10 +512,7 @@ abstract contract Collateral is IIntelCollateral {
 
     function documentAt(bytes32 key) private view returns (Document memory) {
         uint256 word = documents[key];
-        return
-            Document(
-                address(uint160(word >> 96)), uint40(word >> 56), uint32(word >> 24), uint16(word >> 8), uint8(word)
-            );
+        return Document(blobIn(word), uint40(untilIn(word)), uint32(word >> 24), uint16(word >> 8), uint8(word));
     }
 
     function store(bytes32 key, Document memory d) private {
