@@ -23,6 +23,7 @@ interface Cheats {
     function prank(address) external;
     function startPrank(address) external;
     function stopPrank() external;
+    function mockCall(address, bytes calldata data, bytes calldata answer) external;
     function deal(address, uint256) external;
     function expectRevert() external;
     function expectRevert(bytes4) external;

@@ -19,6 +19,8 @@ import {Quote} from "./Quote.sol";
 /// length is exact, and the certificate's signature has one encoding. A signature (r, s) does have the twin (r, n - s): P-256
 /// signatures of Intel are not normalised, so no form can be refused, and nothing here is keyed by one.
 contract DcapVerifier is IQuoteVerifier {
+    /// What is at 0x100 accepts what is no signature.
+    error PrecompileLies();
     /// Not signed by its attestation key.
     error QuoteSignature();
     /// The quoting enclave vouches for another attestation key, or its report data has bytes after the hash.
@@ -55,9 +57,18 @@ contract DcapVerifier is IQuoteVerifier {
     /// holds. All that was judged and can differ between two quotes of one key is in the name, so one slot is enough.
     mapping(bytes32 name => uint256 entry) private _kept;
 
-    /// Reverts with `P256Unavailable` on a chain that has no P-256 precompile at 0x100.
+    /// Reverts with `P256Unavailable` on a chain that has no P-256 precompile at 0x100, and with `PrecompileLies` where
+    /// what is there accepts what is no signature.
     constructor(IIntelCollateral collateral_) {
         P256.demand();
+        // r and s in range and the key a point of the curve (its generator), but r is not the x of 2G.
+        if (P256.verifies(
+                bytes32(uint256(1)),
+                1,
+                1,
+                0x6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296,
+                0x4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5
+            )) revert PrecompileLies();
         collateral = collateral_;
         REALM = collateral_.realm();
     }
