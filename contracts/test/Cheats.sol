@@ -45,6 +45,8 @@ interface Cheats {
     function parseJsonBytes(string calldata json, string calldata key) external pure returns (bytes memory);
     function parseJsonUint(string calldata json, string calldata key) external pure returns (uint256);
     function parseJsonString(string calldata json, string calldata key) external pure returns (string memory);
+    function keyExistsJson(string calldata json, string calldata key) external view returns (bool);
+    function parseBytes(string calldata) external pure returns (bytes memory);
     function skip(bool) external;
     function skip(bool, string calldata) external;
     function toString(uint256) external pure returns (string memory);
