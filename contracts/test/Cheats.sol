@@ -41,7 +41,6 @@ interface Cheats {
     function readFile(string calldata) external view returns (string memory);
     function readFileBinary(string calldata) external view returns (bytes memory);
     function exists(string calldata) external view returns (bool);
-    function keyExistsJson(string calldata json, string calldata key) external view returns (bool);
     function parseJsonBytes(string calldata json, string calldata key) external pure returns (bytes memory);
     function parseJsonUint(string calldata json, string calldata key) external pure returns (uint256);
     function parseJsonString(string calldata json, string calldata key) external pure returns (string memory);

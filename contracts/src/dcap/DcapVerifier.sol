@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {ModuleFacts, PckFacts, Platform, Realm, Standing, TcbStatus, Tee, Verdict} from "../Types.sol";
+import {PckFacts, Platform, Realm, Standing, TcbStatus, Tee, Verdict} from "../Types.sol";
 import {IIntelCollateral} from "../interfaces/IIntelCollateral.sol";
 import {IQuoteVerifier} from "../interfaces/IQuoteVerifier.sol";
+import {Level} from "../intel/Level.sol";
 import {P256} from "../intel/P256.sol";
 import {PckCertificate} from "./PckCertificate.sol";
 import {Quote} from "./Quote.sol";
@@ -98,7 +99,8 @@ contract DcapVerifier is IQuoteVerifier {
         (TcbStatus qeStatus, uint40 validUntil) = _quotingEnclave(tee, data, chip.x, chip.y);
         (uint256 x, uint256 y) = _quoteSignature(signed, data[:64], data[64:128]);
 
-        verdict.status = _folded(standing.status, qeStatus);
+        if (standing.status == TcbStatus.Revoked || qeStatus == TcbStatus.Revoked) revert LevelRevoked();
+        verdict.status = Level.folded(standing.status, qeStatus);
         verdict.enclaveId = _enclaveId(_platform(tee), chip.ppid);
         if (standing.validUntil < validUntil) validUntil = standing.validUntil;
         // The certificate holds in its last second.
@@ -178,13 +180,6 @@ contract DcapVerifier is IQuoteVerifier {
         (x, y) = (uint256(bytes32(key[:32])), uint256(bytes32(key[32:])));
         (bytes32 r, bytes32 s) = (bytes32(signature[:32]), bytes32(signature[32:]));
         if (!P256.verifies(sha256(signed), uint256(r), uint256(s), x, y)) revert QuoteSignature();
-    }
-
-    /// A quoting enclave that is behind makes the whole behind, and what the platform lacks in configuration stays lacking.
-    function _folded(TcbStatus platform, TcbStatus part) private pure returns (TcbStatus) {
-        if (platform >= TcbStatus.Revoked || part >= TcbStatus.Revoked) revert LevelRevoked();
-        if (part < TcbStatus.OutOfDate || platform >= TcbStatus.OutOfDate) return platform;
-        return platform <= TcbStatus.SWHardeningNeeded ? TcbStatus.OutOfDate : TcbStatus.OutOfDateConfigurationNeeded;
     }
 
     /// What the signed part says of the code.
