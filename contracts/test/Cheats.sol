@@ -23,6 +23,7 @@ interface Cheats {
     function prank(address) external;
     function startPrank(address) external;
     function stopPrank() external;
+    function mockCall(address, bytes calldata data, bytes calldata answer) external;
     function deal(address, uint256) external;
     function expectRevert() external;
     function expectRevert(bytes4) external;
@@ -43,7 +44,6 @@ interface Cheats {
     function readFile(string calldata) external view returns (string memory);
     function readFileBinary(string calldata) external view returns (bytes memory);
     function exists(string calldata) external view returns (bool);
-    function keyExistsJson(string calldata json, string calldata key) external view returns (bool);
     function parseJsonBytes(string calldata json, string calldata key) external pure returns (bytes memory);
     function parseJsonUint(string calldata json, string calldata key) external pure returns (uint256);
     function parseJsonString(string calldata json, string calldata key) external pure returns (string memory);

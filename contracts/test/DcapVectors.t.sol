@@ -1,35 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {ModuleFacts, Platform, Realm, TcbStatus, Tee, Verdict} from "../src/Types.sol";
+import {Platform, TcbStatus, Tee, Verdict} from "../src/Types.sol";
 import {DcapVerifier} from "../src/dcap/DcapVerifier.sol";
 import {Quote} from "../src/dcap/Quote.sol";
+import {Collateral} from "../src/intel/Collateral.sol";
 import {vm} from "./Cheats.sol";
 import {Evidence, Take} from "./mocks/Evidence.sol";
-import {MockCollateral} from "./mocks/MockCollateral.sol";
+import {IntelCollateralVectors} from "./IntelCollateralVectors.sol";
 import {Pem} from "./mocks/Pem.sol";
 
-/// Every recorded quote of version 3 and 4: what the contract says of it, beside what the manifest says.
-contract DcapVectorsTest {
-    string private constant ROOT = "../../shared/vectors/";
+/// Every recorded quote of version 3 and 4, under Intel's own collateral: what the contract says of it, beside what the
+/// manifest says.
+contract DcapVectorsTest is IntelCollateralVectors {
     bytes8 private constant CLEAN_TD = 0x0000001000000000;
 
-    MockCollateral private collateral = new MockCollateral(Realm.Production);
-    DcapVerifier private verifier = new DcapVerifier(collateral);
+    DcapVerifier private verifier;
     uint256 private judged;
     uint256 private refused;
 
-    function test_every_recorded_sgx_quote_is_what_the_manifest_says() external {
+    function test_every_recorded_sgx_quote_is_what_the_manifest_says() external withVectors {
         _all("sgx", 18, 2);
     }
 
-    function test_every_recorded_tdx_quote_is_what_the_manifest_says() external {
+    function test_every_recorded_tdx_quote_is_what_the_manifest_says() external withVectors {
         _all("tdx", 21, 4);
     }
 
     function _all(string memory kind, uint256 good, uint256 bad) private {
-        if (!vm.exists(string.concat(ROOT, kind))) return vm.skip(true, "no vectors");
-        string memory json = vm.readFile(string.concat(ROOT, kind, "/manifest.json"));
+        string memory json = vm.readFile(string.concat(VECTORS, kind, "/manifest.json"));
         for (uint256 i = 0; vm.keyExistsJson(json, _key(".entries", i, "")); ++i) {
             _entry(json, kind, _key(".entries", i, ""));
         }
@@ -41,24 +40,22 @@ contract DcapVectorsTest {
         for (uint256 i = 0; vm.keyExistsJson(json, _key(string.concat(entry, ".cases"), i, "")); ++i) {
             if (version == 5) continue;
             string memory file = vm.parseJsonString(json, string.concat(entry, ".file"));
-            Evidence memory evidence = Take.apart(vm.readFileBinary(string.concat(ROOT, kind, "/", file)));
-            _case(json, entry, _key(string.concat(entry, ".cases"), i, ""), evidence);
+            Evidence memory evidence = Take.apart(vm.readFileBinary(string.concat(VECTORS, kind, "/", file)));
+            string memory one = _key(string.concat(entry, ".cases"), i, "");
+            string memory material = vm.parseJsonString(json, string.concat(one, ".collateral"));
+            uint256 time = vm.parseJsonUint(json, string.concat(one, ".eval_time"));
+            Tee tee = evidence.quote[0] == 0x03 ? Tee.Sgx : Tee.Tdx;
+            (Collateral collateral,) = filled(load(string.concat(kind, "/", material), time, tee));
+            verifier = new DcapVerifier(collateral);
+            _case(json, entry, one, evidence, tee);
         }
     }
 
-    function _case(string memory json, string memory entry, string memory cases, Evidence memory evidence) private {
+    function _case(string memory json, string memory entry, string memory cases, Evidence memory evidence, Tee tee)
+        private
+    {
         uint40 until = uint40(vm.parseJsonUint(json, string.concat(cases, ".valid_to"))) + 1;
-        vm.warp(vm.parseJsonUint(json, string.concat(cases, ".eval_time")));
-        (bytes32 issuer, bytes20 keyId) = Take.issuer(evidence.pck);
-        (uint256 x, uint256 y) = Take.key(evidence.ca);
-        collateral.trust(issuer, keyId, x, y);
-        Tee tee = evidence.quote[0] == 0x03 ? Tee.Sgx : Tee.Tdx;
         bool isGenuine = vm.keyExistsJson(json, string.concat(cases, ".expected.tcb_status"));
-        TcbStatus platform =
-            isGenuine ? _status(json, string.concat(cases, ".expected.platform_status")) : TcbStatus.UpToDate;
-        TcbStatus qe = isGenuine ? _status(json, string.concat(cases, ".expected.qe_status")) : TcbStatus.UpToDate;
-        collateral.set(tee, platform, qe, until, until + 7);
-        _demand(json, entry, evidence.quote, tee);
         if (_mayNotEarn(json, entry, tee)) {
             ++refused;
             try verifier.verify(evidence.quote, evidence.pck) returns (Verdict memory) {
@@ -97,26 +94,6 @@ contract DcapVectorsTest {
         vm.warp(verdict.validUntil);
         vm.expectRevert(abi.encodeWithSelector(DcapVerifier.KeptKeyExpired.selector, verdict.validUntil));
         verifier.verifyKept(head, signature, key, verdict.enclaveId);
-    }
-
-    /// What the collateral is asked about, from the manifest.
-    function _demand(string memory json, string memory entry, bytes memory quote, Tee tee) private {
-        ModuleFacts memory module;
-        if (tee == Tee.Tdx) {
-            module.teeTcbSvn = bytes16(Pem.word(quote, 48));
-            require(
-                keccak256(bytes.concat(module.teeTcbSvn))
-                    == keccak256(vm.parseJsonBytes(json, string.concat(entry, ".tee_tcb_svn"))),
-                "tee_tcb_svn"
-            );
-        }
-        collateral.demand(
-            bytes6(vm.parseJsonBytes(json, string.concat(entry, ".fmspc"))),
-            0,
-            bytes16(vm.parseJsonBytes(json, string.concat(entry, ".pck_tcb.cpusvn"))),
-            uint16(vm.parseJsonUint(json, string.concat(entry, ".pck_tcb.pcesvn"))),
-            module
-        );
     }
 
     function _mayNotEarn(string memory json, string memory entry, Tee tee) private pure returns (bool) {

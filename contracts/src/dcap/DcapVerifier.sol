@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {ModuleFacts, PckFacts, Platform, Realm, Standing, TcbStatus, Tee, Verdict} from "../Types.sol";
+import {PckFacts, Platform, Realm, Standing, TcbStatus, Tee, Verdict} from "../Types.sol";
 import {IIntelCollateral} from "../interfaces/IIntelCollateral.sol";
 import {IQuoteVerifier} from "../interfaces/IQuoteVerifier.sol";
+import {Level} from "../intel/Level.sol";
 import {P256} from "../intel/P256.sol";
 import {PckCertificate} from "./PckCertificate.sol";
 import {Quote} from "./Quote.sol";
@@ -19,6 +20,8 @@ import {Quote} from "./Quote.sol";
 /// length is exact, and the certificate's signature has one encoding. A signature (r, s) does have the twin (r, n - s): P-256
 /// signatures of Intel are not normalised, so no form can be refused, and nothing here is keyed by one.
 contract DcapVerifier is IQuoteVerifier {
+    /// What is at 0x100 accepts what is no signature.
+    error PrecompileLies();
     /// Not signed by its attestation key.
     error QuoteSignature();
     /// The quoting enclave vouches for another attestation key, or its report data has bytes after the hash.
@@ -55,9 +58,18 @@ contract DcapVerifier is IQuoteVerifier {
     /// holds. All that was judged and can differ between two quotes of one key is in the name, so one slot is enough.
     mapping(bytes32 name => uint256 entry) private _kept;
 
-    /// Reverts with `P256Unavailable` on a chain that has no P-256 precompile at 0x100.
+    /// Reverts with `P256Unavailable` on a chain that has no P-256 precompile at 0x100, and with `PrecompileLies` where
+    /// what is there accepts what is no signature.
     constructor(IIntelCollateral collateral_) {
         P256.demand();
+        // r and s in range and the key a point of the curve (its generator), but r is not the x of 2G.
+        if (P256.verifies(
+                bytes32(uint256(1)),
+                1,
+                1,
+                0x6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296,
+                0x4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5
+            )) revert PrecompileLies();
         collateral = collateral_;
         REALM = collateral_.realm();
     }
@@ -87,7 +99,8 @@ contract DcapVerifier is IQuoteVerifier {
         (TcbStatus qeStatus, uint40 validUntil) = _quotingEnclave(tee, data, chip.x, chip.y);
         (uint256 x, uint256 y) = _quoteSignature(signed, data[:64], data[64:128]);
 
-        verdict.status = _folded(standing.status, qeStatus);
+        if (standing.status == TcbStatus.Revoked || qeStatus == TcbStatus.Revoked) revert LevelRevoked();
+        verdict.status = Level.folded(standing.status, qeStatus);
         verdict.enclaveId = _enclaveId(_platform(tee), chip.ppid);
         if (standing.validUntil < validUntil) validUntil = standing.validUntil;
         // The certificate holds in its last second.
@@ -167,13 +180,6 @@ contract DcapVerifier is IQuoteVerifier {
         (x, y) = (uint256(bytes32(key[:32])), uint256(bytes32(key[32:])));
         (bytes32 r, bytes32 s) = (bytes32(signature[:32]), bytes32(signature[32:]));
         if (!P256.verifies(sha256(signed), uint256(r), uint256(s), x, y)) revert QuoteSignature();
-    }
-
-    /// A quoting enclave that is behind makes the whole behind, and what the platform lacks in configuration stays lacking.
-    function _folded(TcbStatus platform, TcbStatus part) private pure returns (TcbStatus) {
-        if (platform >= TcbStatus.Revoked || part >= TcbStatus.Revoked) revert LevelRevoked();
-        if (part < TcbStatus.OutOfDate || platform >= TcbStatus.OutOfDate) return platform;
-        return platform <= TcbStatus.SWHardeningNeeded ? TcbStatus.OutOfDate : TcbStatus.OutOfDateConfigurationNeeded;
     }
 
     /// What the signed part says of the code.
