@@ -102,10 +102,10 @@ contract Crowd {
         try vault.claim(person(i), _inForce[i], Tree.proofOf(leaves, i)) {
             paid += token.balanceOf(person(i)) - before;
         } catch (bytes memory reason) {
-            bytes4 error = bytes4(reason);
+            bytes4 selector = bytes4(reason);
             // Nothing but a lack of anything to claim, or a false root, may refuse a right proof; a pause least of all.
             if (
-                error != RewardVault.VaultNothingToClaim.selector && error != RewardVault.VaultAboveTotal.selector
+                selector != RewardVault.VaultNothingToClaim.selector && selector != RewardVault.VaultAboveTotal.selector
                     && _inForce[i] != 0
             ) broken = true;
         }
