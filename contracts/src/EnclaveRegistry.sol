@@ -318,8 +318,9 @@ contract EnclaveRegistry is IEnclaveRegistry, Governed, EIP712 {
     function chipOfEarner(address key) public view returns (bytes23) {
         uint256 packed = _keys[key];
         uint256 word = _stopped[0];
-        bool earns = _untilOf(packed) > block.timestamp && word & PAUSED == 0 && !_isStopped(uint16(packed), word);
-        return earns ? bytes23(bytes32(packed)) : bytes23(0);
+        if (_untilOf(packed) <= block.timestamp || word & PAUSED != 0) return 0;
+        if (packed & 0xff00 != 0) word = _stopped[uint16(packed) >> 8];
+        return word >> (packed & 0xff) & 1 == 0 ? bytes23(bytes32(packed)) : bytes23(0);
     }
 
     /// @inheritdoc IEnclaveRegistry
