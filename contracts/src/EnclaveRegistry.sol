@@ -6,8 +6,8 @@ import {Platform, Realm, TcbStatus, Verdict} from "./Types.sol";
 import {IEnclaveRegistry} from "./interfaces/IEnclaveRegistry.sol";
 import {IMeasurementPolicy} from "./interfaces/IMeasurementPolicy.sol";
 import {IQuoteRouter} from "./interfaces/IQuoteRouter.sol";
-import {IQuoteVerifier} from "./interfaces/IQuoteVerifier.sol";
 import {IWorkLedger} from "./interfaces/IWorkLedger.sol";
+import {Admission} from "./lib/Admission.sol";
 import {Governed} from "./lib/Governed.sol";
 import {Signatures} from "./lib/Signatures.sol";
 
@@ -17,10 +17,7 @@ import {Signatures} from "./lib/Signatures.sol";
 /// and a number that is used once. It lives until the vendor's material or the policy's entry runs out, or until its
 /// owner ends it, its code is revoked, or its chip is barred. A chip has one live key: a new registration cuts
 /// the life of the former one to a day, in which heads of its log that it had signed can still be settled.
-contract EnclaveRegistry is IEnclaveRegistry, Governed, EIP712 {
-    error Paused();
-    error NotPaused();
-    error ForeignRealm(Realm here, Realm there);
+contract EnclaveRegistry is IEnclaveRegistry, Admission, EIP712 {
     error NoKey();
     error NoOwner();
     error KeyKnown(address key);
@@ -37,14 +34,12 @@ contract EnclaveRegistry is IEnclaveRegistry, Governed, EIP712 {
     error Over(uint256 until);
     /// A renewal that would shorten the life it renews.
     error NotLater(uint256 until, uint256 now_);
-    error CodeChanged(uint32 from, uint32 to);
-    error CodeNumberTooLarge(uint32 code);
+    error CodeChanged(uint256 from, uint256 to);
     error TooManyRegistrations(bytes32 enclaveId);
     error NotOwner(address caller, address owner);
     error NotLedger(address caller);
     error LedgerSet(address ledger);
     error ForeignLedger(address ledger);
-    error NotRevoked();
     error NotOver(address key);
     error QuoteTooShort(uint256 length);
     /// The device is attached to a chip whose key is live.
@@ -73,14 +68,10 @@ contract EnclaveRegistry is IEnclaveRegistry, Governed, EIP712 {
     event Ended(bytes32 indexed enclaveId, address indexed enclaveKey, Realm realm);
     /// No key of the chip is ever registered again.
     event Barred(bytes32 indexed enclaveId, address by, Realm realm);
-    /// No key of this code earns again.
-    event CodeStopped(uint32 indexed code, Realm realm);
     event DeviceAttached(
         bytes32 indexed device, bytes32 indexed enclaveId, address indexed enclaveKey, uint32 number, Realm realm
     );
     event DeviceDetached(bytes32 indexed device, address indexed enclaveKey, uint32 number, Realm realm);
-    event RegistryPaused(address by, Realm realm);
-    event RegistryUnpaused(address by, Realm realm);
     event LedgerNamed(address indexed ledger, Realm realm);
 
     /// A device, one storage slot. It is attached while `enclaveKey` is not zero.
@@ -97,10 +88,7 @@ contract EnclaveRegistry is IEnclaveRegistry, Governed, EIP712 {
     bytes32 private constant REGISTRATION = keccak256("Registration(address enclaveKey,address owner,uint32 number)");
     bytes32 private constant ATTACHMENT =
         keccak256("DeviceAttachment(bytes32 device,bytes32 enclaveId,address enclaveKey,uint32 number)");
-    uint256 private constant PAUSED = 1;
 
-    IQuoteRouter public immutable router;
-    IMeasurementPolicy private immutable POLICY;
     /// May bar chips.
     address public ledger;
 
@@ -109,18 +97,12 @@ contract EnclaveRegistry is IEnclaveRegistry, Governed, EIP712 {
     /// Packed: code, registration << 16, liveUntil << 40, chipPrefix << 72.
     mapping(address key => uint256) private _keys;
     mapping(bytes32 device => Device) private _devices;
-    /// Bit `code & 255` of word `code >> 8`: this code is stopped. No code has the number 0: bit 0 of word 0 is the
-    /// pause, so that one read answers both.
-    uint256[256] private _stopped;
 
     constructor(IQuoteRouter router_, IMeasurementPolicy policy_, address owner_, address guardian_)
         Governed(router_.realm(), owner_, guardian_)
+        Admission(router_, policy_)
         EIP712("Glacier", "1")
-    {
-        if (policy_.realm() != realm()) revert ForeignRealm(realm(), policy_.realm());
-        router = router_;
-        POLICY = policy_;
-    }
+    {}
 
     /// Registers `enclaveKey` for the chip that made the quote. Anybody may send it: the quote names the owner. `quote` and
     /// `pck` are as IQuoteVerifier takes them; `formerKey` is the chip's current key, zero if it never had one. The
@@ -133,26 +115,25 @@ contract EnclaveRegistry is IEnclaveRegistry, Governed, EIP712 {
         address owner_,
         address formerKey
     ) external returns (bytes32 enclaveId) {
-        uint256 word = _running();
         if (enclaveKey == address(0)) revert NoKey();
         if (owner_ == address(0)) revert NoOwner();
-        Verdict memory verdict = _verifier(quote).verify(quote, pck);
+        Verdict memory verdict = _verifier(_version(quote)).verify(quote, pck);
         enclaveId = verdict.enclaveId;
         uint256 packed = _chips[enclaveId];
         if (_isBarred(packed)) revert ChipBarred(enclaveId);
         uint32 number = uint32(packed >> 160);
         _checkReport(verdict, enclaveKey, owner_, number);
         if (_keys[enclaveKey] != 0) revert KeyKnown(enclaveKey);
-        (uint32 code, uint40 until) = _judge(verdict, word);
+        (uint256 code, uint256 until) = _life(verdict);
         if (number == type(uint24).max) revert TooManyRegistrations(enclaveId);
         _replace(enclaveId, formerKey, number);
         ++number;
-        _chips[enclaveId] = uint256(uint160(owner_)) | uint256(number) << 160 | uint256(code) << 192
+        _chips[enclaveId] = uint256(uint160(owner_)) | uint256(number) << 160 | code << 192
             | uint256(verdict.platform) << 224 | uint256(verdict.status) << 232;
         _keys[enclaveKey] =
-            uint256(bytes32(bytes23(enclaveId))) | uint256(until) << 40 | uint256(number) << 16 | code;
+            uint256(bytes32(bytes23(enclaveId))) | until << 40 | uint256(number) << 16 | code;
         emit Registered(
-            enclaveId, enclaveKey, owner_, number, code, verdict.platform, verdict.status, until, realm()
+            enclaveId, enclaveKey, owner_, number, uint32(code), verdict.platform, verdict.status, uint40(until), realm()
         );
     }
 
@@ -160,8 +141,7 @@ contract EnclaveRegistry is IEnclaveRegistry, Governed, EIP712 {
     /// The quote's report data are as in `register`, `number` being the key's `liveUntil`: a quote that
     /// prolonged a life has no use afterwards.
     function renew(bytes calldata quote, bytes calldata pck, address enclaveKey) external {
-        uint256 word = _running();
-        _renew(_verifier(quote).verify(quote, pck), enclaveKey, word);
+        _renew(_verifier(_version(quote)).verify(quote, pck), enclaveKey);
     }
 
     /// Like `renew`, with an attestation key that the verifier keeps: `quote` is header and body alone, `signature` r ‖ s,
@@ -173,8 +153,7 @@ contract EnclaveRegistry is IEnclaveRegistry, Governed, EIP712 {
         bytes32 enclaveId,
         address enclaveKey
     ) external {
-        uint256 word = _running();
-        _renew(_verifier(quote).verifyKept(quote, signature, attestationKey, enclaveId), enclaveKey, word);
+        _renew(_verifier(_version(quote)).verifyKept(quote, signature, attestationKey, enclaveId), enclaveKey);
     }
 
     /// Ends a key of the caller's chip at once. The chip can be registered again, with another key.
@@ -205,24 +184,14 @@ contract EnclaveRegistry is IEnclaveRegistry, Governed, EIP712 {
         _end(enclaveId, enclaveKey);
     }
 
-    /// @inheritdoc IEnclaveRegistry
-    function stop(uint32 code) external {
-        if (!POLICY.isRevoked(code)) revert NotRevoked();
-        if (code > type(uint16).max) revert CodeNumberTooLarge(code);
-        if (_isStopped(code, _stopped[0])) return;
-        _stopped[code >> 8] |= 1 << (code & 255);
-        emit CodeStopped(code, realm());
-    }
-
     /// Attaches a device to the chip of a live key: that key's code has appraised the device, and says so by its signature
     /// (EIP-2098) over `DeviceAttachment(device, enclaveId, enclaveKey, number)`, `number` being the device's. The
     /// vendor's P-384 signatures cannot be checked here: what stands behind an attachment is the accepted code
     /// alone. A device is attached to one chip at a time; it is free once detached, or once the key that attached it
     /// is no longer live.
     function attachDevice(bytes32 device, bytes32 enclaveId, address enclaveKey, bytes32 r, bytes32 vs) external {
-        uint256 word = _running();
         if (!isLive(enclaveId, enclaveKey)) revert NotCurrent(enclaveId, enclaveKey);
-        if (_isStopped(uint16(_keys[enclaveKey]), word)) revert KeyEnded(enclaveKey);
+        if (chipOfEarner(enclaveKey) == 0) revert KeyEnded(enclaveKey);
         Device memory held = _devices[device];
         uint256 holder = _keys[held.enclaveKey];
         if (bytes23(bytes32(holder)) != bytes23(enclaveId) && _untilOf(holder) > block.timestamp) {
@@ -249,20 +218,6 @@ contract EnclaveRegistry is IEnclaveRegistry, Governed, EIP712 {
         emit DeviceDetached(device, held.enclaveKey, held.number, realm());
     }
 
-    /// Stops registration, renewal, attachment and settlement. Only guardian or owner.
-    function pause() external onlyGuardian {
-        if (paused()) revert Paused();
-        _stopped[0] |= PAUSED;
-        emit RegistryPaused(msg.sender, realm());
-    }
-
-    /// Only the owner.
-    function unpause() external onlyOwner {
-        if (!paused()) revert NotPaused();
-        _stopped[0] &= ~PAUSED;
-        emit RegistryUnpaused(msg.sender, realm());
-    }
-
     /// Names the ledger that may bar chips. Once; only the owner.
     function setLedger(IWorkLedger ledger_) external onlyOwner {
         if (ledger != address(0)) revert LedgerSet(ledger);
@@ -287,8 +242,13 @@ contract EnclaveRegistry is IEnclaveRegistry, Governed, EIP712 {
     }
 
     /// @inheritdoc IEnclaveRegistry
-    function paused() public view returns (bool) {
-        return _stopped[0] & PAUSED != 0;
+    function stop(uint32 code) public override(IEnclaveRegistry, Admission) {
+        Admission.stop(code);
+    }
+
+    /// @inheritdoc IEnclaveRegistry
+    function paused() public view override(IEnclaveRegistry, Admission) returns (bool) {
+        return Admission.paused();
     }
 
     /// @inheritdoc IEnclaveRegistry
@@ -318,9 +278,8 @@ contract EnclaveRegistry is IEnclaveRegistry, Governed, EIP712 {
     /// @inheritdoc IEnclaveRegistry
     function chipOfEarner(address key) public view returns (bytes23) {
         uint256 packed = _keys[key];
-        uint256 word = _stopped[0];
-        bool earns = _untilOf(packed) > block.timestamp && word & PAUSED == 0 && !_isStopped(uint16(packed), word);
-        return earns ? bytes23(bytes32(packed)) : bytes23(0);
+        if (_untilOf(packed) <= block.timestamp || !_earns(uint16(packed))) return 0;
+        return bytes23(bytes32(packed));
     }
 
     /// @inheritdoc IEnclaveRegistry
@@ -332,18 +291,13 @@ contract EnclaveRegistry is IEnclaveRegistry, Governed, EIP712 {
     function isLive(bytes32 enclaveId, address key) public view returns (bool) {
         uint256 packed = _chips[enclaveId];
         return !_isBarred(packed) && _isCurrent(enclaveId, _keys[key], uint32(packed >> 160))
-            && _untilOf(_keys[key]) > block.timestamp && !_isStopped(uint16(_keys[key]), _stopped[0]);
+            && _untilOf(_keys[key]) > block.timestamp && !isStopped(uint16(_keys[key]));
     }
 
     /// @inheritdoc IEnclaveRegistry
     function belongs(bytes32 enclaveId, address key) public view returns (bool) {
         uint256 packed = _keys[key];
         return packed != 0 && bytes23(bytes32(packed)) == bytes23(enclaveId);
-    }
-
-    /// Whether keys of this code never earn again.
-    function isStopped(uint32 code) external view returns (bool) {
-        return _isStopped(code, _stopped[0]);
     }
 
     /// Which key attached a device, zero if none, and the number that its next attachment names.
@@ -365,17 +319,6 @@ contract EnclaveRegistry is IEnclaveRegistry, Governed, EIP712 {
         return _hashTypedDataV4(keccak256(abi.encode(ATTACHMENT, device, enclaveId, enclaveKey, number)));
     }
 
-    /// The word with the pause, unless that is set.
-    function _running() private view returns (uint256 word) {
-        word = _stopped[0];
-        if (word & PAUSED != 0) revert Paused();
-    }
-
-    function _verifier(bytes calldata quote) private view returns (IQuoteVerifier) {
-        if (quote.length < 2) revert QuoteTooShort(quote.length);
-        return router.verifier(uint16(uint8(quote[0])) | uint16(uint8(quote[1])) << 8);
-    }
-
     function _checkReport(Verdict memory verdict, address enclaveKey, address owner_, uint32 number) private view {
         if (verdict.reportTag != REPORT_TAG) revert ReportTag(verdict.reportTag);
         bytes32 expected = registrationDigest(enclaveKey, owner_, number);
@@ -385,10 +328,14 @@ contract EnclaveRegistry is IEnclaveRegistry, Governed, EIP712 {
         if (simulated || verdict.platform == Platform.None) revert PlatformRefused(verdict.platform);
     }
 
-    function _judge(Verdict memory verdict, uint256 word) private view returns (uint32 code, uint40 until) {
-        (code, until) = POLICY.judge(verdict.measurement, verdict.status);
-        if (code > type(uint16).max) revert CodeNumberTooLarge(code);
-        if (code == 0 || _isStopped(code, word)) revert CodeNumberTooLarge(code);
+    function _version(bytes calldata quote) private pure returns (uint16) {
+        if (quote.length < 2) revert QuoteTooShort(quote.length);
+        return uint16(uint8(quote[0])) | uint16(uint8(quote[1])) << 8;
+    }
+
+    /// The code's number, and the earlier of the ends of material and policy.
+    function _life(Verdict memory verdict) private returns (uint256 code, uint256 until) {
+        (code, until) = _judge(verdict.measurement, verdict.status);
         if (verdict.validUntil < until) until = verdict.validUntil;
         if (until > type(uint32).max) until = type(uint32).max;
         if (until <= block.timestamp) revert Over(until);
@@ -404,7 +351,7 @@ contract EnclaveRegistry is IEnclaveRegistry, Governed, EIP712 {
         emit Replaced(enclaveId, formerKey, uint40(until), realm());
     }
 
-    function _renew(Verdict memory verdict, address enclaveKey, uint256 word) private {
+    function _renew(Verdict memory verdict, address enclaveKey) private {
         bytes32 enclaveId = verdict.enclaveId;
         uint256 packed = _chips[enclaveId];
         if (_isBarred(packed)) revert ChipBarred(enclaveId);
@@ -413,14 +360,14 @@ contract EnclaveRegistry is IEnclaveRegistry, Governed, EIP712 {
         uint32 current = _untilOf(key);
         if (current == 0) revert KeyEnded(enclaveKey);
         _checkReport(verdict, enclaveKey, address(uint160(packed)), current);
-        (uint32 code, uint40 until) = _judge(verdict, word);
+        (uint256 code, uint256 until) = _life(verdict);
         if (code != uint16(key)) revert CodeChanged(uint16(key), code);
         if (until < current) revert NotLater(until, current);
         if (uint8(packed >> 232) != uint8(verdict.status)) {
             _chips[enclaveId] = packed & ~(uint256(0xff) << 232) | uint256(verdict.status) << 232;
         }
         _keys[enclaveKey] = _withUntil(key, until);
-        emit Renewed(enclaveId, enclaveKey, verdict.status, until, realm());
+        emit Renewed(enclaveId, enclaveKey, verdict.status, uint40(until), realm());
     }
 
     function _bar(bytes32 enclaveId, address[] calldata keys) private {
@@ -441,11 +388,6 @@ contract EnclaveRegistry is IEnclaveRegistry, Governed, EIP712 {
         if (_untilOf(packed) == 0) return;
         _keys[enclaveKey] = _withUntil(packed, 0);
         emit Ended(enclaveId, enclaveKey, realm());
-    }
-
-    function _isStopped(uint32 code, uint256 firstWord) private view returns (bool) {
-        uint256 word = code < 256 ? firstWord : code < 65536 ? _stopped[code >> 8] : 0;
-        return word >> (code & 255) & 1 == 1;
     }
 
     function _isCurrent(bytes32 enclaveId, uint256 key, uint32 number) private pure returns (bool) {

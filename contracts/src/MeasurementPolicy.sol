@@ -120,13 +120,26 @@ contract MeasurementPolicy is IMeasurementPolicy, Governed {
 
     /// @inheritdoc IMeasurementPolicy
     function judge(bytes32 measurement, TcbStatus status) external view returns (uint32 index, uint40 until) {
+        TcbStatus floor;
+        (index, until,, floor) = termsOf(measurement);
+        if (status > floor) revert StatusBelowFloor(status, floor);
+    }
+
+    /// @inheritdoc IMeasurementPolicy
+    function termsOf(bytes32 measurement)
+        public
+        view
+        returns (uint32 index, uint40 until, uint40 firm, TcbStatus floor)
+    {
         Entry memory entry = _entries[measurement];
         if (entry.index == 0) revert UnknownMeasurement(measurement);
         if (entry.revoked) revert MeasurementRevoked(measurement);
-        (bool inForce, uint40 from, uint40 until_, TcbStatus floor) = _terms(entry);
-        if (!inForce) revert NotInForce(measurement, from, until_);
-        if (status > floor) revert StatusBelowFloor(status, floor);
-        return (entry.index, until_);
+        bool inForce;
+        uint40 from;
+        (inForce, from, until, floor) = _terms(entry);
+        if (!inForce) revert NotInForce(measurement, from, until);
+        firm = entry.nextFrom > block.timestamp && entry.nextFrom < until ? entry.nextFrom : until;
+        index = entry.index;
     }
 
     /// @inheritdoc IMeasurementPolicy

@@ -52,10 +52,11 @@ contract WorkLedger is IWorkLedger, EIP712 {
     error NotOwner(address caller);
     error SlasherSet(address slasher);
 
-    /// A head was settled: the key's proofs from the formerly settled size (inclusive) to `size` (exclusive) count. `units` is
-    /// the sum over the whole log: what the key earned by it is the rise over the last head's and the proofs' settled
-    /// since. Whose key it is, the registry's `Registered` says once and for all.
-    event Settled(address indexed key, uint64 size, uint64 units, bytes32 root, Realm realm);
+    /// A head was settled: the key's proofs from the formerly settled size (inclusive) to this size (exclusive) count. `head` is
+    /// what is stored: the root's first 24 bytes, and the size. `units` is the sum over the whole log: what the key earned by
+    /// it is the rise over the last head's and the proofs' settled since. Whose key it is, the registry's
+    /// `Registered` says once and for all.
+    event Settled(address indexed key, bytes32 head, uint64 units, Realm realm);
     /// One proof was settled, the leaf number `sequence` of the key's log. `units` are its own; the next head's include them.
     event ProofSettled(address indexed key, uint64 sequence, uint64 units, bytes32 digest, Realm realm);
     /// A head in a batch was passed over.
@@ -67,6 +68,11 @@ contract WorkLedger is IWorkLedger, EIP712 {
     /// The bond could not be taken; the chip is barred all the same.
     event SlashFailed(bytes32 indexed enclaveId, address indexed reporter, Realm realm);
     event SlasherNamed(address indexed slasher, Realm realm);
+
+    /// What is settled of a key's log: the first 24 bytes of the root, and the size.
+    struct Head {
+        uint256 packed;
+    }
 
     /// A head and its signature.
     struct SignedHead {
@@ -85,7 +91,7 @@ contract WorkLedger is IWorkLedger, EIP712 {
         bytes32 vs;
     }
 
-    /// Bytes of one head in a batch: key 20, last nine bytes of the Enclave ID, size 8, units 8, root 32, r 32, vs 32.
+    /// Bytes of one head in a batch: key 20, last bytes of the Enclave ID 9, size 8, units 8, root 32, r 32, vs 32.
     uint256 public constant HEAD_BYTES = 141;
     /// Bytes of a packed proof without its frontier.
     uint256 public constant PROOF_BYTES = 323;
@@ -104,43 +110,32 @@ contract WorkLedger is IWorkLedger, EIP712 {
     Realm private immutable REALM;
     /// Takes the bond of whoever contradicts itself; zero while none is named.
     IBondSlasher public slasher;
-    /// Packed: the first 24 bytes of the root, and the size.
-    mapping(address key => uint256) private _heads;
+    mapping(address key => Head) private _heads;
 
     constructor(IEnclaveRegistry registry_) EIP712("Glacier", "1") {
         REGISTRY = registry_;
         REALM = registry_.realm();
     }
 
-    /// Settles one head: what its log has beyond the settled size counts from now. `tail` are the last nine bytes of the
-    /// Enclave ID; the registry knows the others. Reverts with the reason if the head is refused.
-    function submitHead(address key, bytes9 tail, uint64 size, uint64 units, bytes32 root, bytes32 r, bytes32 vs)
-        external
-    {
-        Refusal why = _settle(key, tail, size, units, root, r, vs);
-        if (why != Refusal.None) revert Refused(key, size, why);
+    /// Settles one head: what its log has beyond the settled size counts from now. `whose` is the key's 20 bytes and the last
+    /// nine of the Enclave ID, whose others the registry knows; `counts` is size << 64 | units. Reverts with the reason if
+    /// the head is refused.
+    function submitCheckpoint(bytes32 whose, uint256 counts, bytes32 root, bytes32 r, bytes32 vs) external {
+        Refusal why = _settle(whose, counts, root, r, vs);
+        if (why != Refusal.None) revert Refused(address(bytes20(whose)), uint64(counts >> 64), why);
     }
 
     /// Settles many heads, packed, `HEAD_BYTES` each. A head that is refused is passed over with `Skipped` and stops none of
     /// the others; reverts if nothing at all was settled.
-    function submitHeads(bytes calldata heads) external returns (uint256 count) {
+    function submitCheckpoints(bytes calldata heads) external returns (uint256 count) {
         if (heads.length % HEAD_BYTES != 0) revert BatchLength(heads.length);
         for (uint256 at; at < heads.length; at += HEAD_BYTES) {
-            bytes32 first = _word(heads, at);
-            bytes32 second = _word(heads, at + 20);
-            address key = address(bytes20(first));
-            uint64 size = uint64(uint256(second) >> 120);
-            Refusal why = _settle(
-                key,
-                bytes9(second),
-                size,
-                uint64(uint256(second) >> 56),
-                _word(heads, at + 45),
-                _word(heads, at + 77),
-                _word(heads, at + 109)
-            );
+            bytes32 whose = _word(heads, at);
+            uint256 counts = uint256(_word(heads, at + 29)) >> 128;
+            Refusal why =
+                _settle(whose, counts, _word(heads, at + 45), _word(heads, at + 77), _word(heads, at + 109));
             if (why == Refusal.None) ++count;
-            else emit Skipped(key, size, why, REALM);
+            else emit Skipped(address(bytes20(whose)), uint64(counts >> 64), why, REALM);
         }
         if (count == 0) revert NothingSettled(heads.length / HEAD_BYTES);
     }
@@ -150,18 +145,23 @@ contract WorkLedger is IWorkLedger, EIP712 {
     /// output, previous, r, vs, and the frontier: the roots of the perfect subtrees of the settled log, the largest first (none for
     /// an empty log). The sequence number is the settled size.
     function submitProof(bytes calldata packed) external {
-        if (packed.length < PROOF_BYTES || (packed.length - PROOF_BYTES) % 32 != 0) revert BatchLength(packed.length);
+        if (packed.length < PROOF_BYTES || (packed.length - PROOF_BYTES) & 31 != 0) revert BatchLength(packed.length);
         address key = address(bytes20(_word(packed, 0)));
-        bytes23 prefix = REGISTRY.chipOfEarner(key);
-        uint256 head = _heads[key];
+        bytes23 prefix = _chipOfEarner(key);
+        Head storage stored = _heads[key];
+        uint256 head = stored.packed;
         uint64 size = uint64(head);
         if (prefix == 0) revert Refused(key, size, _reason());
-        (bytes32 digest, uint64 units) = _unpack(packed, key, prefix, size);
+        bytes32 small = _word(packed, 20);
+        bytes32 digest = _digest(packed, small, key, prefix, size);
         (bytes32 root, bytes32 grown) = LogTree.append(_frontier(packed), size, LogTree.leaf(digest));
         if (size != 0 && bytes24(root) != bytes24(bytes32(head))) revert WrongFrontier(root, bytes24(bytes32(head)));
         _signed(digest, key, _word(packed, 259), _word(packed, 291));
-        _heads[key] = uint256(bytes32(bytes24(grown))) | (uint256(size) + 1);
-        emit ProofSettled(key, size, units, digest, REALM);
+        unchecked {
+            // A log of 2^64 proofs cannot be.
+            stored.packed = uint256(bytes32(bytes24(grown))) | uint256(size) + 1;
+        }
+        emit ProofSettled(key, size, uint64(uint256(small) >> 104), digest, REALM);
     }
 
     /// Two Work Proofs of one key with one sequence number. `keys` are other keys of the chip, the current one above
@@ -254,7 +254,7 @@ contract WorkLedger is IWorkLedger, EIP712 {
 
     /// @inheritdoc IWorkLedger
     function settled(address key) external view returns (uint64 size, bytes24 root) {
-        uint256 packed = _heads[key];
+        uint256 packed = _heads[key].packed;
         return (uint64(packed), bytes24(bytes32(packed)));
     }
 
@@ -264,56 +264,82 @@ contract WorkLedger is IWorkLedger, EIP712 {
         view
         returns (bool)
     {
-        uint256 packed = _heads[key];
+        uint256 packed = _heads[key].packed;
         (bool ok, bytes32 root) = LogTree.rootFrom(LogTree.leaf(digest), sequence, uint64(packed), path);
         return ok && bytes24(root) == bytes24(bytes32(packed));
     }
 
-    function _settle(
-        address key,
-        bytes9 tail,
-        uint64 size,
-        uint64 units,
-        bytes32 root,
-        bytes32 r,
-        bytes32 vs
-    ) private returns (Refusal) {
-        bytes23 prefix = REGISTRY.chipOfEarner(key);
+    function _settle(bytes32 whose, uint256 counts, bytes32 root, bytes32 r, bytes32 vs) private returns (Refusal) {
+        address key = address(bytes20(whose));
+        bytes23 prefix = _chipOfEarner(key);
         if (prefix == 0) return _reason();
-        if (size <= uint64(_heads[key])) return Refusal.NotLater;
-        bytes32 enclaveId = bytes32(prefix) | bytes32(tail) >> 184;
-        bytes32 digest = _hashTypedDataV4(keccak256(abi.encode(CHECKPOINT, enclaveId, key, size, root, units)));
-        if (Signatures.signer(digest, r, vs) != key) return Refusal.Signature;
-        _heads[key] = uint256(bytes32(bytes24(root))) | size;
-        emit Settled(key, size, units, root, REALM);
+        uint256 size = counts >> 64 & type(uint64).max;
+        Head storage stored = _heads[key];
+        if (size <= uint64(stored.packed)) return Refusal.NotLater;
+        bytes32 hash;
+        bytes32 typeHash = CHECKPOINT;
+        // As `abi.encode` would lay it out, without allocation: 200 gas of a head's 17,000.
+        assembly ("memory-safe") {
+            let at := mload(0x40)
+            mstore(at, typeHash)
+            mstore(add(at, 0x20), or(prefix, and(shr(24, whose), 0xffffffffffffffffff)))
+            mstore(add(at, 0x40), key)
+            mstore(add(at, 0x60), size)
+            mstore(add(at, 0x80), root)
+            mstore(add(at, 0xa0), and(counts, 0xffffffffffffffff))
+            hash := keccak256(at, 0xc0)
+        }
+        if (Signatures.signer(_hashTypedDataV4(hash), r, vs) != key) return Refusal.Signature;
+        uint256 head = uint256(bytes32(bytes24(root))) | size;
+        stored.packed = head;
+        emit Settled(key, bytes32(head), uint64(counts), REALM);
         return Refusal.None;
     }
 
-    /// Digest and units of a packed proof.
-    function _unpack(bytes calldata packed, address key, bytes23 prefix, uint64 size)
+    /// `REGISTRY.chipOfEarner(key)`. In scratch memory: what the compiler makes of it costs 200 gas more.
+    function _chipOfEarner(address key) private view returns (bytes23 prefix) {
+        address target = address(REGISTRY);
+        bytes32 selector = IEnclaveRegistry.chipOfEarner.selector;
+        assembly ("memory-safe") {
+            mstore(0, selector)
+            mstore(4, key)
+            // No answer is no chip.
+            if staticcall(gas(), target, 0, 0x24, 0, 0x20) {
+                if eq(returndatasize(), 0x20) { prefix := mload(0) }
+            }
+        }
+    }
+
+    /// Digest of a packed proof: its members in the order of the type, as `abi.encode` would lay them out. An encoding from a
+    /// struct copies all of it twice, for 1,000 gas.
+    function _digest(bytes calldata packed, bytes32 small, address key, bytes23 prefix, uint64 size)
         private
         view
-        returns (bytes32 digest, uint64 units)
+        returns (bytes32)
     {
-        bytes32 small = _word(packed, 20);
-        units = uint64(uint256(small) >> 104);
-        WorkProof memory proof = WorkProof({
-            enclaveId: bytes32(prefix) | bytes32(bytes9(small)) >> 184,
-            enclaveKey: key,
-            measurement: _word(packed, 67),
-            platform: _platform(uint8(uint256(small) >> 176)),
-            work: _work(uint8(uint256(small) >> 168)),
-            manifest: _word(packed, 99),
-            model: _word(packed, 131),
-            input: _word(packed, 163),
-            output: _word(packed, 195),
-            units: units,
-            sequence: size,
-            previous: _word(packed, 227),
-            payer: address(bytes20(_word(packed, 47))),
-            price: uint64(uint256(small) >> 40)
-        });
-        digest = _hashTypedDataV4(keccak256(abi.encode(WORK_PROOF, proof)));
+        bytes32 typeHash = WORK_PROOF;
+        bytes32 platform = _platform(uint8(uint256(small) >> 176));
+        bytes32 work = _work(uint8(uint256(small) >> 168));
+        bytes32 hash;
+        assembly ("memory-safe") {
+            let at := mload(0x40)
+            let from := packed.offset
+            mstore(at, typeHash)
+            mstore(add(at, 0x20), or(prefix, shr(184, and(small, shl(184, 0xffffffffffffffffff)))))
+            mstore(add(at, 0x40), key)
+            mstore(add(at, 0x60), calldataload(add(from, 67)))
+            mstore(add(at, 0x80), platform)
+            mstore(add(at, 0xa0), work)
+            // Manifest, model, input, output.
+            calldatacopy(add(at, 0xc0), add(from, 99), 128)
+            mstore(add(at, 0x140), and(shr(104, small), 0xffffffffffffffff))
+            mstore(add(at, 0x160), size)
+            mstore(add(at, 0x180), calldataload(add(from, 227)))
+            mstore(add(at, 0x1a0), shr(96, calldataload(add(from, 47))))
+            mstore(add(at, 0x1c0), and(shr(40, small), 0xffffffffffffffff))
+            hash := keccak256(at, 0x1e0)
+        }
+        return _hashTypedDataV4(hash);
     }
 
     function _frontier(bytes calldata packed) private pure returns (bytes32[] calldata peaks) {

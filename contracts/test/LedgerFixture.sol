@@ -23,7 +23,8 @@ abstract contract LedgerFixture is RegistryFixture {
 
     function _settle(uint256 secret, Checkpoint memory head) internal {
         (bytes32 r, bytes32 vs) = _sign(secret, ledger.hashOf(head));
-        ledger.submitHead(head.enclaveKey, bytes9(head.enclaveId << 184), head.size, head.units, head.root, r, vs);
+        bytes32 whose = bytes32(abi.encodePacked(head.enclaveKey, bytes9(head.enclaveId << 184)));
+        ledger.submitCheckpoint(whose, uint256(head.size) << 64 | head.units, head.root, r, vs);
     }
 
     function _proof(uint64 sequence) internal view returns (WorkProof memory) {

@@ -14,11 +14,15 @@ use std::{
 
 /// What is deployed or called from Rust: one committed artifact each.
 const DEPLOYED: &[&str] = &[
+    "AgentAdapter",
     "DcapVerifier",
+    "DeviceAnchor",
     "EnclaveRegistry",
     "GlacierToken",
     "IntelCollateral",
+    "JobEscrow",
     "MeasurementPolicy",
+    "QuoteRouter",
     "RewardVault",
     "SimulatedCollateral",
     "WorkLedger",

@@ -11,6 +11,13 @@ interface IMeasurementPolicy {
     /// in force, revoked or over, or if the status is worse than its floor.
     function judge(bytes32 measurement, TcbStatus status) external view returns (uint32 index, uint40 until);
 
+    /// The terms of a measurement: its number, until when it earns, until when at least these terms hold, and the worst
+    /// status it may have. Reverts like `judge`.
+    function termsOf(bytes32 measurement)
+        external
+        view
+        returns (uint32 index, uint40 until, uint40 firm, TcbStatus floor);
+
     /// Whether code of this number earns now. Revocation is immediate.
     function earns(uint32 index) external view returns (bool);
 
