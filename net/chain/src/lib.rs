@@ -5,6 +5,7 @@
 //!
 //! - [`embedded`]: a chain in this process, in one file; the default.
 //! - [`Chain`]: that one, or any EVM by JSON-RPC, behind one provider.
+//! - [`serve()`]: the embedded chain for wallets and other processes of this machine.
 //! - [`Outbox`]: transactions that are submitted once, whatever stops in between.
 
 #![deny(
@@ -21,8 +22,10 @@ mod file;
 mod http;
 mod key;
 pub mod outbox;
+mod serve;
 
 pub use chain::{Chain, ChainError, Head, Remote};
 pub use embedded::{Embedded, EmbeddedError, Genesis};
 pub use key::{KeyError, OperatorKey};
+pub use serve::{ServeError, Service, serve};
 pub use outbox::{Intent, IntentId, Outbox, OutboxError, Outcome};

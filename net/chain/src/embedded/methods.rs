@@ -221,8 +221,11 @@ impl Snapshot<'_> {
         let mut short = first.gas_used.saturating_sub(1);
         // A call may hand on 63 parts of 64 of its gas, and asks for a stipend: what was spent, and those.
         let likely = spent.saturating_add(2300).saturating_mul(64).checked_div(63).unwrap_or(most);
-        if likely < enough {
-            self.bound(&request, likely, &mut short, &mut enough)?;
+        // What was spent is enough wherever no call hands on a part of its gas.
+        for guess in [spent, likely] {
+            if guess > short && guess < enough {
+                self.bound(&request, guess, &mut short, &mut enough)?;
+            }
         }
         while short.saturating_add(1) < enough && enough.saturating_sub(short) > enough.checked_div(100).unwrap_or(0) {
             let middle = short.midpoint(enough);

@@ -36,6 +36,7 @@ use alloy::{
 use revm::state::{Account, AccountInfo, EvmState};
 use tokio::sync::oneshot;
 
+pub use methods::RpcError;
 pub use transport::Transport;
 
 use crate::file;

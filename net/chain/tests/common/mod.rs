@@ -1,6 +1,8 @@
 //! What the tests share: a contract that counts, keys, and chains to run on.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
+pub mod proxy;
+
 use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
