@@ -115,6 +115,8 @@ impl Service {
                 };
                 tasks.spawn(async move {
                     let order = service.desk.next(&mut told).await;
+                    // Before the answer: who has it may ask again at once.
+                    drop(told);
                     let _ = answers.send(service.frame(call, HostReply::Order { order })).await;
                 });
                 continue;
