@@ -113,10 +113,29 @@ impl Tools {
                 {
                     return Err(format!("{name} has no code that can be deployed"));
                 }
-                let trimmed = serde_json::json!({ "abi": output["abi"], "bytecode": { "object": code } });
+                let mut abi = output["abi"].clone();
+                number_enums(&mut abi);
+                let trimmed = serde_json::json!({ "abi": abi, "bytecode": { "object": code } });
                 let text = serde_json::to_string_pretty(&trimmed).map_err(|error| error.to_string())?;
                 Ok(((*name).to_owned(), text + "\n"))
             })
             .collect()
+    }
+}
+
+/// Enums that several contracts share stand in no contract's interface: to Rust they are the numbers that they are on the wire.
+fn number_enums(abi: &mut Value) {
+    match abi {
+        Value::Array(items) => items.iter_mut().for_each(number_enums),
+        Value::Object(members) => {
+            let is_enum =
+                members.get("internalType").and_then(Value::as_str).is_some_and(|name| name.starts_with("enum "));
+            if is_enum {
+                let plain = members.get("type").cloned().unwrap_or_default();
+                members.insert("internalType".into(), plain);
+            }
+            members.values_mut().for_each(number_enums);
+        }
+        _ => {}
     }
 }

@@ -48,7 +48,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: STORE, may_use: &[WIRE, ASSET, ATTEST, PROOF] },
     Layer { name: COLLATERAL, may_use: &[WIRE, ATTEST] },
     // Carries transactions; what they mean is for whoever hands them in.
-    Layer { name: CHAIN, may_use: &[] },
+    Layer { name: CHAIN, may_use: &[WIRE, ATTEST, PROOF] },
     // Not core/proof: it judges evidence and so carries primitives; to the host a proof is bytes to keep.
     Layer { name: HOST, may_use: &[WIRE, STORE] },
     Layer { name: SDK, may_use: &[WIRE, ASSET, ATTEST, PROOF, CHANNEL, STORE, COLLATERAL] },

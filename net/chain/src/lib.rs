@@ -7,6 +7,7 @@
 //! - [`Chain`]: that one, or any EVM by JSON-RPC, behind one provider.
 //! - [`serve()`]: the embedded chain for wallets and other processes of this machine.
 //! - [`Outbox`]: transactions that are submitted once, whatever stops in between.
+//! - [`Deployment`]: the contracts of a network. [`Operator`]: what a node's owner does there.
 
 #![deny(
     clippy::unwrap_used,
@@ -16,16 +17,29 @@
     clippy::arithmetic_side_effects
 )]
 
+mod authority;
 mod chain;
+pub mod contracts;
+mod deployment;
+mod earnings;
 pub mod embedded;
+mod events;
 mod file;
 mod http;
 mod key;
+mod material;
+mod operator;
 pub mod outbox;
+mod sender;
 mod serve;
 
 pub use chain::{Chain, ChainError, Head, Remote};
+pub use deployment::{DeployError, Deployment, Plan, Realm};
+pub use earnings::{ClaimTree, Earnings};
 pub use embedded::{Embedded, EmbeddedError, Genesis};
 pub use key::{KeyError, OperatorKey};
+pub use material::{Material, MaterialError};
+pub use operator::{Chip, Life, Operator, OperatorError};
+pub use outbox::{Intent, IntentId, Mined, Outbox, OutboxError, Outcome};
+pub use sender::{SendError, Sender};
 pub use serve::{ServeError, Service, serve};
-pub use outbox::{Intent, IntentId, Outbox, OutboxError, Outcome};

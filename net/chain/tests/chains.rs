@@ -63,7 +63,8 @@ async fn suite(chain: &Chain) -> Vec<u64> {
     let all = Filter::new().from_block(start).to_block(BlockNumberOrTag::Latest);
     let logs = provider.get_logs(&all.clone().address(address)).await.unwrap();
     assert_eq!(logs.len(), 3);
-    let totals: Vec<u64> = logs.iter().map(|log| log.log_decode::<Counter::Added>().unwrap().inner.total.to()).collect();
+    let totals: Vec<u64> =
+        logs.iter().map(|log| log.log_decode::<Counter::Added>().unwrap().inner.total.to()).collect();
     assert_eq!(totals, [1, 2, 3]);
     let sevens = all.clone().event_signature(Counter::Added::SIGNATURE_HASH).topic2(U256::from(7));
     assert_eq!(provider.get_logs(&sevens).await.unwrap().len(), 2);

@@ -161,7 +161,10 @@ async fn faults(proxy: &Proxy, chain: &Chain, honest: &Chain, outbox: &Outbox, c
     while !outbox.pending().unwrap().is_empty() {
         match outbox.drive(chain).await {
             // A receipt that was withheld once is told as what it is, and asked for again.
-            Ok(_) | Err(OutboxError::Chain(ChainError::Rpc(_)) | OutboxError::Contradiction(Contradiction::Withheld { .. })) => {}
+            Ok(_)
+            | Err(
+                OutboxError::Chain(ChainError::Rpc(_)) | OutboxError::Contradiction(Contradiction::Withheld { .. }),
+            ) => {}
             Err(other) => panic!("{other}"),
         }
         steps += 1;
@@ -202,7 +205,10 @@ async fn lie(rule: impl FnMut(&str, &Value) -> Fault + Send + 'static) -> Outbox
     found.expect("no lie was found")
 }
 
-fn edit(method: &'static str, by: impl Fn(&mut Value) + Copy + Send + 'static) -> impl FnMut(&str, &Value) -> Fault + Send + 'static {
+fn edit(
+    method: &'static str,
+    by: impl Fn(&mut Value) + Copy + Send + 'static,
+) -> impl FnMut(&str, &Value) -> Fault + Send + 'static {
     move |asked, _| if asked == method { Fault::Edit(Box::new(by)) } else { Fault::None }
 }
 
@@ -283,10 +289,7 @@ async fn an_intent_gets_another_nonce_only_when_a_foreign_transaction_is_proven(
         _ => Fault::None,
     });
     let error = set.outbox.drive(&set.chain).await.unwrap_err();
-    assert!(
-        matches!(error, OutboxError::Contradiction(Contradiction::NonceUsedByNone { nonce: 0 })),
-        "{error}"
-    );
+    assert!(matches!(error, OutboxError::Contradiction(Contradiction::NonceUsedByNone { nonce: 0 })), "{error}");
     assert_eq!(set.outbox.pending().unwrap()[0], first);
     set.proxy.honest();
     assert!(matches!(set.outbox.settle(&set.chain, id, PAUSE).await.unwrap(), Outcome::Mined(_)));
@@ -330,7 +333,9 @@ async fn what_is_stuck_is_replaced_under_the_same_nonce_up_to_the_cap() {
     settings.bump_after = Duration::ZERO;
     settings.most_per_gas = 5_000_000_000;
     let outbox = Outbox::open_with(&dir.path().join("outbox"), key(1), settings).unwrap();
-    let id = outbox.submit(Intent { value: U256::from(3), gas: Some(21_000), ..Intent::call("pay", Address::repeat_byte(7), []) }).unwrap();
+    let id = outbox
+        .submit(Intent { value: U256::from(3), gas: Some(21_000), ..Intent::call("pay", Address::repeat_byte(7), []) })
+        .unwrap();
     assert_eq!(outbox.drive(&chain).await.unwrap().signed, [id]);
     let progress = outbox.drive(&chain).await.unwrap();
     assert_eq!((progress.bumped, progress.refused), (vec![id], vec![]));
@@ -366,7 +371,8 @@ async fn what_a_reorganisation_drops_is_sent_again_and_final_only_when_deep() {
     let chain = Chain::connect(&remote).await.unwrap();
     let node = chain.provider();
     let counter = deploy(&chain.signing(key(2).wallet())).await;
-    let mine = async |blocks: u64| node.raw_request::<_, Value>("anvil_mine".into(), [U256::from(blocks)]).await.unwrap();
+    let mine =
+        async |blocks: u64| node.raw_request::<_, Value>("anvil_mine".into(), [U256::from(blocks)]).await.unwrap();
     mine(3).await;
     let dir = tempfile::tempdir().unwrap();
     let outbox = outbox(dir.path());

@@ -302,7 +302,8 @@ impl Step<'_> {
         match self.chain.provider().estimate_gas(request).block(BlockNumberOrTag::Pending.into()).await {
             Ok(gas) => Ok(Ok(gas.saturating_add(gas.div_ceil(4)).min(MAX_GAS))),
             Err(error) => {
-                let Some(answer) = error.as_error_resp().filter(|answer| is_revert(answer.code, &answer.message)) else {
+                let Some(answer) = error.as_error_resp().filter(|answer| is_revert(answer.code, &answer.message))
+                else {
                     return Err(error.into());
                 };
                 let data = answer.as_revert_data().unwrap_or_default();

@@ -12,7 +12,7 @@ use alloy::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Intent, Mined, Outcome, OutboxError, record::Sent};
+use super::{Intent, Mined, OutboxError, Outcome, record::Sent};
 use crate::chain::{Chain, Head};
 
 /// An answer that cannot be true: the service lies, or was reset, or is behind.
@@ -134,14 +134,7 @@ pub(crate) async fn look(
 }
 
 /// The data of a transaction that reverted: from its receipt, where the chain puts it there, or by calling again.
-async fn revert_data(
-    chain: &Chain,
-    owner: Address,
-    intent: &Intent,
-    gas: u64,
-    block: u64,
-    receipt: &Value,
-) -> Bytes {
+async fn revert_data(chain: &Chain, owner: Address, intent: &Intent, gas: u64, block: u64, receipt: &Value) -> Bytes {
     if let Some(told) = receipt.get("revertReason").and_then(|told| Bytes::deserialize(told).ok()) {
         return told;
     }
@@ -169,12 +162,7 @@ pub(crate) enum User {
 }
 
 /// Finds the transaction that used a nonce. Its signature is checked, so a service cannot invent it.
-pub(crate) async fn user(
-    chain: &Chain,
-    owner: Address,
-    head: &Head,
-    sent: &Sent,
-) -> Result<Option<User>, OutboxError> {
+pub(crate) async fn user(chain: &Chain, owner: Address, head: &Head, sent: &Sent) -> Result<Option<User>, OutboxError> {
     let numbers = match used_in(chain, owner, head, sent).await? {
         Some(number) => number..=number,
         // Earlier states are not told: the blocks are read through instead.

@@ -1,0 +1,153 @@
+//! What the contracts' events say: which key is a chip's, and who worked how much in which epoch.
+
+use crate::{
+    Chain, ChainError, Deployment,
+    contracts::{EnclaveRegistry, RewardVault, WorkLedger},
+    operator::OperatorError,
+};
+use alloy::{
+    primitives::{Address, B256},
+    providers::Provider as _,
+    rpc::types::{Filter, Log},
+    sol_types::SolEvent,
+};
+use glacier_wire::EnclaveId;
+use std::collections::BTreeMap;
+
+/// Blocks in one question: what public services answer.
+const SPAN: u64 = 10_000;
+
+/// All logs of a contract with one of these topics, oldest first.
+pub(crate) async fn logs(chain: &Chain, deployment: &Deployment, filter: Filter) -> Result<Vec<Log>, ChainError> {
+    let head = chain.head().await?.number;
+    let (mut found, mut from) = (Vec::new(), deployment.block);
+    while from <= head {
+        let to = from.saturating_add(SPAN).min(head);
+        found.extend(chain.provider().get_logs(&filter.clone().from_block(from).to_block(to)).await?);
+        from = to.saturating_add(1);
+    }
+    Ok(found)
+}
+
+/// The key that was registered last for a chip.
+pub(crate) async fn current_key(
+    chain: &Chain,
+    deployment: &Deployment,
+    enclave_id: &EnclaveId,
+) -> Result<Option<Address>, ChainError> {
+    let filter = Filter::new()
+        .address(deployment.registry)
+        .event_signature(EnclaveRegistry::Registered::SIGNATURE_HASH)
+        .topic1(B256::from(enclave_id.0));
+    let found = logs(chain, deployment, filter).await?;
+    Ok(found
+        .last()
+        .and_then(|log| EnclaveRegistry::Registered::decode_log(&log.inner).ok())
+        .map(|event| event.enclaveKey))
+}
+
+/// The epoch for which a root was proposed.
+pub(crate) async fn epoch_of_root(
+    chain: &Chain,
+    deployment: &Deployment,
+    root: B256,
+) -> Result<Option<u32>, ChainError> {
+    let filter =
+        Filter::new().address(deployment.vault).event_signature(RewardVault::RootProposed::SIGNATURE_HASH).topic2(root);
+    let found = logs(chain, deployment, filter).await?;
+    Ok(found.last().and_then(|log| RewardVault::RootProposed::decode_log(&log.inner).ok()).map(|event| event.epoch))
+}
+
+/// Work by epoch, as the ledger's and the registry's events tell it.
+#[derive(Debug, Default)]
+pub(crate) struct Epochs(BTreeMap<u32, BTreeMap<Address, u128>>);
+
+/// A chip as the registry's events tell it.
+#[derive(Debug, Clone, Copy)]
+struct Keyed {
+    enclave_id: B256,
+}
+
+impl Epochs {
+    /// Reads the epochs 1 to `last`. Units of an epoch belong to whoever owns the chip at its end.
+    pub(crate) async fn read(chain: &Chain, deployment: &Deployment, last: u32) -> Result<Self, OperatorError> {
+        let vault = RewardVault::new(deployment.vault, chain.provider());
+        let (genesis, length): (u64, u64) =
+            (vault.genesis().call().await?.to(), u64::from(vault.epochLength().call().await?));
+        let filter = Filter::new().address(vec![deployment.ledger, deployment.registry]).event_signature(vec![
+            WorkLedger::Settled::SIGNATURE_HASH,
+            WorkLedger::ProofSettled::SIGNATURE_HASH,
+            EnclaveRegistry::Registered::SIGNATURE_HASH,
+        ]);
+        let mut keys: BTreeMap<Address, Keyed> = BTreeMap::new();
+        let mut owners: BTreeMap<B256, Vec<(u64, Address)>> = BTreeMap::new();
+        let mut counted: BTreeMap<Address, u64> = BTreeMap::new();
+        let mut work: BTreeMap<u32, BTreeMap<B256, u128>> = BTreeMap::new();
+        let mut times = Times::default();
+        for log in logs(chain, deployment, filter).await? {
+            let at = times.of(chain, &log).await?;
+            if let Ok(event) = EnclaveRegistry::Registered::decode_log(&log.inner) {
+                keys.insert(event.enclaveKey, Keyed { enclave_id: event.enclaveId });
+                owners.entry(event.enclaveId).or_default().push((at, event.owner));
+                continue;
+            }
+            let (key, units) = if let Ok(event) = WorkLedger::Settled::decode_log(&log.inner) {
+                let before = counted.insert(event.key, event.units).unwrap_or_default();
+                (event.key, event.units.saturating_sub(before))
+            } else if let Ok(event) = WorkLedger::ProofSettled::decode_log(&log.inner) {
+                let before = counted.entry(event.key).or_default();
+                *before = before.saturating_add(event.units);
+                (event.key, event.units)
+            } else {
+                continue;
+            };
+            let Some(Keyed { enclave_id }) = keys.get(&key) else { continue };
+            // Work settled before the first epoch counts in none.
+            let Some(since) = at.checked_sub(genesis) else { continue };
+            let epoch =
+                u32::try_from(since.checked_div(length).unwrap_or_default()).unwrap_or(u32::MAX).saturating_add(1);
+            if epoch <= last {
+                let sum = work.entry(epoch).or_default().entry(*enclave_id).or_default();
+                *sum = sum.saturating_add(u128::from(units));
+            }
+        }
+        let mut epochs = Self::default();
+        for (epoch, chips) in work {
+            let end = genesis.saturating_add(u64::from(epoch).saturating_mul(length));
+            let units = epochs.0.entry(epoch).or_default();
+            for (chip, worked) in chips {
+                let owner = owners.get(&chip).and_then(|owners| owners.iter().rev().find(|(at, _)| *at < end));
+                if let Some((_, owner)) = owner {
+                    let sum = units.entry(*owner).or_default();
+                    *sum = sum.saturating_add(worked);
+                }
+            }
+        }
+        Ok(epochs)
+    }
+
+    /// Epoch by epoch, the units of each owner.
+    pub(crate) fn units(self) -> impl Iterator<Item = (u32, BTreeMap<Address, u128>)> {
+        self.0.into_iter()
+    }
+}
+
+/// Times of blocks, each asked for once.
+#[derive(Debug, Default)]
+struct Times(BTreeMap<u64, u64>);
+
+impl Times {
+    async fn of(&mut self, chain: &Chain, log: &Log) -> Result<u64, ChainError> {
+        if let Some(at) = log.block_timestamp {
+            return Ok(at);
+        }
+        let number = log.block_number.ok_or(ChainError::NoHead)?;
+        if let Some(at) = self.0.get(&number) {
+            return Ok(*at);
+        }
+        let block = chain.provider().get_block_by_number(number.into()).await?;
+        let at = block.ok_or(ChainError::NoHead)?.header.timestamp;
+        self.0.insert(number, at);
+        Ok(at)
+    }
+}

@@ -1,0 +1,229 @@
+//! Brings vendor-signed collateral to the chain, as far as the chain has not got it.
+
+use crate::{
+    SendError, Sender,
+    authority::{Authority, BadCertificate},
+    contracts::IntelCollateral,
+};
+use alloy::{
+    primitives::{Address, B256, Bytes, FixedBytes, aliases::U40, keccak256},
+    sol_types::SolCall,
+};
+use serde::Deserialize;
+use x509_cert::Certificate;
+use x509_cert::der::Encode as _;
+
+/// Collateral in the field names of DCAP's `QuoteCollateralV3`, not one signature checked: that is the contract's business.
+#[derive(Debug, Clone)]
+pub struct Material {
+    /// CA of the chips, DER.
+    pck_authority: Vec<u8>,
+    /// Signer of the documents, DER.
+    signer: Vec<u8>,
+    root_list: Vec<u8>,
+    pck_list: Vec<u8>,
+    tcb_info: Document,
+    qe_identity: Document,
+}
+
+#[derive(Debug, Clone)]
+struct Document {
+    text: String,
+    signature: Vec<u8>,
+}
+
+/// Collateral that cannot be brought to a chain.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MaterialError {
+    /// Not a JSON object with the members of `QuoteCollateralV3`.
+    #[error("collateral is not one JSON object with the members of QuoteCollateralV3")]
+    Shape,
+    /// A certificate cannot be read.
+    #[error(transparent)]
+    Certificate(#[from] BadCertificate),
+    /// The contract refuses it, or the chain fails.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// A view of the contract does not answer.
+    #[error("the collateral contract does not answer: {0}")]
+    View(#[from] alloy::contract::Error),
+}
+
+/// Largest text that is read.
+const MAX_BYTES: usize = 1 << 20;
+/// A list this close to its end is replaced where there is a newer one.
+const ZERO: U40 = U40::ZERO;
+
+#[derive(Deserialize)]
+struct Shape {
+    pck_crl_issuer_chain: String,
+    root_ca_crl: String,
+    pck_crl: String,
+    tcb_info_issuer_chain: String,
+    tcb_info: String,
+    tcb_info_signature: String,
+    qe_identity: String,
+    qe_identity_signature: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TcbHeader {
+    id: String,
+    fmspc: String,
+    issue_date: String,
+    tcb_evaluation_data_number: u16,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct QeHeader {
+    id: String,
+    issue_date: String,
+    tcb_evaluation_data_number: u16,
+}
+
+impl Material {
+    /// Reads the JSON form that quotes are verified with.
+    ///
+    /// # Errors
+    /// Another shape, or certificates that cannot be read.
+    pub fn parse(json: &[u8]) -> Result<Self, MaterialError> {
+        if json.len() > MAX_BYTES {
+            return Err(MaterialError::Shape);
+        }
+        let shape: Shape = serde_json::from_slice(json).map_err(|_| MaterialError::Shape)?;
+        let bytes = |hex: &str| alloy::hex::decode(hex).map_err(|_| MaterialError::Shape);
+        Ok(Self {
+            pck_authority: first(&shape.pck_crl_issuer_chain)?,
+            signer: first(&shape.tcb_info_issuer_chain)?,
+            root_list: bytes(&shape.root_ca_crl)?,
+            pck_list: bytes(&shape.pck_crl)?,
+            tcb_info: Document { text: shape.tcb_info, signature: bytes(&shape.tcb_info_signature)? },
+            qe_identity: Document { text: shape.qe_identity, signature: bytes(&shape.qe_identity_signature)? },
+        })
+    }
+
+    /// Submits what the contract at `collateral` has not got or has older. Returns how many transactions that took.
+    ///
+    /// # Errors
+    /// The contract's refusal with its reason, or the chain.
+    pub async fn submit(&self, sender: &Sender, collateral: Address) -> Result<u32, MaterialError> {
+        let contract = IntelCollateral::new(collateral, sender.chain().provider());
+        let mut sent = 0u32;
+        let mut send = async |what: &str, call: Vec<u8>| {
+            sent = sent.saturating_add(1);
+            let key = format!("collateral/{what}/{:x}", keccak256(&call));
+            sender.call(&key, collateral, call).await.map(drop)
+        };
+        let now = U40::from(
+            sender.chain().head().await.map_err(crate::OutboxError::from).map_err(SendError::from)?.timestamp,
+        );
+
+        let root = contract.rootListState().call().await?;
+        let root_listed = issued(&self.root_list)?;
+        let root_news = U40::from(root_listed) > root.listed || root.until <= now;
+        if root_news {
+            send("root-list", IntelCollateral::submitCrlCall { list: self.root_list.clone().into() }.abi_encode())
+                .await?;
+        }
+        let (authority, signer) = (Authority::read(&self.pck_authority)?, Authority::read(&self.signer)?);
+        for (authority, der) in [(authority, &self.pck_authority), (signer, &self.signer)] {
+            // Role 0: not known.
+            if contract.authorityState(authority.id()).call().await?.role == 0 {
+                let call = IntelCollateral::submitAuthorityCall { certificate: der.clone().into() };
+                send("authority", call.abi_encode()).await?;
+            }
+        }
+        let state = contract.authorityState(authority.id()).call().await?;
+        // What holds of a CA's list depends on the root's: a new one of these makes it be sent again.
+        if root_news || U40::from(issued(&self.pck_list)?) > state.listed || state.until <= now || state.until == ZERO {
+            send("pck-list", IntelCollateral::submitCrlCall { list: self.pck_list.clone().into() }.abi_encode())
+                .await?;
+        }
+
+        let header: TcbHeader = serde_json::from_str(&self.tcb_info.text).map_err(|_| MaterialError::Shape)?;
+        let fmspc: FixedBytes<6> = header.fmspc.parse().map_err(|_| MaterialError::Shape)?;
+        let known = contract.tcbInfoState(tee(&header.id, "TDX"), fmspc).call().await?;
+        if newer(
+            header.tcb_evaluation_data_number,
+            &header.issue_date,
+            (known.evaluation, known.issued, known.until),
+            now,
+        )? {
+            let call = IntelCollateral::submitTcbInfoCall {
+                text: Bytes::from(self.tcb_info.text.clone().into_bytes()),
+                signature: self.tcb_info.signature.clone().into(),
+                signer: signer.id(),
+            };
+            send("tcb-info", call.abi_encode()).await?;
+        }
+        let header: QeHeader = serde_json::from_str(&self.qe_identity.text).map_err(|_| MaterialError::Shape)?;
+        let known = contract.qeIdentityState(tee(&header.id, "TD_QE")).call().await?;
+        if newer(
+            header.tcb_evaluation_data_number,
+            &header.issue_date,
+            (known.evaluation, known.issued, known.until),
+            now,
+        )? {
+            let call = IntelCollateral::submitQeIdentityCall {
+                text: Bytes::from(self.qe_identity.text.clone().into_bytes()),
+                signature: self.qe_identity.signature.clone().into(),
+                signer: signer.id(),
+            };
+            send("qe-identity", call.abi_encode()).await?;
+        }
+        Ok(sent)
+    }
+
+    /// Digest of all of it: tells whether there is anything new.
+    pub fn digest(&self) -> B256 {
+        keccak256(
+            [
+                &self.root_list,
+                &self.pck_list,
+                self.tcb_info.text.as_bytes(),
+                self.qe_identity.text.as_bytes(),
+                self.pck_authority.as_slice(),
+                &self.signer,
+            ]
+            .map(keccak256)
+            .concat(),
+        )
+    }
+}
+
+/// The first certificate of a PEM chain, DER.
+fn first(chain: &str) -> Result<Vec<u8>, MaterialError> {
+    let certificates =
+        Certificate::load_pem_chain(chain.trim_end_matches('\0').as_bytes()).map_err(|_| BadCertificate)?;
+    let first = certificates.first().ok_or(BadCertificate)?;
+    Ok(first.to_der().map_err(|_| BadCertificate)?)
+}
+
+/// thisUpdate of a revocation list, seconds since 1970.
+fn issued(list: &[u8]) -> Result<u64, MaterialError> {
+    use x509_cert::der::Decode as _;
+    let list = x509_cert::crl::CertificateList::<x509_cert::certificate::Rfc5280>::from_der(list)
+        .map_err(|_| MaterialError::Shape)?;
+    Ok(list.tbs_cert_list.this_update.to_unix_duration().as_secs())
+}
+
+/// 1 for documents about TDX, as contracts number them.
+fn tee(id: &str, tdx: &str) -> u8 {
+    u8::from(id == tdx)
+}
+
+/// Whether a document is to replace what is known: (evaluation number, issue date, end).
+fn newer(evaluation: u16, issued: &str, known: (u16, U40, U40), now: U40) -> Result<bool, MaterialError> {
+    let issued = time::OffsetDateTime::parse(issued, &time::format_description::well_known::Rfc3339)
+        .ok()
+        .and_then(|at| u64::try_from(at.unix_timestamp()).ok())
+        .ok_or(MaterialError::Shape)?;
+    let (known_evaluation, known_issued, until) = known;
+    if until == ZERO || until <= now {
+        return Ok(true);
+    }
+    Ok((evaluation, U40::from(issued)) > (known_evaluation, known_issued))
+}

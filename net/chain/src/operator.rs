@@ -1,0 +1,352 @@
+//! What a node's operator does on the chain: register, renew, settle, propose, claim.
+
+use crate::{
+    ChainError, Deployment, Mined, SendError, Sender,
+    contracts::{EnclaveRegistry, GlacierToken, JobEscrow, RewardVault, WorkLedger},
+    earnings::Earnings,
+    events::{self, Epochs},
+    material::{Material, MaterialError},
+};
+use alloy::{
+    primitives::{Address, B256, U256, aliases::U88},
+    sol_types::SolCall,
+};
+use glacier_attest::{Compact, CompactError};
+use glacier_proof::{Checkpoint, SignedCheckpoint};
+use glacier_wire::{BadSignature, EnclaveId};
+
+/// Acts for one owner in one network.
+#[derive(Debug, Clone)]
+pub struct Operator {
+    sender: Sender,
+    deployment: Deployment,
+}
+
+/// What the registry says of a chip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chip {
+    /// Who is paid; zero for a chip that was never registered.
+    pub owner: Address,
+    /// How often it was registered: the number that the next registration names.
+    pub registrations: u32,
+    /// Whether it is out for good.
+    pub barred: bool,
+}
+
+/// What the registry says of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Life {
+    /// Until when it is live, seconds since 1970; 0 for a key that was never registered.
+    pub until: u64,
+    /// Whether what it signs is settled now.
+    pub earns: bool,
+}
+
+/// Something that could not be done on the chain.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OperatorError {
+    /// The quote has no form that contracts read.
+    #[error("the quote cannot be registered: {0}")]
+    Quote(#[from] CompactError),
+    /// The collateral is refused or unreadable.
+    #[error(transparent)]
+    Material(#[from] MaterialError),
+    /// The contract's refusal, the chain or the disk.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// The chain does not answer.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// A view does not answer.
+    #[error("a contract does not answer: {0}")]
+    View(#[from] alloy::contract::Error),
+    /// The checkpoint is not signed by the key that it names, or names another ledger.
+    #[error("the checkpoint is not this network's: {0}")]
+    Checkpoint(String),
+    /// There is nothing to claim.
+    #[error("there is nothing to claim")]
+    NothingToClaim,
+    /// The root in force is not what the events give.
+    #[error("the root in force is not what the chain's events give: it gives {found}, they give {expected}")]
+    FalseRoot {
+        /// In force.
+        found: B256,
+        /// Recomputed.
+        expected: B256,
+    },
+}
+
+impl From<BadSignature> for OperatorError {
+    fn from(error: BadSignature) -> Self {
+        Self::Checkpoint(error.to_string())
+    }
+}
+
+impl Operator {
+    /// Acts through `sender`, whose key is the owner.
+    pub fn new(sender: Sender, deployment: Deployment) -> Self {
+        Self { sender, deployment }
+    }
+
+    /// Where it acts.
+    pub fn deployment(&self) -> &Deployment {
+        &self.deployment
+    }
+
+    /// Through what.
+    pub fn sender(&self) -> &Sender {
+        &self.sender
+    }
+
+    /// What the registry says of a chip.
+    ///
+    /// # Errors
+    /// The chain does not answer.
+    pub async fn chip(&self, enclave_id: &EnclaveId) -> Result<Chip, OperatorError> {
+        let chip = self.registry().chip(enclave_id.0.into()).call().await?;
+        Ok(Chip { owner: chip.owner, registrations: chip.registrations, barred: chip.barred })
+    }
+
+    /// What the registry says of a key.
+    ///
+    /// # Errors
+    /// The chain does not answer.
+    pub async fn life(&self, key: &glacier_wire::Address) -> Result<Life, OperatorError> {
+        let key = Address::from(key.0);
+        let (registry, until) = (self.registry(), self.registry().keyOf(key).call().await?.liveUntil);
+        Ok(Life { until: u64::from(until), earns: registry.mayEarn(key).call().await?.earns })
+    }
+
+    /// Brings what is missing of the collateral to the chain.
+    ///
+    /// # Errors
+    /// The contract's refusal, or the chain.
+    pub async fn bring(&self, collateral: &[u8]) -> Result<u32, OperatorError> {
+        Ok(Material::parse(collateral)?.submit(&self.sender, self.deployment.collateral).await?)
+    }
+
+    /// Registers an enclave's key by a quote that names this owner and `number`, [`Chip::registrations`].
+    ///
+    /// # Errors
+    /// The registry's refusal, or the chain.
+    pub async fn register(
+        &self,
+        enclave_id: &EnclaveId,
+        key: &glacier_wire::Address,
+        number: u32,
+        quote: &[u8],
+    ) -> Result<Mined, OperatorError> {
+        let compact = Compact::of(quote)?;
+        let call = EnclaveRegistry::registerCall {
+            quote: compact.quote().to_vec().into(),
+            pck: compact.pck().to_vec().into(),
+            enclaveKey: key.0.into(),
+            owner_: self.sender.address(),
+            formerKey: events::current_key(self.sender.chain(), &self.deployment, enclave_id)
+                .await?
+                .unwrap_or_default(),
+        };
+        let name = format!("register/{key}/{number}");
+        Ok(self.sender.call(&name, self.deployment.registry, call.abi_encode()).await?)
+    }
+
+    /// Prolongs a key's life by a quote that names its present end as number.
+    ///
+    /// # Errors
+    /// The registry's refusal, or the chain.
+    pub async fn renew(&self, key: &glacier_wire::Address, until: u64, quote: &[u8]) -> Result<Mined, OperatorError> {
+        let compact = Compact::of(quote)?;
+        let call = EnclaveRegistry::renewCall {
+            quote: compact.quote().to_vec().into(),
+            pck: compact.pck().to_vec().into(),
+            enclaveKey: key.0.into(),
+        };
+        let name = format!("renew/{key}/{until}");
+        Ok(self.sender.call(&name, self.deployment.registry, call.abi_encode()).await?)
+    }
+
+    /// How many proofs of a key are settled.
+    ///
+    /// # Errors
+    /// The chain does not answer.
+    pub async fn settled(&self, key: &glacier_wire::Address) -> Result<u64, OperatorError> {
+        Ok(self.ledger().settled(key.0.into()).call().await?.size)
+    }
+
+    /// Settles a log up to a signed head. One that is settled already costs nothing.
+    ///
+    /// # Errors
+    /// A head that is not this ledger's or not signed by its key; the ledger's refusal; the chain.
+    pub async fn settle(&self, signed: &SignedCheckpoint) -> Result<Option<Mined>, OperatorError> {
+        signed.verify()?;
+        let head = &signed.checkpoint;
+        if (head.chain_id, head.ledger.0) != (self.deployment.chain_id, *self.deployment.ledger.0) {
+            return Err(OperatorError::Checkpoint(format!(
+                "it names ledger {} of chain {}",
+                head.ledger, head.chain_id
+            )));
+        }
+        if self.settled(&head.enclave_key).await? >= head.size {
+            return Ok(None);
+        }
+        let (r, vs) = compact_signature(&signed.signature.0);
+        let call = WorkLedger::submitCheckpointCall {
+            whose: whose(head),
+            counts: counts(head),
+            root: head.root.0.into(),
+            r,
+            vs,
+        };
+        let name = format!("settle/{}/{}", head.enclave_key, head.size);
+        Ok(Some(self.sender.call(&name, self.deployment.ledger, call.abi_encode()).await?))
+    }
+
+    /// What everybody has earned up to the last epoch that is over, by the public rule over the chain's events.
+    ///
+    /// # Errors
+    /// The chain does not answer.
+    pub async fn earnings(&self) -> Result<Option<(u32, Earnings)>, OperatorError> {
+        let Some(last) = self.last_epoch().await? else { return Ok(None) };
+        Ok(Some((last, self.earnings_by(last).await?)))
+    }
+
+    /// What everybody has earned in the epochs 1 to `last`.
+    ///
+    /// # Errors
+    /// The chain does not answer.
+    pub async fn earnings_by(&self, last: u32) -> Result<Earnings, OperatorError> {
+        let epochs = Epochs::read(self.sender.chain(), &self.deployment, last).await?;
+        let mut earnings = Earnings::default();
+        for (epoch, units) in epochs.units() {
+            let emission = self.deployment.emission(self.sender.chain(), epoch).await.map_err(view)?;
+            earnings.add(emission, &units);
+        }
+        Ok(earnings)
+    }
+
+    /// Proposes the root of what was earned, where there is something new. Only proposers.
+    ///
+    /// # Errors
+    /// The vault's refusal, or the chain.
+    pub async fn propose(&self) -> Result<Option<u32>, OperatorError> {
+        let Some((epoch, earnings)) = self.earnings().await? else { return Ok(None) };
+        let vault = self.vault();
+        let (current, pending) = (vault.current().call().await?, vault.pending().call().await?);
+        let total = earnings.total();
+        if earnings.is_empty() || total == current.total || pending.epoch != 0 {
+            return Ok(None);
+        }
+        let root = earnings.tree().root();
+        let call = RewardVault::proposeCall { epoch, root, total: U88::saturating_from(total) };
+        self.sender.call(&format!("propose/{epoch}/{root:x}"), self.deployment.vault, call.abi_encode()).await?;
+        Ok(Some(epoch))
+    }
+
+    /// Claims what the root in force gives this owner beyond what it has.
+    ///
+    /// # Errors
+    /// Nothing to claim; a root that is not what the events give; the vault's refusal; the chain.
+    pub async fn claim(&self) -> Result<U256, OperatorError> {
+        let (vault, account) = (self.vault(), self.sender.address());
+        let current = vault.current().call().await?;
+        let epoch = events::epoch_of_root(self.sender.chain(), &self.deployment, current.root).await?;
+        let epoch = epoch.ok_or(OperatorError::NothingToClaim)?;
+        let earnings = self.earnings_by(epoch).await?;
+        let tree = earnings.tree();
+        if tree.root() != current.root {
+            return Err(OperatorError::FalseRoot { found: current.root, expected: tree.root() });
+        }
+        let cumulative = earnings.of(&account);
+        let claimed = vault.claimed(account).call().await?;
+        let (Some(proof), true) = (tree.path(&account), cumulative > claimed) else {
+            return Err(OperatorError::NothingToClaim);
+        };
+        let call = RewardVault::claimCall { account, cumulative, proof };
+        self.sender.call(&format!("claim/{account}/{cumulative}"), self.deployment.vault, call.abi_encode()).await?;
+        Ok(cumulative.saturating_sub(claimed))
+    }
+
+    /// Takes out what the escrow owes this owner.
+    ///
+    /// # Errors
+    /// The escrow's refusal, or the chain.
+    pub async fn withdraw(&self) -> Result<Option<U256>, OperatorError> {
+        let account = self.sender.address();
+        let owed = self.escrow().balanceOf(account).call().await?;
+        if owed.is_zero() {
+            return Ok(None);
+        }
+        let nonce = self.sender.chain().head().await?.number;
+        let call = JobEscrow::withdrawCall { to: account }.abi_encode();
+        self.sender.call(&format!("withdraw/{account}/{owed}/{nonce}"), self.deployment.escrow, call).await?;
+        Ok(Some(owed))
+    }
+
+    /// Tokens of an account, in units of 10^-18.
+    ///
+    /// # Errors
+    /// The chain does not answer.
+    pub async fn balance(&self, account: Address) -> Result<U256, OperatorError> {
+        Ok(GlacierToken::new(self.deployment.token, self.sender.chain().provider()).balanceOf(account).call().await?)
+    }
+
+    /// The last epoch that is over at the chain's time.
+    async fn last_epoch(&self) -> Result<Option<u32>, OperatorError> {
+        let now = self.vault().epochNow().call().await?;
+        let last = u32::try_from(now).unwrap_or(u32::MAX).saturating_sub(1);
+        Ok((last > 0).then_some(last))
+    }
+
+    fn registry(&self) -> EnclaveRegistry::EnclaveRegistryInstance<&alloy::providers::DynProvider> {
+        EnclaveRegistry::new(self.deployment.registry, self.sender.chain().provider())
+    }
+
+    fn ledger(&self) -> WorkLedger::WorkLedgerInstance<&alloy::providers::DynProvider> {
+        WorkLedger::new(self.deployment.ledger, self.sender.chain().provider())
+    }
+
+    fn vault(&self) -> RewardVault::RewardVaultInstance<&alloy::providers::DynProvider> {
+        RewardVault::new(self.deployment.vault, self.sender.chain().provider())
+    }
+
+    fn escrow(&self) -> JobEscrow::JobEscrowInstance<&alloy::providers::DynProvider> {
+        JobEscrow::new(self.deployment.escrow, self.sender.chain().provider())
+    }
+}
+
+/// The key, and of the Enclave ID what the registry has not kept.
+fn whose(head: &Checkpoint) -> B256 {
+    let mut bytes = [0u8; 32];
+    let tail = head.enclave_id.0.iter().skip(23);
+    for (to, from) in bytes.iter_mut().zip(head.enclave_key.0.iter().chain(tail)) {
+        *to = *from;
+    }
+    B256::from(bytes)
+}
+
+fn counts(head: &Checkpoint) -> U256 {
+    (U256::from(head.size) << 64) | U256::from(head.units)
+}
+
+/// EIP-2098: the parity of `v` in the highest bit of `s`.
+fn compact_signature(signature: &[u8; 65]) -> (B256, B256) {
+    let (r, rest) = signature.split_at(32);
+    let (s, v) = rest.split_at(32);
+    let mut vs = B256::from_slice(s);
+    if v == [28]
+        && let Some(first) = vs.0.first_mut()
+    {
+        *first |= 0x80;
+    }
+    (B256::from_slice(r), vs)
+}
+
+fn view(error: crate::DeployError) -> OperatorError {
+    match error {
+        crate::DeployError::View(error) => OperatorError::View(error),
+        crate::DeployError::Send(error) => OperatorError::Send(error),
+        crate::DeployError::Chain(error) => OperatorError::Chain(error),
+        other => OperatorError::Checkpoint(other.to_string()),
+    }
+}
