@@ -247,6 +247,16 @@ contract VaultEpochsTest is VaultBase {
         }
     }
 
+    /// Within an era the formula cannot fall; here are all eras' ends, and some beyond the last wei.
+    function test_the_schedule_does_not_fall_at_any_halving() public view {
+        for (uint32 era = 1; era < 100; ++era) {
+            uint256 end = vault.allowedBy(era * HALVING);
+            assert(vault.allowedBy(era * HALVING - 1) <= end && end <= vault.allowedBy(era * HALVING + 1));
+        }
+        assert(vault.allowedBy(100 * HALVING) == 2 * uint256(INITIAL) * HALVING);
+        assert(vault.allowedBy(type(uint32).max) == 2 * uint256(INITIAL) * HALVING);
+    }
+
     function missing(address account, bytes32 role) private pure returns (bytes memory) {
         return abi.encodeWithSelector(IAccessControl.AccessControlUnauthorizedAccount.selector, account, role);
     }
