@@ -240,9 +240,9 @@ contract AgentAdapterTest is GasReport {
     }
 
     function check(bytes32 hash, uint8 expected, string memory tag) private view {
-        (address validator, uint256 agentId, uint8 response, bytes32 facts, string memory given, uint256 at) =
+        (address validator, uint256 agentId, uint8 response, bytes32 facts, string memory given, uint256 time) =
             validations.getValidationStatus(hash);
         assert(validator == address(adapter) && agentId == agent && response == expected && facts != 0);
-        assert(keccak256(bytes(given)) == keccak256(bytes(tag)) && at == vm.getBlockTimestamp());
+        assert(keccak256(bytes(given)) == keccak256(bytes(tag)) && time == vm.getBlockTimestamp());
     }
 }

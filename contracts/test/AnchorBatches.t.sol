@@ -27,9 +27,9 @@ contract AnchorBatchesTest is GasReport {
         anchors = new DeviceAnchor(IEnclaveRegistry(address(registry)));
     }
 
-    function test_every_leaf_of_a_batch_of_any_size_is_anchored_and_no_other(uint8 size, uint8 at) public {
+    function test_every_leaf_of_a_batch_of_any_size_is_anchored_and_no_other(uint8 size, uint8 which) public {
         uint256 count = 1 + size % 65;
-        uint256 index = at % count;
+        uint256 index = which % count;
         bytes32[] memory hashes = dataOf(count);
         anchor(0, RfcTree.rootOf(hashes), uint64(count));
         bytes32[] memory path = RfcTree.pathOf(hashes, index);
@@ -41,7 +41,7 @@ contract AnchorBatchesTest is GasReport {
         assert(!anchors.isAnchored(key, 0, hashes[index], uint64(count), uint64(count), path));
         if (count > 1) {
             assert(!anchors.isAnchored(key, 0, hashes[index], uint64((index + 1) % count), uint64(count), path));
-            path[at % path.length] ^= bytes32(uint256(1));
+            path[which % path.length] ^= bytes32(uint256(1));
             assert(!anchors.isAnchored(key, 0, hashes[index], uint64(index), uint64(count), path));
         }
     }
