@@ -4,6 +4,7 @@ pragma solidity ^0.8.30;
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {Realm} from "./Types.sol";
+import {LogTree} from "./lib/LogTree.sol";
 import {IEnclaveRegistry} from "./interfaces/IEnclaveRegistry.sol";
 
 /// @title Data signed by an enclave or a device, anchored as roots.
@@ -157,7 +158,7 @@ contract DeviceAnchor is EIP712 {
         uint64 count,
         bytes32[] calldata path
     ) external view returns (bool) {
-        (bytes32 root, bool fits) = _rootOf(keccak256(bytes.concat(hex"00", dataHash)), index, count, path);
+        (bool fits, bytes32 root) = LogTree.rootFrom(LogTree.leaf(dataHash), index, count, path);
         return fits && _batches[signer][sequence] == _commitment(root, count);
     }
 
@@ -190,32 +191,6 @@ contract DeviceAnchor is EIP712 {
                 abi.encode(BATCH_TYPEHASH, batch.enclaveId, batch.signer, batch.sequence, batch.root, batch.count)
             )
         );
-    }
-
-    /// RFC 9162, 2.1.3.2: the root that a path leads to, and whether the path has the length that index and count ask for.
-    function _rootOf(bytes32 node, uint64 index, uint64 count, bytes32[] calldata path)
-        private
-        pure
-        returns (bytes32, bool)
-    {
-        if (index >= count) return (0, false);
-        uint64 last = count - 1;
-        for (uint256 i; i < path.length; ++i) {
-            if (last == 0) return (0, false);
-            if (index & 1 == 1 || index == last) {
-                node = keccak256(bytes.concat(hex"01", path[i], node));
-                // A last node without a sibling rises to where it has one.
-                while (index & 1 == 0 && index != 0) {
-                    index >>= 1;
-                    last >>= 1;
-                }
-            } else {
-                node = keccak256(bytes.concat(hex"01", node, path[i]));
-            }
-            index >>= 1;
-            last >>= 1;
-        }
-        return (node, last == 0);
     }
 
     function _commitment(bytes32 root, uint64 count) private pure returns (bytes32) {

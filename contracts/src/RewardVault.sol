@@ -12,11 +12,11 @@ import {IEnclaveRegistry} from "./interfaces/IEnclaveRegistry.sol";
 
 /// @title Pays new tokens for settled work, epoch by epoch.
 /// @notice Epoch n (from 1) lasts from `genesis + (n-1) * epochLength` to `genesis + n * epochLength`. Who earned what in it is
-/// a function of public events alone: of what the schedule allows for the epoch each chip gets the part that its units have
-/// in all units of the ledger's `Settled` events in blocks of that time, rounded down, for its owner at the end of the
-/// epoch; what rounding or an epoch without work leaves is never emitted. The sums over all epochs so far are the leaves
-/// `keccak256(keccak256(abi.encode(account, cumulative)))` of a Merkle tree with sorted pairs. A proposer puts its root
-/// here; anybody can compute the same root and compare.
+/// a function of public events alone: of what the schedule adds for the epoch each chip gets the part that its keys' units
+/// have in all units, rounded down, for its owner at the end of the epoch. Units are what the ledger's `Settled` and
+/// `ProofSettled` events in blocks of that time add. What rounding or an epoch without work leaves is never emitted. The
+/// sums over all epochs so far are the leaves `keccak256(keccak256(abi.encode(account, cumulative)))` of a Merkle tree with
+/// sorted pairs. A proposer puts its root here; anybody can compute the same root and compare.
 ///
 /// The chain does not recompute the root. What a false root could do: pay tokens of the schedule that nobody has claimed yet
 /// to the wrong people. What it never can do: emit more than the schedule allows up to its epoch, take back what was

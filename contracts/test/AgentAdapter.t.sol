@@ -4,6 +4,7 @@ pragma solidity ^0.8.30;
 import {AgentAdapter} from "../src/AgentAdapter.sol";
 import {Realm} from "../src/Types.sol";
 import {IERC8004Identity, IERC8004Validation} from "../src/interfaces/IERC8004.sol";
+import {IEnclaveRegistry} from "../src/interfaces/IEnclaveRegistry.sol";
 import {vm} from "./Cheats.sol";
 import {AgentIdentities} from "./mocks/AgentIdentities.sol";
 import {AgentValidations} from "./mocks/AgentValidations.sol";
@@ -193,7 +194,12 @@ contract AgentAdapterTest is GasReport {
         vm.expectRevert(
             abi.encodeWithSelector(AgentAdapter.AgentOtherIdentities.selector, address(identities), address(others))
         );
-        new AgentAdapter(registry, IERC8004Identity(address(others)), IERC8004Validation(address(validations)), 1 days);
+        new AgentAdapter(
+            IEnclaveRegistry(address(registry)),
+            IERC8004Identity(address(others)),
+            IERC8004Validation(address(validations)),
+            1 days
+        );
     }
 
     function test_gas_of_links_and_answers() public {
@@ -210,7 +216,10 @@ contract AgentAdapterTest is GasReport {
         registry = new MockEnclaveRegistry(realm);
         registry.put(CHIP, ALICE, KEY);
         adapter = new AgentAdapter(
-            registry, IERC8004Identity(address(identities)), IERC8004Validation(address(validations)), 1 days
+            IEnclaveRegistry(address(registry)),
+            IERC8004Identity(address(identities)),
+            IERC8004Validation(address(validations)),
+            1 days
         );
     }
 
@@ -231,9 +240,9 @@ contract AgentAdapterTest is GasReport {
     }
 
     function check(bytes32 hash, uint8 expected, string memory tag) private view {
-        (address validator, uint256 agentId, uint8 response, bytes32 facts, string memory given, uint256 at) =
+        (address validator, uint256 agentId, uint8 response, bytes32 facts, string memory given, uint256 time) =
             validations.getValidationStatus(hash);
         assert(validator == address(adapter) && agentId == agent && response == expected && facts != 0);
-        assert(keccak256(bytes(given)) == keccak256(bytes(tag)) && at == vm.getBlockTimestamp());
+        assert(keccak256(bytes(given)) == keccak256(bytes(tag)) && time == vm.getBlockTimestamp());
     }
 }

@@ -3,9 +3,10 @@ pragma solidity ^0.8.30;
 
 import {DeviceAnchor} from "../src/DeviceAnchor.sol";
 import {Realm} from "../src/Types.sol";
+import {IEnclaveRegistry} from "../src/interfaces/IEnclaveRegistry.sol";
 import {vm} from "./Cheats.sol";
 import {GasReport} from "./mocks/GasReport.sol";
-import {LogTree} from "./mocks/LogTree.sol";
+import {RfcTree} from "./mocks/RfcTree.sol";
 import {MockEnclaveRegistry} from "./mocks/MockEnclaveRegistry.sol";
 
 contract AnchorBatchesTest is GasReport {
@@ -23,15 +24,15 @@ contract AnchorBatchesTest is GasReport {
         registry = new MockEnclaveRegistry(Realm.Production);
         key = vm.addr(KEY);
         registry.put(CHIP, address(0x0DD), key);
-        anchors = new DeviceAnchor(registry);
+        anchors = new DeviceAnchor(IEnclaveRegistry(address(registry)));
     }
 
-    function test_every_leaf_of_a_batch_of_any_size_is_anchored_and_no_other(uint8 size, uint8 at) public {
+    function test_every_leaf_of_a_batch_of_any_size_is_anchored_and_no_other(uint8 size, uint8 which) public {
         uint256 count = 1 + size % 65;
-        uint256 index = at % count;
+        uint256 index = which % count;
         bytes32[] memory hashes = dataOf(count);
-        anchor(0, LogTree.rootOf(hashes), uint64(count));
-        bytes32[] memory path = LogTree.pathOf(hashes, index);
+        anchor(0, RfcTree.rootOf(hashes), uint64(count));
+        bytes32[] memory path = RfcTree.pathOf(hashes, index);
         assert(anchors.isAnchored(key, 0, hashes[index], uint64(index), uint64(count), path));
         assert(!anchors.isAnchored(key, 0, keccak256("other"), uint64(index), uint64(count), path));
         assert(!anchors.isAnchored(key, 1, hashes[index], uint64(index), uint64(count), path));
@@ -40,25 +41,25 @@ contract AnchorBatchesTest is GasReport {
         assert(!anchors.isAnchored(key, 0, hashes[index], uint64(count), uint64(count), path));
         if (count > 1) {
             assert(!anchors.isAnchored(key, 0, hashes[index], uint64((index + 1) % count), uint64(count), path));
-            path[at % path.length] ^= bytes32(uint256(1));
+            path[which % path.length] ^= bytes32(uint256(1));
             assert(!anchors.isAnchored(key, 0, hashes[index], uint64(index), uint64(count), path));
         }
     }
 
     function test_an_inner_node_is_no_leaf_and_a_path_has_one_length() public {
         bytes32[] memory hashes = dataOf(4);
-        anchor(0, LogTree.rootOf(hashes), 4);
-        bytes32[] memory path = LogTree.pathOf(hashes, 0);
+        anchor(0, RfcTree.rootOf(hashes), 4);
+        bytes32[] memory path = RfcTree.pathOf(hashes, 0);
         bytes32[] memory longer = new bytes32[](3);
         bytes32[] memory shorter = new bytes32[](1);
         (longer[0], longer[1]) = (path[0], path[1]);
         shorter[0] = path[1];
         assert(!anchors.isAnchored(key, 0, hashes[0], 0, 4, longer));
         assert(!anchors.isAnchored(key, 0, hashes[0], 0, 4, shorter));
-        bytes32 inner = keccak256(bytes.concat(hex"01", LogTree.leaf(hashes[0]), LogTree.leaf(hashes[1])));
+        bytes32 inner = keccak256(bytes.concat(hex"01", RfcTree.leaf(hashes[0]), RfcTree.leaf(hashes[1])));
         assert(!anchors.isAnchored(key, 0, inner, 0, 2, shorter));
-        assert(anchors.isBatch(key, 0, LogTree.rootOf(hashes), 4));
-        assert(!anchors.isBatch(key, 0, LogTree.rootOf(hashes), 5));
+        assert(anchors.isBatch(key, 0, RfcTree.rootOf(hashes), 4));
+        assert(!anchors.isBatch(key, 0, RfcTree.rootOf(hashes), 5));
     }
 
     function test_sequences_rise_by_one_and_nothing_is_anchored_twice() public {
@@ -96,7 +97,7 @@ contract AnchorBatchesTest is GasReport {
         signature[64] = bytes1(uint8(signature[64]) ^ 7);
         vm.expectRevert();
         anchors.anchor(b, signature);
-        DeviceAnchor elsewhere = new DeviceAnchor(registry);
+        DeviceAnchor elsewhere = new DeviceAnchor(IEnclaveRegistry(address(registry)));
         signature = signed(b, KEY);
         vm.expectRevert();
         elsewhere.anchor(b, signature);
@@ -123,7 +124,7 @@ contract AnchorBatchesTest is GasReport {
     }
 
     function test_a_simulated_anchor_says_so() public {
-        anchors = new DeviceAnchor(new MockEnclaveRegistry(Realm.Simulated));
+        anchors = new DeviceAnchor(IEnclaveRegistry(address(new MockEnclaveRegistry(Realm.Simulated))));
         assert(keccak256(bytes(anchors.name())) == keccak256("SIMULATED Glacier DeviceAnchor"));
         assert(anchors.realm() == Realm.Simulated);
     }

@@ -3,6 +3,7 @@ pragma solidity ^0.8.30;
 
 import {DeviceAnchor} from "../src/DeviceAnchor.sol";
 import {Realm} from "../src/Types.sol";
+import {IEnclaveRegistry} from "../src/interfaces/IEnclaveRegistry.sol";
 import {vm} from "./Cheats.sol";
 import {GasReport} from "./mocks/GasReport.sol";
 import {MockEnclaveRegistry} from "./mocks/MockEnclaveRegistry.sol";
@@ -28,7 +29,7 @@ contract AnchorDevicesTest is GasReport {
         device = vm.addr(DEVICE);
         registry.put(CHIP, OWNER, key);
         registry.put(OTHER_CHIP, OWNER, vm.addr(OTHER_KEY));
-        anchors = new DeviceAnchor(registry);
+        anchors = new DeviceAnchor(IEnclaveRegistry(address(registry)));
     }
 
     function test_a_device_that_an_enclave_vouches_for_anchors_until_its_time_is_over() public {

@@ -3,6 +3,7 @@ pragma solidity ^0.8.30;
 
 import {Bonds} from "../src/Bonds.sol";
 import {RewardVault} from "../src/RewardVault.sol";
+import {IEnclaveRegistry} from "../src/interfaces/IEnclaveRegistry.sol";
 import {vm} from "./Cheats.sol";
 import {Tree} from "./mocks/Tree.sol";
 import {VaultBase} from "./mocks/VaultBase.sol";
@@ -123,7 +124,7 @@ contract VaultBondsTest is VaultBase {
         vm.expectRevert(abi.encodeWithSelector(Bonds.BondNotLedger.selector, ADMIN, LEDGER));
         vault.slash(CHIP, ADMIN);
         vm.expectRevert(Bonds.BondNoLedger.selector);
-        new RewardVault(registry, address(0), terms(), ADMIN);
+        new RewardVault(IEnclaveRegistry(address(registry)), address(0), terms(), ADMIN);
     }
 
     function test_a_chip_that_is_unknown_or_barred_takes_no_bond() public {

@@ -6,6 +6,7 @@ import {Pausable} from "@openzeppelin/contracts/utils/Pausable.sol";
 import {Bonds} from "../src/Bonds.sol";
 import {RewardVault} from "../src/RewardVault.sol";
 import {Realm} from "../src/Types.sol";
+import {IEnclaveRegistry} from "../src/interfaces/IEnclaveRegistry.sol";
 import {vm} from "./Cheats.sol";
 import {MockEnclaveRegistry} from "./mocks/MockEnclaveRegistry.sol";
 import {Tree} from "./mocks/Tree.sol";
@@ -200,28 +201,28 @@ contract VaultEpochsTest is VaultBase {
         RewardVault.Terms memory t = terms();
         t.challengeWindow = DAY - 1;
         vm.expectRevert(abi.encodeWithSelector(RewardVault.VaultWindowTooShort.selector, DAY - 1, DAY));
-        new RewardVault(registry, LEDGER, t, ADMIN);
+        new RewardVault(IEnclaveRegistry(address(registry)), LEDGER, t, ADMIN);
         t = terms();
         t.unbondingPeriod = 7 days - 1;
         vm.expectRevert(abi.encodeWithSelector(Bonds.BondPeriodTooShort.selector, 7 days - 1, 7 days));
-        new RewardVault(registry, LEDGER, t, ADMIN);
+        new RewardVault(IEnclaveRegistry(address(registry)), LEDGER, t, ADMIN);
         t = terms();
         t.cap = 2 * INITIAL * HALVING - 1;
         vm.expectRevert(
             abi.encodeWithSelector(RewardVault.VaultScheduleAboveCap.selector, 2 * INITIAL * HALVING, t.cap)
         );
-        new RewardVault(registry, LEDGER, t, ADMIN);
+        new RewardVault(IEnclaveRegistry(address(registry)), LEDGER, t, ADMIN);
         t = terms();
         t.epochLength = 0;
         vm.expectRevert(RewardVault.VaultZeroTerm.selector);
-        new RewardVault(registry, LEDGER, t, ADMIN);
+        new RewardVault(IEnclaveRegistry(address(registry)), LEDGER, t, ADMIN);
     }
 
     function test_a_simulated_vault_says_so_and_may_have_no_window() public {
         RewardVault.Terms memory t = terms();
         t.challengeWindow = 0;
         t.unbondingPeriod = 0;
-        vault = new RewardVault(new MockEnclaveRegistry(Realm.Simulated), LEDGER, t, ADMIN);
+        vault = new RewardVault(IEnclaveRegistry(address(new MockEnclaveRegistry(Realm.Simulated))), LEDGER, t, ADMIN);
         assert(keccak256(bytes(vault.name())) == keccak256("SIMULATED Glacier RewardVault"));
         assert(vault.realm() == Realm.Simulated && vault.token().realm() == Realm.Simulated);
         bytes32 role = vault.PROPOSER_ROLE();
@@ -245,6 +246,16 @@ contract VaultEpochsTest is VaultBase {
             uint256 exact = uint256(INITIAL) >> ((epoch - 1) / HALVING);
             assert(one <= exact + 2 && one + 2 >= exact);
         }
+    }
+
+    /// Within an era the formula cannot fall; here are all eras' ends, and some beyond the last wei.
+    function test_the_schedule_does_not_fall_at_any_halving() public view {
+        for (uint32 era = 1; era < 100; ++era) {
+            uint256 end = vault.allowedBy(era * HALVING);
+            assert(vault.allowedBy(era * HALVING - 1) <= end && end <= vault.allowedBy(era * HALVING + 1));
+        }
+        assert(vault.allowedBy(100 * HALVING) == 2 * uint256(INITIAL) * HALVING);
+        assert(vault.allowedBy(type(uint32).max) == 2 * uint256(INITIAL) * HALVING);
     }
 
     function missing(address account, bytes32 role) private pure returns (bytes memory) {

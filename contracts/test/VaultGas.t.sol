@@ -60,6 +60,15 @@ contract VaultGasTest is VaultBase, GasReport {
         report("claim, first of an account", 95_000);
     }
 
+    /// Each level of the tree costs some 650 gas, most of it calldata.
+    function test_gas_of_a_claim_among_a_million_accounts() public {
+        earn(1, ALICE, 1e18);
+        bytes32[] memory path = siblings(20, 1);
+        accept(3, Tree.above(Tree.leaf(ALICE, 1_234_567_890_123_456_789_012), path), 2_000e18);
+        vault.claim(ALICE, 1_234_567_890_123_456_789_012, path);
+        report("claim among 1,048,576 accounts", 64_000);
+    }
+
     function test_gas_of_bonds() public {
         earn(1, ALICE, 100e18);
         vm.startPrank(ALICE);

@@ -4,6 +4,7 @@ pragma solidity ^0.8.30;
 import {Bonds} from "../src/Bonds.sol";
 import {GlacierToken} from "../src/GlacierToken.sol";
 import {RewardVault} from "../src/RewardVault.sol";
+import {IEnclaveRegistry} from "../src/interfaces/IEnclaveRegistry.sol";
 import {vm} from "./Cheats.sol";
 import {MockEnclaveRegistry} from "./mocks/MockEnclaveRegistry.sol";
 import {Tree} from "./mocks/Tree.sol";
@@ -185,7 +186,7 @@ contract VaultInvariantTest is VaultBase {
         super.setUp();
         // The crowd is the ledger as well, so it is deployed at the address that the vault is told.
         address next = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
-        vault = new RewardVault(registry, next, terms(), ADMIN);
+        vault = new RewardVault(IEnclaveRegistry(address(registry)), next, terms(), ADMIN);
         crowd = new Crowd(vault);
         require(address(crowd) == next);
         token = vault.token();

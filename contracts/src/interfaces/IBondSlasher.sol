@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-/// Takes a chip's bond when it has signed two statements that contradict each other.
+/// Holds bonds.
 interface IBondSlasher {
-    /// Only the ledger. `reporter` is who proved it.
+    /// Takes the bond of a chip whose key contradicted itself. `reporter` has shown it.
     function slash(bytes32 enclaveId, address reporter) external;
 }

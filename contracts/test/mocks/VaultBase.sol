@@ -4,6 +4,7 @@ pragma solidity ^0.8.30;
 import {GlacierToken} from "../../src/GlacierToken.sol";
 import {RewardVault} from "../../src/RewardVault.sol";
 import {Realm} from "../../src/Types.sol";
+import {IEnclaveRegistry} from "../../src/interfaces/IEnclaveRegistry.sol";
 import {vm} from "../Cheats.sol";
 import {MockEnclaveRegistry} from "./MockEnclaveRegistry.sol";
 import {Tree} from "./Tree.sol";
@@ -44,7 +45,7 @@ abstract contract VaultBase {
         vm.warp(GENESIS);
         registry = new MockEnclaveRegistry(Realm.Production);
         registry.put(CHIP, address(0x0DD), address(0x8E1));
-        vault = new RewardVault(registry, LEDGER, terms(), ADMIN);
+        vault = new RewardVault(IEnclaveRegistry(address(registry)), LEDGER, terms(), ADMIN);
         token = vault.token();
         vm.startPrank(ADMIN);
         vault.grantRole(vault.PROPOSER_ROLE(), PROPOSER);

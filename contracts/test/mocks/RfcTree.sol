@@ -2,7 +2,7 @@
 pragma solidity ^0.8.30;
 
 /// RFC 6962 trees with Keccak-256, by the recursion of the RFC (2.1 and 2.1.1), so that they owe nothing to what they test.
-library LogTree {
+library RfcTree {
     function leaf(bytes32 hash) internal pure returns (bytes32) {
         return keccak256(bytes.concat(hex"00", hash));
     }
