@@ -16,7 +16,10 @@ interface IIntelCollateral {
         returns (Standing memory);
 
     /// What the stored identity says of a quoting enclave. `report` is its 384-byte SGX report body.
-    function quotingEnclave(Tee tee, bytes calldata report) external view returns (TcbStatus status, uint40 validUntil);
+    function quotingEnclave(Tee tee, bytes calldata report)
+        external
+        view
+        returns (TcbStatus status, uint40 validUntil);
 
     /// Whether a PCK certificate of this CA is on a revocation list that was ever accepted.
     function isRevoked(bytes32 issuer, bytes20 issuerKeyId, uint160 serial) external view returns (bool);
