@@ -108,13 +108,10 @@ contract EnclaveRegistry is IEnclaveRegistry, Admission, EIP712 {
     /// `pck` are as IQuoteVerifier takes them; `formerKey` is the chip's current key, zero if it never had one. The
     /// quote's report data are the digest of `Registration(enclaveKey, owner, number)` and REPORT_TAG, `number` being
     /// the chip's `registrations`: a quote registers once.
-    function register(
-        bytes calldata quote,
-        bytes calldata pck,
-        address enclaveKey,
-        address owner_,
-        address formerKey
-    ) external returns (bytes32 enclaveId) {
+    function register(bytes calldata quote, bytes calldata pck, address enclaveKey, address owner_, address formerKey)
+        external
+        returns (bytes32 enclaveId)
+    {
         if (enclaveKey == address(0)) revert NoKey();
         if (owner_ == address(0)) revert NoOwner();
         Verdict memory verdict = _verifier(_version(quote)).verify(quote, pck);
@@ -128,12 +125,19 @@ contract EnclaveRegistry is IEnclaveRegistry, Admission, EIP712 {
         if (number == type(uint24).max) revert TooManyRegistrations(enclaveId);
         _replace(enclaveId, formerKey, number);
         ++number;
-        _chips[enclaveId] = uint256(uint160(owner_)) | uint256(number) << 160 | code << 192
-            | uint256(verdict.platform) << 224 | uint256(verdict.status) << 232;
-        _keys[enclaveKey] =
-            uint256(bytes32(bytes23(enclaveId))) | until << 40 | uint256(number) << 16 | code;
+        _chips[enclaveId] = uint256(uint160(owner_)) | uint256(number) << 160 | code << 192 | uint256(verdict.platform)
+            << 224 | uint256(verdict.status) << 232;
+        _keys[enclaveKey] = uint256(bytes32(bytes23(enclaveId))) | until << 40 | uint256(number) << 16 | code;
         emit Registered(
-            enclaveId, enclaveKey, owner_, number, uint32(code), verdict.platform, verdict.status, uint40(until), realm()
+            enclaveId,
+            enclaveKey,
+            owner_,
+            number,
+            uint32(code),
+            verdict.platform,
+            verdict.status,
+            uint40(until),
+            realm()
         );
     }
 
@@ -197,8 +201,7 @@ contract EnclaveRegistry is IEnclaveRegistry, Admission, EIP712 {
         if (bytes23(bytes32(holder)) != bytes23(enclaveId) && _untilOf(holder) > block.timestamp) {
             revert DeviceElsewhere(device, held.enclaveKey);
         }
-        bytes32 digest =
-            _hashTypedDataV4(keccak256(abi.encode(ATTACHMENT, device, enclaveId, enclaveKey, held.number)));
+        bytes32 digest = _hashTypedDataV4(keccak256(abi.encode(ATTACHMENT, device, enclaveId, enclaveKey, held.number)));
         address signer = Signatures.signer(digest, r, vs);
         if (signer != enclaveKey) revert NotSigner(signer, enclaveKey);
         _devices[device] = Device(enclaveKey, held.number + 1);

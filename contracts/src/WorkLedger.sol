@@ -63,7 +63,12 @@ contract WorkLedger is IWorkLedger, EIP712 {
     event Skipped(address indexed key, uint64 size, Refusal why, Realm realm);
     /// A key has signed two statements that contradict each other.
     event Equivocated(
-        bytes32 indexed enclaveId, address indexed key, address indexed reporter, bytes32 one, bytes32 other, Realm realm
+        bytes32 indexed enclaveId,
+        address indexed key,
+        address indexed reporter,
+        bytes32 one,
+        bytes32 other,
+        Realm realm
     );
     /// The bond could not be taken; the chip is barred all the same.
     event SlashFailed(bytes32 indexed enclaveId, address indexed reporter, Realm realm);
@@ -132,8 +137,7 @@ contract WorkLedger is IWorkLedger, EIP712 {
         for (uint256 at; at < heads.length; at += HEAD_BYTES) {
             bytes32 whose = _word(heads, at);
             uint256 counts = uint256(_word(heads, at + 29)) >> 128;
-            Refusal why =
-                _settle(whose, counts, _word(heads, at + 45), _word(heads, at + 77), _word(heads, at + 109));
+            Refusal why = _settle(whose, counts, _word(heads, at + 45), _word(heads, at + 77), _word(heads, at + 109));
             if (why == Refusal.None) ++count;
             else emit Skipped(address(bytes20(whose)), uint64(counts >> 64), why, REALM);
         }
@@ -398,9 +402,8 @@ contract WorkLedger is IWorkLedger, EIP712 {
     }
 
     function _signedDigest(SignedProof calldata signed, address key) private view returns (bytes32 digest) {
-        bytes32 separator = keccak256(
-            abi.encode(DOMAIN, keccak256("Glacier"), keccak256("1"), signed.chainId, signed.ledger)
-        );
+        bytes32 separator =
+            keccak256(abi.encode(DOMAIN, keccak256("Glacier"), keccak256("1"), signed.chainId, signed.ledger));
         digest = _digest(signed.proof, separator);
         _signed(digest, key, signed.r, signed.vs);
     }

@@ -20,6 +20,7 @@ interface Cheats {
     function warp(uint256) external;
     function roll(uint256) external;
     function chainId(uint256) external;
+    function etch(address, bytes calldata) external;
     function prank(address) external;
     function startPrank(address) external;
     function stopPrank() external;

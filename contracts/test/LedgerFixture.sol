@@ -48,9 +48,7 @@ abstract contract LedgerFixture is RegistryFixture {
 
     function _packed(Checkpoint memory head, uint256 secret) internal view returns (bytes memory) {
         (bytes32 r, bytes32 vs) = _sign(secret, ledger.hashOf(head));
-        return abi.encodePacked(
-            head.enclaveKey, bytes9(head.enclaveId << 184), head.size, head.units, head.root, r, vs
-        );
+        return abi.encodePacked(head.enclaveKey, bytes9(head.enclaveId << 184), head.size, head.units, head.root, r, vs);
     }
 
     /// A proof on TDX of work 0 (inference), with the frontier of the log before it.

@@ -33,14 +33,14 @@ contract QuoteMock is IQuoteVerifier, IQuoteRouter {
     }
 }
 
-/// A router with the one storage read that a real one has.
-contract RouterMock is IQuoteRouter {
-    Realm public immutable realm;
-    mapping(uint16 version => IQuoteVerifier) public verifier;
+    /// A router with the one storage read that a real one has.
+    contract RouterMock is IQuoteRouter {
+        Realm public immutable realm;
+        mapping(uint16 version => IQuoteVerifier) public verifier;
 
-    constructor(IQuoteVerifier verifier_) {
-        realm = verifier_.realm();
-        verifier[3] = verifier_;
-        verifier[4] = verifier_;
+        constructor(IQuoteVerifier verifier_) {
+            realm = verifier_.realm();
+            verifier[3] = verifier_;
+            verifier[4] = verifier_;
+        }
     }
-}
