@@ -33,6 +33,24 @@ contract IntelCollateralAuthoritiesTest is SimulatedVendor {
         collateral.authority(keccak256(name(SIGNER_NAME)), keyId(SIGNER));
     }
 
+    function test_a_root_is_one_by_every_sign() public {
+        Paper memory p = rootPaper();
+        p.usage = hex"03020204";
+        noRoot(p);
+        p = rootPaper();
+        p.constraints = hex"3000";
+        noRoot(p);
+        p = rootPaper();
+        p.issuerKey = PLATFORM;
+        noRoot(p);
+        p = rootPaper();
+        p.issuer = PLATFORM_NAME;
+        noRoot(p);
+        p = rootPaper();
+        p.issuerKeyId = keyId(PLATFORM);
+        noRoot(p);
+    }
+
     function test_another_root_is_nobody() public {
         Paper memory p = authorityPaper(PLATFORM_NAME, PLATFORM);
         p.issuerKey = PROCESSOR;
@@ -115,6 +133,13 @@ contract IntelCollateralAuthoritiesTest is SimulatedVendor {
         collateral.submitAuthority(certificate(p));
         vm.expectRevert();
         collateral.submitAuthority(first);
+    }
+
+    function noRoot(Paper memory p) private {
+        bytes memory der = certificate(p);
+        try new SimulatedCollateral(der) {
+            assert(false);
+        } catch {}
     }
 
     function refused(Paper memory p, bytes4 why) private {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Collateral} from "../src/intel/Collateral.sol";
 import {vm} from "./Cheats.sol";
 
 /// Plays the vendor under a root of its own: certificates, revocation lists and documents, signed by the cheat codes.
@@ -37,10 +36,15 @@ abstract contract SimulatedVendor {
         bytes more;
     }
 
-    function root() internal pure returns (Collateral.Root memory) {
-        (uint256 x, uint256 y) = vm.publicKeyP256(ROOT);
-        bytes20 id = keyId(ROOT);
-        return Collateral.Root(x, y, keccak256(name(ROOT_NAME)), id, uint160(id), 2524607999);
+    function root() internal pure returns (bytes memory) {
+        return certificate(rootPaper());
+    }
+
+    function rootPaper() internal pure returns (Paper memory) {
+        return
+            Paper(
+                ROOT_NAME, ROOT, keyId(ROOT), ROOT_NAME, ROOT, DAY_BEFORE, FAR, hex"30060101ff020101", hex"03020106", ""
+            );
     }
 
     function keyId(uint256 key) internal pure returns (bytes20) {
