@@ -4,6 +4,7 @@ pragma solidity ^0.8.30;
 import {PckFacts, Platform, Realm, Standing, TcbStatus, Tee, Verdict} from "../Types.sol";
 import {IIntelCollateral} from "../interfaces/IIntelCollateral.sol";
 import {IQuoteVerifier} from "../interfaces/IQuoteVerifier.sol";
+import {Der} from "../intel/Der.sol";
 import {Level} from "../intel/Level.sol";
 import {P256} from "../intel/P256.sol";
 import {PckCertificate} from "./PckCertificate.sol";
@@ -44,9 +45,7 @@ contract DcapVerifier is IQuoteVerifier {
     error ForeignPlatform(Platform platform);
 
     /// An attestation key can be used without its proof, until `validUntil` (exclusive, seconds since 1970).
-    event AttestationKeyKept(
-        bytes32 indexed enclaveId, bytes32 indexed key, TcbStatus status, uint40 validUntil, Realm realm
-    );
+    event AttestationKeyKept(bytes32 indexed enclaveId, TcbStatus status, uint40 validUntil, Realm realm);
 
     /// Where the vendor's material is.
     IIntelCollateral public immutable collateral;
@@ -88,8 +87,7 @@ contract DcapVerifier is IQuoteVerifier {
     /// @dev Anybody may call: what is kept follows from the vendor's signatures alone.
     function verify(bytes calldata quote, bytes calldata pck) external returns (Verdict memory verdict) {
         Tee tee = Quote.read(quote, Quote.SIGNATURE_DATA);
-        bytes calldata signed = Quote.signed(quote, tee);
-        bytes calldata data = quote[signed.length:];
+        (bytes calldata signed, uint256 data) = Quote.split(quote, tee);
         PckCertificate.Pck memory chip = PckCertificate.read(pck);
         Standing memory standing = collateral.standing(tee, chip.facts, Quote.module(signed, tee));
         if (!P256.verifies(chip.digest, chip.r, chip.s, standing.caX, standing.caY)) revert PckSignature();
@@ -97,7 +95,7 @@ contract DcapVerifier is IQuoteVerifier {
             revert PckNotValid(chip.notBefore, chip.notAfter);
         }
         (TcbStatus qeStatus, uint40 validUntil) = _quotingEnclave(tee, data, chip.x, chip.y);
-        (uint256 x, uint256 y) = _quoteSignature(signed, data[:64], data[64:128]);
+        (uint256 x, uint256 y) = _quoteSignature(signed, data, data + 64);
 
         if (standing.status == TcbStatus.Revoked || qeStatus == TcbStatus.Revoked) revert LevelRevoked();
         verdict.status = Level.folded(standing.status, qeStatus);
@@ -109,7 +107,7 @@ contract DcapVerifier is IQuoteVerifier {
         _say(verdict, signed, tee);
 
         _kept[_keptName(x, y, verdict.enclaveId, signed, tee)] = uint256(verdict.status) << STATUS_SHIFT | validUntil;
-        emit AttestationKeyKept(verdict.enclaveId, keccak256(abi.encode(x, y)), verdict.status, validUntil, REALM);
+        emit AttestationKeyKept(verdict.enclaveId, verdict.status, validUntil, REALM);
     }
 
     /// @inheritdoc IQuoteVerifier
@@ -122,7 +120,9 @@ contract DcapVerifier is IQuoteVerifier {
         Tee tee = Quote.read(quote, 0);
         if (signature.length != 64) revert Quote.QuoteLength(signature.length, 64);
         if (key.length != 64) revert Quote.QuoteLength(key.length, 64);
-        (uint256 x, uint256 y) = _quoteSignature(quote, signature, key);
+        (uint256 own,) = Der.open(signature);
+        (uint256 point,) = Der.open(key);
+        (uint256 x, uint256 y) = _quoteSignature(quote, own, point);
         uint256 entry = _kept[_keptName(x, y, enclaveId, quote, tee)];
         if (entry == 0) revert KeyNotKept(enclaveId);
         uint40 validUntil = uint40(entry);
@@ -157,29 +157,36 @@ contract DcapVerifier is IQuoteVerifier {
         return (TcbStatus(entry >> STATUS_SHIFT), uint40(entry));
     }
 
-    /// Report of the quoting enclave: signed by the chip, vouching for the attestation key, known to the vendor.
-    function _quotingEnclave(Tee tee, bytes calldata data, uint256 x, uint256 y)
-        private
-        view
-        returns (TcbStatus, uint40)
-    {
-        bytes calldata report = data[128:512];
-        (bytes32 r, bytes32 s) = (bytes32(data[512:544]), bytes32(data[544:576]));
-        if (!P256.verifies(sha256(report), uint256(r), uint256(s), x, y)) revert QeReportSignature();
-        bytes32 vouched = sha256(bytes.concat(data[64:128], data[576:608]));
-        if (bytes32(report[320:352]) != vouched || bytes32(report[352:384]) != 0) revert AttestationKeyNotVouched();
-        if (Quote.isDebug(report)) revert QeDebug();
-        return collateral.quotingEnclave(tee, report);
+    /// Report of the quoting enclave: signed by the chip, vouching for the attestation key, known to the vendor. `data` is the
+    /// place of the quote's signature data.
+    function _quotingEnclave(Tee tee, uint256 data, uint256 x, uint256 y) private view returns (TcbStatus, uint40) {
+        unchecked {
+            uint256 place = data + 128;
+            bytes calldata report = Der.slice(place, data + 512);
+            if (!P256.verifies(sha256(report), Der.load(data + 512), Der.load(data + 544), x, y)) {
+                revert QeReportSignature();
+            }
+            bytes32 vouched = sha256(bytes.concat(Der.slice(data + 64, place), Der.slice(data + 576, data + 608)));
+            if (Der.load(place + 320) != uint256(vouched) || Der.load(place + 352) != 0) {
+                revert AttestationKeyNotVouched();
+            }
+            if (Quote.isDebug(place)) revert QeDebug();
+            return collateral.quotingEnclave(tee, report);
+        }
     }
 
-    function _quoteSignature(bytes calldata signed, bytes calldata signature, bytes calldata key)
+    /// The attestation key at the place `key`, by which `signed` is signed; r ‖ s is at the place `signature`.
+    function _quoteSignature(bytes calldata signed, uint256 signature, uint256 key)
         private
         view
         returns (uint256 x, uint256 y)
     {
-        (x, y) = (uint256(bytes32(key[:32])), uint256(bytes32(key[32:])));
-        (bytes32 r, bytes32 s) = (bytes32(signature[:32]), bytes32(signature[32:]));
-        if (!P256.verifies(sha256(signed), uint256(r), uint256(s), x, y)) revert QuoteSignature();
+        unchecked {
+            (x, y) = (Der.load(key), Der.load(key + 32));
+            if (!P256.verifies(sha256(signed), Der.load(signature), Der.load(signature + 32), x, y)) {
+                revert QuoteSignature();
+            }
+        }
     }
 
     /// What the signed part says of the code.
@@ -195,7 +202,8 @@ contract DcapVerifier is IQuoteVerifier {
         returns (bytes32)
     {
         if (tee == Tee.Sgx) return keccak256(abi.encode(x, y, enclaveId));
-        return keccak256(bytes.concat(abi.encode(x, y, enclaveId), signed[48:64], signed[112:168]));
+        (bytes calldata svn, bytes calldata rest) = Quote.moduleBytes(signed);
+        return keccak256(bytes.concat(abi.encode(x, y, enclaveId), svn, rest));
     }
 
     function _platform(Tee tee) private view returns (Platform) {

@@ -69,10 +69,10 @@ library PckCertificate {
             uint256 word = Der.load(start);
             // SEQUENCE { SEQUENCE { version …, both lengths in two bytes, and not in fewer.
             uint256 end = start + 8 + ((word >> 192) & 0xffff);
-            if (
-                word >> 240 != 0x3082 || der.length != 4 + ((word >> 224) & 0xffff) || (word >> 208) & 0xffff != 0x3082
-                    || end - start < 0x108 || end > last || (word >> 144) & 0xffffffffffff != VERSION_3
-            ) revert PckShape(0);
+            // One jump for all that has to be equal: what differs leaves a bit.
+            uint256 differs = (word >> 240 ^ 0x3082) | (der.length ^ (4 + ((word >> 224) & 0xffff)))
+                | ((word >> 208) & 0xffff ^ 0x3082) | ((word >> 144) & 0xffffffffffff ^ VERSION_3);
+            if (differs != 0 || end - start < 0x108 || end > last) revert PckShape(0);
             uint256 pos = _names(pck, start, end);
             pos = _extensions(pck.facts, pos, end, start);
             _chip(pck, pos, end, start);
@@ -161,10 +161,10 @@ library PckCertificate {
         unchecked {
             // [3] { SEQUENCE { authorityKeyIdentifier …
             uint256 word = Der.load(pos);
-            if (
-                word >> 240 != 0xa382 || pos + 4 + ((word >> 224) & 0xffff) != end || (word >> 208) & 0xffff != 0x3082
-                    || pos + 8 + ((word >> 192) & 0xffff) != end || (word >> 88) & type(uint104).max != AUTHORITY_KEY_ID
-            ) revert PckShape(pos - start);
+            uint256 differs = (word >> 240 ^ 0xa382) | (pos + 4 + ((word >> 224) & 0xffff) ^ end)
+                | ((word >> 208) & 0xffff ^ 0x3082) | (pos + 8 + ((word >> 192) & 0xffff) ^ end)
+                | ((word >> 88) & type(uint104).max ^ AUTHORITY_KEY_ID);
+            if (differs != 0) revert PckShape(pos - start);
             facts.issuerKeyId = bytes20(bytes32(Der.load(pos + 21)));
             pos += 41;
             word = Der.load(pos);
@@ -181,12 +181,11 @@ library PckCertificate {
             pos += 61;
             // SEQUENCE { OID, OCTET STRING { SEQUENCE {
             word = Der.load(pos);
-            if (
-                word >> 240 != 0x3082 || pos + 4 + ((word >> 224) & 0xffff) != end
-                    || (word >> 136) & type(uint88).max != SGX_EXTENSION || (word >> 120) & 0xffff != 0x0482
-                    || pos + 19 + ((word >> 104) & 0xffff) != end || (word >> 88) & 0xffff != 0x3082
-                    || pos + 23 + ((word >> 72) & 0xffff) != end
-            ) revert PckShape(pos - start);
+            differs = (word >> 240 ^ 0x3082) | (pos + 4 + ((word >> 224) & 0xffff) ^ end)
+                | ((word >> 136) & type(uint88).max ^ SGX_EXTENSION) | ((word >> 120) & 0xffff ^ 0x0482)
+                | (pos + 19 + ((word >> 104) & 0xffff) ^ end) | ((word >> 88) & 0xffff ^ 0x3082)
+                | (pos + 23 + ((word >> 72) & 0xffff) ^ end);
+            if (differs != 0) revert PckShape(pos - start);
             return pos + 23;
         }
     }
@@ -200,10 +199,9 @@ library PckCertificate {
             pos += 32;
             uint256 word = Der.load(pos);
             uint256 close = pos + 4 + ((word >> 224) & 0xffff);
-            if (
-                word >> 240 != 0x3082 || (word >> 128) & type(uint96).max != TCB || (word >> 112) & 0xffff != 0x3082
-                    || pos + 20 + ((word >> 96) & 0xffff) != close
-            ) revert PckShape(pos - start);
+            uint256 differs = (word >> 240 ^ 0x3082) | ((word >> 128) & type(uint96).max ^ TCB)
+                | ((word >> 112) & 0xffff ^ 0x3082) | (pos + 20 + ((word >> 96) & 0xffff) ^ close);
+            if (differs != 0) revert PckShape(pos - start);
             pos += 20;
             uint256 components;
             uint256 value;

@@ -2,10 +2,11 @@
 pragma solidity ^0.8.30;
 
 import {ModuleFacts, Tee} from "../Types.sol";
+import {Der} from "../intel/Der.sol";
 
 /// What a DCAP quote says, at its fixed places (Intel SGX and TDX DCAP quoting library API, appendix on quote formats).
 ///
-/// The compact form has an exact length, so after `read` every place here is inside. Fields that nothing is judged by (SVNs in
+/// The compact form has an exact length, so after `read` every place here is inside, and none is checked again. Fields that nothing is judged by (SVNs in
 /// the header, user data, reserved fields of the reports) are signed by the quoting enclave and can have no other value.
 library Quote {
     /// Neither an SGX quote of version 3 nor a TDX quote of version 4.
@@ -42,52 +43,85 @@ library Quote {
     /// Kind of a quote whose signed part is followed by `more` bytes. Reverts if it is of another kind or length, or of code whose
     /// memory or state is open to others.
     function read(bytes calldata quote, uint256 more) internal pure returns (Tee tee) {
-        uint256 word = _word(quote, 0);
-        if (word >> 192 == SGX_3) {
-            if (quote.length != SGX_SIGNED + more) revert QuoteLength(quote.length, SGX_SIGNED + more);
-            if (isDebug(quote[48:])) revert Debug();
-        } else if (word >> 192 == TDX_4) {
-            if (quote.length != TDX_SIGNED + more) revert QuoteLength(quote.length, TDX_SIGNED + more);
-            uint64 attributes = uint64(_word(quote, 168) >> 192);
-            if (attributes & ~ALLOWED != 0 || attributes & NEEDED == 0) revert TdAttributes(bytes8(attributes));
-            tee = Tee.Tdx;
-        } else {
-            _refuse(word);
+        (uint256 place,) = Der.open(quote);
+        uint256 word = Der.load(place);
+        // No place is near the edge of 256 bits.
+        unchecked {
+            if (word >> 192 == SGX_3) {
+                if (quote.length != SGX_SIGNED + more) revert QuoteLength(quote.length, SGX_SIGNED + more);
+                if (isDebug(place + 48)) revert Debug();
+            } else if (word >> 192 == TDX_4) {
+                if (quote.length != TDX_SIGNED + more) revert QuoteLength(quote.length, TDX_SIGNED + more);
+                uint64 attributes = uint64(Der.load(place + 168) >> 192);
+                if (attributes & ~ALLOWED != 0 || attributes & NEEDED == 0) revert TdAttributes(bytes8(attributes));
+                tee = Tee.Tdx;
+            } else {
+                _refuse(word);
+            }
         }
         if (uint128(word >> 32) != INTEL) revert QuotingVendor(bytes16(uint128(word >> 32)));
     }
 
-    /// Header and body.
-    function signed(bytes calldata quote, Tee tee) internal pure returns (bytes calldata) {
-        return quote[:tee == Tee.Sgx ? SGX_SIGNED : TDX_SIGNED];
+    /// Header and body of a quote that was read, and the place of what follows.
+    function split(bytes calldata quote, Tee tee) internal pure returns (bytes calldata signed, uint256 data) {
+        unchecked {
+            (uint256 place,) = Der.open(quote);
+            data = place + (tee == Tee.Sgx ? SGX_SIGNED : TDX_SIGNED);
+            signed = Der.slice(place, data);
+        }
     }
 
-    /// Whether an SGX report body (of an enclave, or of the quoting enclave) is that of a debug enclave.
-    function isDebug(bytes calldata report) internal pure returns (bool) {
-        // Attributes start at byte 48; DEBUG is bit 1 of the first.
-        return (_word(report, 48) >> 248) & 0x02 != 0;
+    /// Whether the SGX report body (of an enclave, or of the quoting enclave) at a place is that of a debug enclave.
+    function isDebug(uint256 report) internal pure returns (bool) {
+        unchecked {
+            // Attributes start at byte 48; DEBUG is bit 1 of the first.
+            return (Der.load(report + 48) >> 248) & 0x02 != 0;
+        }
     }
 
     /// What the report says of the TDX module; all zero for SGX.
-    function module(bytes calldata quote, Tee tee) internal pure returns (ModuleFacts memory facts) {
+    function module(bytes calldata signed, Tee tee) internal pure returns (ModuleFacts memory facts) {
         if (tee == Tee.Sgx) return facts;
-        facts.teeTcbSvn = bytes16(quote[48:64]);
-        facts.mrSignerSeamHigh = bytes32(quote[112:144]);
-        facts.mrSignerSeamLow = bytes16(quote[144:160]);
-        facts.seamAttributes = bytes8(quote[160:168]);
+        unchecked {
+            (uint256 place,) = Der.open(signed);
+            facts.teeTcbSvn = bytes16(bytes32(Der.load(place + 48)));
+            facts.mrSignerSeamHigh = bytes32(Der.load(place + 112));
+            facts.mrSignerSeamLow = bytes16(bytes32(Der.load(place + 144)));
+            facts.seamAttributes = bytes8(bytes32(Der.load(place + 160)));
+        }
+    }
+
+    /// The same as it stands in the report: TEE_TCB_SVN, and MRSIGNERSEAM with the SEAM attributes. TDX only.
+    function moduleBytes(bytes calldata signed) internal pure returns (bytes calldata svn, bytes calldata rest) {
+        unchecked {
+            (uint256 place,) = Der.open(signed);
+            return (Der.slice(place + 48, place + 64), Der.slice(place + 112, place + 168));
+        }
     }
 
     /// The name of the code.
-    function measurement(bytes calldata quote, Tee tee) internal pure returns (bytes32) {
-        if (tee == Tee.Sgx) return bytes32(quote[112:144]);
-        // MRTD, RTMR0 to RTMR2, and MRCONFIGID, MROWNER, MROWNERCONFIG, which stand before the RTMRs.
-        return sha256(bytes.concat("glacier/measurement/v1\x00tdx\x00", quote[184:232], quote[376:520], quote[232:376]));
+    function measurement(bytes calldata signed, Tee tee) internal pure returns (bytes32) {
+        unchecked {
+            (uint256 place,) = Der.open(signed);
+            if (tee == Tee.Sgx) return bytes32(Der.load(place + 112));
+            // MRTD, RTMR0 to RTMR2, and MRCONFIGID, MROWNER, MROWNERCONFIG, which stand before the RTMRs.
+            return sha256(
+                bytes.concat(
+                    "glacier/measurement/v1\x00tdx\x00",
+                    Der.slice(place + 184, place + 232),
+                    Der.slice(place + 376, place + 520),
+                    Der.slice(place + 232, place + 376)
+                )
+            );
+        }
     }
 
     /// The last 64 bytes of the signed part.
-    function reportData(bytes calldata signed_) internal pure returns (bytes32 data, bytes32 tag) {
-        uint256 end = signed_.length;
-        return (bytes32(signed_[end - 64:end - 32]), bytes32(signed_[end - 32:end]));
+    function reportData(bytes calldata signed) internal pure returns (bytes32 data, bytes32 tag) {
+        unchecked {
+            (, uint256 end) = Der.open(signed);
+            return (bytes32(Der.load(end - 64)), bytes32(Der.load(end - 32)));
+        }
     }
 
     /// Says which of the three is wrong.
@@ -98,12 +132,5 @@ library Quote {
         if (version != 3 && version != 4) revert QuoteVersion(version);
         if (keyType != 2) revert AttestationKeyType(keyType);
         revert TeeType(bytes4(uint32(word >> 192)));
-    }
-
-    /// 32 bytes at a place; zero after the end of calldata. Assembly: a slice pays for checks of bounds that `read` has made.
-    function _word(bytes calldata data, uint256 place) private pure returns (uint256 word) {
-        assembly ("memory-safe") {
-            word := calldataload(add(data.offset, place))
-        }
     }
 }
