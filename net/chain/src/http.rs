@@ -58,7 +58,9 @@ impl Http {
                 Ok(Ok(answer)) if left == 0 || !asks_for_patience(&answer) => return Ok(answer),
                 Ok(Ok(_)) => Fault { error: TransportErrorKind::custom_str("rate limit"), passes: true, pause: None },
                 Ok(Err(fault)) => fault,
-                Err(_) => Fault { error: TransportErrorKind::custom_str("no answer in time"), passes: true, pause: None },
+                Err(_) => {
+                    Fault { error: TransportErrorKind::custom_str("no answer in time"), passes: true, pause: None }
+                }
             };
             if left == 0 || !fault.passes {
                 return Err(fault.error);

@@ -22,10 +22,11 @@ mod file;
 mod http;
 mod key;
 pub mod outbox;
+mod revert;
 mod serve;
 
 pub use chain::{Chain, ChainError, Head, Remote};
 pub use embedded::{Embedded, EmbeddedError, Genesis};
 pub use key::{KeyError, OperatorKey};
-pub use serve::{ServeError, Service, serve};
 pub use outbox::{Intent, IntentId, Outbox, OutboxError, Outcome};
+pub use serve::{ServeError, Service, serve};

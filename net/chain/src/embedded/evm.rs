@@ -210,7 +210,13 @@ fn environment(transaction: &TxEnvelope, sender: Address) -> TxEnv {
         chain_id: transaction.chain_id(),
         access_list: transaction.access_list().cloned().unwrap_or_default(),
         gas_priority_fee: transaction.max_priority_fee_per_gas(),
-        authorization_list: transaction.authorization_list().unwrap_or_default().iter().cloned().map(Either::Left).collect(),
+        authorization_list: transaction
+            .authorization_list()
+            .unwrap_or_default()
+            .iter()
+            .cloned()
+            .map(Either::Left)
+            .collect(),
         ..TxEnv::default()
     }
 }

@@ -97,7 +97,10 @@ struct Job {
 
 impl std::fmt::Debug for Embedded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Embedded").field("path", &self.0.path).field("chain_id", &self.0.chain_id).finish_non_exhaustive()
+        f.debug_struct("Embedded")
+            .field("path", &self.0.path)
+            .field("chain_id", &self.0.chain_id)
+            .finish_non_exhaustive()
     }
 }
 

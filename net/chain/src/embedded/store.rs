@@ -11,7 +11,9 @@ use alloy::{
     primitives::{Address, B256, Bytes, Log, U256, keccak256},
     rlp::{Decodable as _, Encodable as _},
 };
-use redb::{Database, Durability, ReadTransaction, ReadableDatabase as _, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{
+    Database, Durability, ReadTransaction, ReadableDatabase as _, ReadableTable, TableDefinition, WriteTransaction,
+};
 use revm::{
     primitives::KECCAK_EMPTY,
     state::{AccountInfo, Bytecode, EvmState},
@@ -40,8 +42,7 @@ pub(crate) struct Body {
 impl Body {
     /// The receipt as its root commits to it.
     pub(crate) fn receipt(&self, gas_used: u64) -> ReceiptEnvelope {
-        let receipt =
-            Receipt { status: self.success.into(), cumulative_gas_used: gas_used, logs: self.logs.clone() };
+        let receipt = Receipt { status: self.success.into(), cumulative_gas_used: gas_used, logs: self.logs.clone() };
         let receipt: ReceiptWithBloom<Receipt> = receipt.into();
         match self.transaction.tx_type() {
             TxType::Legacy => ReceiptEnvelope::Legacy(receipt),

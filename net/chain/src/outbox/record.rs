@@ -6,7 +6,7 @@ use alloy::primitives::{Address, B256, Bytes};
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
-use super::{Intent, IntentId, Mined, Outcome, OutboxError};
+use super::{Intent, IntentId, Mined, OutboxError, Outcome};
 use crate::file;
 
 /// An intent and how far it is.
@@ -100,7 +100,11 @@ impl Store {
             let known = keys.get(intent.key.as_str())?.map(|id| id.value());
             if let Some(id) = known {
                 let record = self.record(IntentId(id))?;
-                return if record.intent == intent { Ok(IntentId(id)) } else { Err(OutboxError::KeyReused(intent.key)) };
+                return if record.intent == intent {
+                    Ok(IntentId(id))
+                } else {
+                    Err(OutboxError::KeyReused(intent.key))
+                };
             }
             let last = write.open_table(RECORDS)?.last()?.map(|(id, _)| id.value());
             let id = IntentId(last.map_or(Some(0), |last| last.checked_add(1)).ok_or(OutboxError::Damaged)?);
