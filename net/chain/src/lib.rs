@@ -30,6 +30,7 @@ mod key;
 mod material;
 mod operator;
 pub mod outbox;
+mod revert;
 mod sender;
 mod serve;
 

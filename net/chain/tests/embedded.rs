@@ -260,7 +260,7 @@ async fn loopback_answers_programs_and_no_web_page() {
     let origins = vec!["https://wallet.example".to_owned()];
     let service = serve(chain.clone(), "127.0.0.1:0".parse().unwrap(), origins).await.unwrap();
     let url = format!("http://{}", service.address());
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = common::client();
     let body = json!({"jsonrpc": "2.0", "id": 7, "method": "eth_chainId"});
     let ask = |headers: &[(&str, &str)], body: String| {
         let mut request = client.post(&url).header("content-type", "application/json").body(body);

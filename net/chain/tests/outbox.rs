@@ -2,7 +2,11 @@
 
 mod common;
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use alloy::{
     network::TransactionBuilder as _,
@@ -381,7 +385,7 @@ async fn what_a_reorganisation_drops_is_sent_again_and_final_only_when_deep() {
     assert_eq!(outbox.drive(&chain).await.unwrap().closed, []);
     assert!(outbox.pending().unwrap()[0].block.is_some());
     mine(1).await;
-    node.raw_request::<_, Value>("anvil_reorg".into(), json!({"depth": 2, "txBlockPairs": []})).await.unwrap();
+    node.raw_request::<_, Value>("anvil_reorg".into(), json!({"depth": 2, "tx_block_pairs": []})).await.unwrap();
     assert_eq!(times(&chain, counter, 1).await, 0);
     let progress = outbox.drive(&chain).await.unwrap();
     assert_eq!((progress.dropped, progress.pending), (vec![id], 1));
@@ -394,9 +398,120 @@ async fn what_a_reorganisation_drops_is_sent_again_and_final_only_when_deep() {
     assert_eq!(times(&chain, counter, 1).await, 1);
     // Further back than final: found out, and nothing is sent.
     let before = node.get_transaction_count(key(1).address()).await.unwrap();
-    node.raw_request::<_, Value>("anvil_reorg".into(), json!({"depth": 5, "txBlockPairs": []})).await.unwrap();
+    node.raw_request::<_, Value>("anvil_reorg".into(), json!({"depth": 5, "tx_block_pairs": []})).await.unwrap();
     let second = outbox.submit(add(counter, 2)).unwrap();
     let error = outbox.drive(&chain).await.unwrap_err();
     assert!(matches!(error, OutboxError::Contradiction(Contradiction::NonceWentBack { .. })), "{error}");
     assert_eq!((before, outbox.outcome(second).unwrap()), (1, None));
+}
+
+/// Not a test of its own: what the next test kills.
+#[tokio::test(flavor = "multi_thread")]
+async fn endless_submission() {
+    let Ok(dir) = std::env::var("GLACIER_OUTBOX_KILLED") else { return };
+    let dir = Path::new(&dir);
+    let read = |name: &str| std::fs::read_to_string(dir.join(name)).ok();
+    let counter: Address = read("counter").unwrap().parse().unwrap();
+    let chain = match read("url") {
+        None => Chain::embedded(embedded(dir)),
+        Some(url) => {
+            let mut remote = glacier_chain::Remote::new(url.parse().unwrap(), read("id").unwrap().parse().unwrap());
+            remote.confirmations = 1;
+            Chain::connect(&remote).await.unwrap()
+        }
+    };
+    let outbox = outbox(dir);
+    let mut item = 0;
+    while outbox.find(&format!("add/{item}")).unwrap().is_some() {
+        item += 1;
+    }
+    loop {
+        for _ in 0..3 {
+            outbox.submit(add(counter, item)).unwrap();
+            std::fs::write(dir.join("told.new"), item.to_string()).unwrap();
+            std::fs::rename(dir.join("told.new"), dir.join("told")).unwrap();
+            item += 1;
+        }
+        outbox.drive(&chain).await.unwrap();
+    }
+}
+
+/// Kills the submitting process at random instants, and settles what it left.
+async fn kill(dir: &Path, rounds: u64) -> Vec<u64> {
+    let mut told = Vec::new();
+    for round in 0..rounds {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "endless_submission"])
+            .env("GLACIER_OUTBOX_KILLED", dir)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        tokio::time::sleep(Duration::from_millis(40 + round * 61 % 250)).await;
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        told.extend(std::fs::read_to_string(dir.join("told")).ok().map(|told| told.parse::<u64>().unwrap()));
+    }
+    told
+}
+
+async fn nothing_lost_nothing_doubled(dir: &Path, chain: &Chain, counter: Address, told: &[u64]) {
+    let last = *told.last().expect("it was always killed before it began");
+    assert!(told.is_sorted());
+    let outbox = outbox(dir);
+    let left = outbox.pending().unwrap();
+    for pending in &left {
+        outbox.settle(chain, pending.id, PAUSE).await.unwrap();
+    }
+    let mut items = 0;
+    while let Some(id) = outbox.find(&format!("add/{items}")).unwrap() {
+        assert!(matches!(outbox.outcome(id).unwrap(), Some(Outcome::Mined(_))));
+        assert_eq!(times(chain, counter, items).await, 1, "item {items}");
+        items += 1;
+    }
+    assert!(items > last, "{last} was told, and {items} are there");
+    assert_eq!(total(chain, counter).await, items);
+    assert_eq!(chain.provider().get_transaction_count(key(1).address()).await.unwrap(), items);
+    println!("{items} intents, {} open after the last kill, in {} lives", left.len(), told.len());
+}
+
+#[tokio::test]
+async fn killed_with_its_chain_an_outbox_loses_and_doubles_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let chain = Chain::embedded(embedded(dir.path()));
+    let counter = deploy(&chain.signing(key(2).wallet())).await;
+    drop(chain);
+    std::fs::write(dir.path().join("counter"), counter.to_string()).unwrap();
+    let told = kill(dir.path(), 20).await;
+    let chain = Chain::embedded(embedded(dir.path()));
+    nothing_lost_nothing_doubled(dir.path(), &chain, counter, &told).await;
+}
+
+#[tokio::test]
+async fn killed_beside_its_chain_an_outbox_loses_and_doubles_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let behind = embedded(dir.path());
+    let chain = Chain::embedded(behind.clone());
+    let proxy = Proxy::before_embedded(behind).await;
+    killed_beside(dir.path(), &chain, &proxy).await;
+    if let Some(anvil) = Anvil::start(&[]).await {
+        let dir = tempfile::tempdir().unwrap();
+        let chain = Chain::connect(&anvil.remote()).await.unwrap();
+        killed_beside(dir.path(), &chain, &Proxy::before(&anvil.remote()).await).await;
+    }
+}
+
+async fn killed_beside(dir: &Path, chain: &Chain, proxy: &Proxy) {
+    let counter = deploy(&chain.signing(key(2).wallet())).await;
+    // Now and then a submission's answer is lost; the client asks again, by the same bytes.
+    let mut sends = 0;
+    proxy.rule(move |method, _| {
+        sends += u64::from(method == "eth_sendRawTransaction");
+        if method == "eth_sendRawTransaction" && sends % 5 == 0 { Fault::After } else { Fault::None }
+    });
+    std::fs::write(dir.join("counter"), counter.to_string()).unwrap();
+    std::fs::write(dir.join("url"), proxy.remote(1).url.to_string()).unwrap();
+    std::fs::write(dir.join("id"), chain.id().to_string()).unwrap();
+    let told = kill(dir, 20).await;
+    nothing_lost_nothing_doubled(dir, chain, counter, &told).await;
 }

@@ -7,10 +7,11 @@ use alloy::{
     eips::{BlockId, BlockNumberOrTag},
     primitives::{B256, Bytes, U256},
     rpc::types::{FeeHistory, Filter, FilterBlockOption, Log, TransactionRequest},
-    sol_types::decode_revert_reason,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+
+use crate::revert;
 
 use super::{
     BASE_FEE, BLOCK_GAS, Embedded, EmbeddedError, Refusal, answer,
@@ -350,7 +351,7 @@ impl Params {
 fn failed(failure: Failure) -> RpcError {
     match failure {
         Failure::Revert(data) => {
-            let reason = decode_revert_reason(&data).map(|reason| format!(": {reason}")).unwrap_or_default();
+            let reason = revert::reason(&data).map(|reason| format!(": {reason}")).unwrap_or_default();
             RpcError { code: 3, message: format!("execution reverted{reason}"), data: Some(data) }
         }
         Failure::OutOfGas => RpcError::new(-32000, "out of gas"),

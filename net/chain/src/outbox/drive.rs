@@ -12,7 +12,6 @@ use alloy::{
     primitives::{B256, Bytes, TxKind},
     providers::Provider as _,
     signers::SignerSync as _,
-    sol_types::decode_revert_reason,
 };
 use tokio::time::Instant;
 
@@ -22,7 +21,10 @@ use super::{
     record::{Floor, Record, Sent, State, Version},
     verify::{self, Found, User},
 };
-use crate::chain::{Chain, Head};
+use crate::{
+    chain::{Chain, Head},
+    revert,
+};
 
 impl Outbox {
     /// Takes one step with everything that is open, and tells what it did. To be called again and again:
@@ -177,12 +179,14 @@ impl Step<'_> {
                     self.outbox.save(vec![(id, record)], self.floor).await
                 }
                 Some(User::Foreign { .. }) => Ok(()),
-                // It was mined after its receipt was asked for, or the receipt is withheld. The next step knows.
-                Some(User::Ours { transaction, block }) if block >= self.head.number => {
-                    tracing::debug!(%transaction, "just mined");
-                    Ok(())
+                Some(User::Ours { transaction, block }) => {
+                    let owner = self.outbox.address();
+                    // It may have been mined after its receipt was asked for: then there is one now.
+                    match verify::look(self.chain, owner, &self.head, &record.intent, sent).await? {
+                        Found::Nowhere => Err(Contradiction::Withheld { transaction, block }.into()),
+                        Found::Shallow(_) | Found::Final(_) => Ok(()),
+                    }
                 }
-                Some(User::Ours { transaction, block }) => Err(Contradiction::Withheld { transaction, block }.into()),
                 None => Err(Contradiction::NonceUsedByNone { nonce: sent.nonce }.into()),
             };
         }
@@ -308,7 +312,7 @@ impl Step<'_> {
                 };
                 let data = answer.as_revert_data().unwrap_or_default();
                 let message = || answer.message.chars().take(200).collect();
-                let reason = decode_revert_reason(&data).unwrap_or_else(message);
+                let reason = revert::reason(&data).unwrap_or_else(message);
                 Ok(Err(Outcome::Refused { data, reason }))
             }
         }

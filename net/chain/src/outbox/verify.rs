@@ -1,19 +1,24 @@
 //! What a chain says about a transaction, held against what was signed.
 
 use alloy::{
-    consensus::{Transaction as _, transaction::SignerRecoverable as _},
-    eips::{BlockNumberOrTag, eip2718::Encodable2718 as _},
+    consensus::{Transaction as _, TxEnvelope, transaction::SignerRecoverable as _},
+    eips::{
+        BlockNumberOrTag,
+        eip2718::{Decodable2718 as _, Encodable2718 as _},
+    },
     network::TransactionResponse as _,
     primitives::{Address, B256, Bytes, U64, keccak256},
     providers::Provider as _,
     rpc::types::{TransactionReceipt, TransactionRequest},
-    sol_types::decode_revert_reason,
 };
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Intent, Mined, OutboxError, Outcome, record::Sent};
-use crate::chain::{Chain, Head};
+use crate::{
+    chain::{Chain, Head},
+    revert,
+};
 
 /// An answer that cannot be true: the service lies, or was reset, or is behind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -127,7 +132,7 @@ pub(crate) async fn look(
             return Ok(Found::Final(Outcome::Mined(mined)));
         }
         let data = revert_data(chain, owner, intent, sent.gas, number, &answer).await;
-        let reason = decode_revert_reason(&data);
+        let reason = revert::reason(&data);
         return Ok(Found::Final(Outcome::Reverted { mined, data, reason }));
     }
     Ok(Found::Nowhere)
@@ -138,7 +143,7 @@ async fn revert_data(chain: &Chain, owner: Address, intent: &Intent, gas: u64, b
     if let Some(told) = receipt.get("revertReason").and_then(|told| Bytes::deserialize(told).ok()) {
         return told;
     }
-    let request = request(owner, intent).gas_limit(gas);
+    let request = TransactionRequest { gas: Some(gas), ..request(owner, intent) };
     match chain.provider().call(request).block(block.into()).await {
         Err(error) => error.as_error_resp().and_then(|error| error.as_revert_data()).unwrap_or_default(),
         Ok(_) => Bytes::new(),
@@ -176,27 +181,20 @@ pub(crate) async fn user(chain: &Chain, owner: Address, head: &Head, sent: &Sent
                 continue;
             }
             // The hash and the sender as they follow from the bytes, not as they are told.
-            let hash = keccak256(envelope.encoded_2718());
+            let bytes = envelope.encoded_2718();
+            let hash = keccak256(&bytes);
             if sent.versions.iter().any(|version| version.hash == hash) {
                 return Ok(Some(User::Ours { transaction: hash, block: number }));
             }
-            let signed = envelope.chain_id() == Some(chain.id())
-                && alloy::consensus::TxEnvelope::recover_signer(&rebuilt(envelope)?).ok() == Some(owner);
-            if signed {
+            let sender =
+                TxEnvelope::decode_2718(&mut bytes.as_slice()).ok().and_then(|told| told.recover_signer().ok());
+            if sender == Some(owner) && envelope.chain_id() == Some(chain.id()) {
                 let depth = head.number.saturating_sub(number).saturating_add(1);
                 return Ok(Some(User::Foreign { depth }));
             }
         }
     }
     Ok(None)
-}
-
-/// The envelope from its bytes, so that no hash that somebody told is kept in it.
-fn rebuilt(envelope: &alloy::consensus::TxEnvelope) -> Result<alloy::consensus::TxEnvelope, OutboxError> {
-    use alloy::eips::eip2718::Decodable2718 as _;
-    let bytes = envelope.encoded_2718();
-    alloy::consensus::TxEnvelope::decode_2718(&mut bytes.as_slice())
-        .map_err(|_| Contradiction::Receipt { asked: keccak256(&bytes) }.into())
 }
 
 /// The first block after which the account had used the nonce; none where the chain keeps no earlier states.

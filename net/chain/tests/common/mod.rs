@@ -54,6 +54,12 @@ pub fn embedded(folder: &Path) -> Embedded {
     Embedded::open(&folder.join("chain"), &genesis()).unwrap()
 }
 
+pub fn client() -> reqwest::Client {
+    // reqwest has no provider of its own here; a second installation is refused, and no harm.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
 pub async fn deploy(provider: &DynProvider) -> Address {
     let sent = provider.send_transaction(TransactionRequest::default().with_deploy_code(counter_code())).await.unwrap();
     let receipt = sent.get_receipt().await.unwrap();

@@ -67,7 +67,7 @@ impl Proxy {
     }
 
     pub async fn before(remote: &Remote) -> Self {
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let client = super::client();
         Self::start(Behind::Url(client, remote.url.to_string()), remote.chain_id).await
     }
 
