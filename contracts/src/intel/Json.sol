@@ -44,7 +44,7 @@ library Json {
     }
 
     /// Whether the byte at a place is this one.
-    function at(uint256 place, bytes1 char) internal pure returns (bool) {
+    function shows(uint256 place, bytes1 char) internal pure returns (bool) {
         return load(place) >> 248 == uint8(char);
     }
 
