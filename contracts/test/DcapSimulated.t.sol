@@ -18,12 +18,13 @@ contract DcapSimulatedTest {
     bytes private ca = vm.parseJsonBytes(json, ".platformCa");
     bytes private quote = vm.parseJsonBytes(json, ".chips[0].quote");
     bytes private pck = vm.parseJsonBytes(json, ".chips[0].pck");
+    bytes private der = vm.parseJsonBytes(json, ".chips[0].pckDer");
     bytes32 private enclaveId = bytes32(vm.parseJsonBytes(json, ".chips[0].enclaveId"));
     MockCollateral private collateral = new MockCollateral(Realm.Simulated);
     DcapVerifier private verifier = new DcapVerifier(collateral);
 
     constructor() {
-        (bytes32 issuer, bytes20 keyId) = Take.issuer(pck);
+        (bytes32 issuer, bytes20 keyId) = Take.issuer(der);
         (uint256 x, uint256 y) = Take.key(ca);
         collateral.trust(issuer, keyId, x, y);
         collateral.set(Tee.Sgx, TcbStatus.UpToDate, TcbStatus.UpToDate, uint40(time + 9 days), uint40(time + 8 days));
@@ -119,7 +120,7 @@ contract DcapSimulatedTest {
     }
 
     function test_a_certificate_holds_from_its_first_to_its_last_second() external {
-        PckCertificate.Pck memory chip = new PckReader().read(pck);
+        PckCertificate.Pck memory chip = new PckReader().read(pck, true);
         require(chip.notBefore == time - 1 days && chip.notAfter == time + 7 * 365 days - 1 days, "dates");
         uint40 far = type(uint40).max;
         collateral.set(Tee.Sgx, TcbStatus.UpToDate, TcbStatus.UpToDate, far, far);
@@ -139,7 +140,7 @@ contract DcapSimulatedTest {
     function test_a_revoked_chip_is_named_by_its_certificate() external {
         (bytes32 id, bool isRevoked) = verifier.revoked(Platform.Simulated, pck);
         require(id == enclaveId && !isRevoked);
-        PckCertificate.Pck memory chip = new PckReader().read(pck);
+        PckCertificate.Pck memory chip = new PckReader().read(pck, true);
         collateral.revoke(chip.facts.issuer, chip.facts.issuerKeyId, chip.facts.serial);
         (id, isRevoked) = verifier.revoked(Platform.Simulated, pck);
         require(id == enclaveId && isRevoked);
@@ -152,7 +153,7 @@ contract DcapSimulatedTest {
 
     function test_a_production_verifier_calls_a_chip_by_the_platform_that_is_asked_for() external {
         MockCollateral other = new MockCollateral(Realm.Production);
-        (bytes32 issuer, bytes20 keyId) = Take.issuer(pck);
+        (bytes32 issuer, bytes20 keyId) = Take.issuer(der);
         (uint256 x, uint256 y) = Take.key(ca);
         other.trust(issuer, keyId, x, y);
         DcapVerifier production = new DcapVerifier(other);
