@@ -55,6 +55,16 @@ library Certificate {
         read(fields, pos, end);
     }
 
+    /// Reads a root: signed by its own key, in its own name. That somebody trusts it is left to the caller.
+    function root(bytes calldata der) internal view returns (Fields memory fields) {
+        (uint256 pos, uint256 end, bytes32 digest, uint256 r, uint256 s) = Der.signed(der);
+        read(fields, pos, end);
+        if (
+            fields.issuer != fields.subject || fields.issuerKeyId != fields.keyId
+                || !P256.verifies(digest, r, s, fields.x, fields.y)
+        ) revert CertificateSignature();
+    }
+
     /// Whether the common name of the subject contains a word.
     function isNamed(Fields memory fields, bytes32 word, uint256 length) internal pure returns (bool) {
         unchecked {

@@ -7,6 +7,7 @@ import {Blob} from "./Blob.sol";
 import {Certificate} from "./Certificate.sol";
 import {Crl} from "./Crl.sol";
 import {Der} from "./Der.sol";
+import {Documents} from "./Documents.sol";
 import {Json} from "./Json.sol";
 import {P256} from "./P256.sol";
 import {QeIdentity} from "./QeIdentity.sol";
@@ -41,7 +42,7 @@ abstract contract Collateral is IIntelCollateral {
         Revoked
     }
 
-    /// One slot. Its certificate's key (x 32, y 32), end (5) and serial (20) are in the blob.
+    /// One slot, packed as the members come. Its certificate's key (x 32, y 32), end (5) and serial (20) are in the blob.
     struct Authority {
         address blob;
         /// PCK CAs: certificate, revocation list and root's revocation list all hold until then (exclusive). 0: no list yet.
@@ -52,7 +53,7 @@ abstract contract Collateral is IIntelCollateral {
         Role role;
     }
 
-    /// TCB info or QE identity: one slot, packed levels in the blob.
+    /// TCB info or QE identity: one slot, packed as the members come; levels in the blob.
     struct Document {
         address blob;
         /// Document and signer hold until then (exclusive).
@@ -122,15 +123,16 @@ abstract contract Collateral is IIntelCollateral {
     bytes20 private immutable rootKeyId;
     uint160 private immutable rootSerial;
     uint256 private immutable rootUntil;
+    Documents private immutable reader;
 
     RootList private rootList;
     bytes32[] private pckAuthorities;
-    mapping(bytes32 id => Authority) private authorities;
+    mapping(bytes32 id => uint256) private authorities;
     /// Which authority has the certificate of this serial.
     mapping(uint160 serial => bytes32 id) private holders;
     mapping(bytes32 issuer => mapping(uint160 serial => bool)) private revocations;
-    mapping(bytes32 key => Document) private tcbInfos;
-    mapping(Tee => Document) private qeIdentities;
+    /// See `modelKey` and `identityKey`.
+    mapping(bytes32 key => uint256) private documents;
 
     constructor(Root memory root, Realm realm_) {
         P256.demand();
@@ -142,6 +144,7 @@ abstract contract Collateral is IIntelCollateral {
         rootSerial = root.serial;
         rootUntil = uint256(root.notAfter) + 1;
         rootId = authorityId(root.name, root.keyId);
+        reader = new Documents();
     }
 
     // --- submitting ---------------------------------------------------------------------------------------------------------
@@ -163,7 +166,7 @@ abstract contract Collateral is IIntelCollateral {
         Role role = roleOf(fields);
 
         id = authorityId(fields.subject, fields.keyId);
-        Authority memory authority_ = authorities[id];
+        Authority memory authority_ = authorityAt(id);
         if (authority_.role == Role.None) {
             if (role == Role.PckAuthority) {
                 if (pckAuthorities.length == MAX_PCK_AUTHORITIES) revert CollateralTooMany();
@@ -179,7 +182,7 @@ abstract contract Collateral is IIntelCollateral {
         authority_.blob = Blob.write(abi.encodePacked(fields.x, fields.y, uint40(ends), fields.serial));
         authority_.generation = rootList.generation;
         authority_.role = role;
-        authorities[id] = authority_;
+        store(id, authority_);
         holders[fields.serial] = id;
         emit AuthorityAccepted(
             id, role, fields.subject, fields.keyId, fields.serial, uint40(min(ends, rootCurrent)), realm
@@ -196,8 +199,9 @@ abstract contract Collateral is IIntelCollateral {
         if (issuer == rootId) {
             (rootList.listed, rootList.until) = (fields.thisUpdate, uint40(ends));
         } else {
-            Authority storage authority_ = authorities[issuer];
+            Authority memory authority_ = authorityAt(issuer);
             (authority_.listed, authority_.until) = (fields.thisUpdate, uint40(ends));
+            store(issuer, authority_);
         }
         emit RevocationListAccepted(issuer, fields.thisUpdate, uint40(ends), realm);
     }
@@ -217,11 +221,11 @@ abstract contract Collateral is IIntelCollateral {
     /// @param signer Id of the signer, from `submitAuthority`.
     /// Reverts if the evaluation number of what is there for this model is higher, or equal with a later issue date.
     function submitTcbInfo(bytes calldata text, bytes calldata signature, bytes32 signer) external {
-        (uint256 place, uint256 end, bytes32 digest, uint256 ends) = openDocument(text, signature, signer);
-        (TcbInfo.Header memory header, bytes memory packed) = TcbInfo.read(place, end);
+        (bytes32 digest, uint256 ends) = openDocument(text, signature, signer);
+        (TcbInfo.Header memory header, bytes memory packed) = reader.tcbInfo(text);
         ends = min(ends, uint256(header.nextUpdate) + 1);
         inDate(header.issued, ends);
-        keep(tcbInfos[modelKey(header.tee, header.fmspc)], packed, header.evaluation, header.issued, ends);
+        keep(modelKey(header.tee, header.fmspc), packed, header.evaluation, header.issued, ends);
         emit TcbInfoAccepted(header.tee, header.fmspc, header.evaluation, header.issued, uint40(ends), digest, realm);
     }
 
@@ -231,11 +235,11 @@ abstract contract Collateral is IIntelCollateral {
     /// @param signer Id of the signer.
     /// Reverts if the evaluation number of what is there is higher, or equal with a later issue date.
     function submitQeIdentity(bytes calldata text, bytes calldata signature, bytes32 signer) external {
-        (uint256 place, uint256 end, bytes32 digest, uint256 ends) = openDocument(text, signature, signer);
-        (QeIdentity.Header memory header, bytes memory packed) = QeIdentity.read(place, end);
+        (bytes32 digest, uint256 ends) = openDocument(text, signature, signer);
+        (QeIdentity.Header memory header, bytes memory packed) = reader.qeIdentity(text);
         ends = min(ends, uint256(header.nextUpdate) + 1);
         inDate(header.issued, ends);
-        keep(qeIdentities[header.tee], packed, header.evaluation, header.issued, ends);
+        keep(identityKey(header.tee), packed, header.evaluation, header.issued, ends);
         emit QeIdentityAccepted(header.tee, header.evaluation, header.issued, uint40(ends), digest, realm);
     }
 
@@ -248,18 +252,21 @@ abstract contract Collateral is IIntelCollateral {
         override
         returns (Standing memory result)
     {
+        // On the slots as they are, for each registration pays for this.
         bytes32 id = authorityId(pck.issuer, pck.issuerKeyId);
-        Authority memory authority_ = authorities[id];
-        if (authority_.role != Role.PckAuthority) revert CollateralNoAuthority(id, authority_.role);
-        if (authority_.until <= block.timestamp) revert CollateralOver(authority_.until);
+        uint256 authority_ = authorities[id];
+        if (roleIn(authority_) != Role.PckAuthority) revert CollateralNoAuthority(id, roleIn(authority_));
+        uint256 until = untilIn(authority_);
+        if (until <= block.timestamp) revert CollateralOver(until);
         if (revocations[id][pck.serial]) revert CollateralRevoked(id, pck.serial);
-        Document memory document = tcbInfos[modelKey(tee, pck.fmspc)];
-        if (document.until <= block.timestamp) revert CollateralOver(document.until);
-        if (document.generation != authority_.generation) revert CollateralGeneration();
+        uint256 document = documents[modelKey(tee, pck.fmspc)];
+        uint256 ends = untilIn(document);
+        if (ends <= block.timestamp) revert CollateralOver(ends);
+        if (uint8(document) != uint8(authority_ >> 8)) revert CollateralGeneration();
 
-        (result.caX, result.caY,) = certificateOf(authority_.blob);
-        result.validUntil = uint40(min(authority_.until, document.until));
-        result.status = TcbInfo.judge(Blob.read(document.blob), tee, pck, module);
+        (result.caX, result.caY,) = certificateOf(blobIn(authority_));
+        result.validUntil = uint40(min(until, ends));
+        result.status = TcbInfo.judge(Blob.read(blobIn(document)), tee, pck, module);
     }
 
     /// @inheritdoc IIntelCollateral
@@ -269,10 +276,10 @@ abstract contract Collateral is IIntelCollateral {
         override
         returns (TcbStatus status, uint40 validUntil)
     {
-        Document memory document = qeIdentities[tee];
-        validUntil = document.until;
+        uint256 document = documents[identityKey(tee)];
+        validUntil = uint40(untilIn(document));
         if (validUntil <= block.timestamp) revert CollateralOver(validUntil);
-        status = QeIdentity.judge(Blob.read(document.blob), report);
+        status = QeIdentity.judge(Blob.read(blobIn(document)), report);
     }
 
     /// @inheritdoc IIntelCollateral
@@ -283,7 +290,7 @@ abstract contract Collateral is IIntelCollateral {
     /// @inheritdoc IIntelCollateral
     function authority(bytes32 issuer, bytes20 issuerKeyId) external view override returns (uint256 x, uint256 y) {
         bytes32 id = authorityId(issuer, issuerKeyId);
-        Authority memory authority_ = authorities[id];
+        Authority memory authority_ = authorityAt(id);
         if (authority_.role != Role.PckAuthority) revert CollateralNoAuthority(id, authority_.role);
         (x, y,) = certificateOf(authority_.blob);
     }
@@ -301,7 +308,7 @@ abstract contract Collateral is IIntelCollateral {
     /// @notice Role of an authority, thisUpdate of its revocation list, and until when both and the root's list hold
     /// (exclusive; 0 without a list, and for signers).
     function authorityState(bytes32 id) external view returns (Role role, uint40 listed, uint40 until) {
-        Authority memory authority_ = authorities[id];
+        Authority memory authority_ = authorityAt(id);
         return (authority_.role, authority_.listed, authority_.until);
     }
 
@@ -316,12 +323,12 @@ abstract contract Collateral is IIntelCollateral {
         view
         returns (uint16 evaluation, uint40 issued, uint40 until)
     {
-        return state(tcbInfos[modelKey(tee, fmspc)]);
+        return state(documentAt(modelKey(tee, fmspc)));
     }
 
     /// @notice What is there for a quoting enclave.
     function qeIdentityState(Tee tee) external view returns (uint16 evaluation, uint40 issued, uint40 until) {
-        return state(qeIdentities[tee]);
+        return state(documentAt(identityKey(tee)));
     }
 
     // --- steps --------------------------------------------------------------------------------------------------------------
@@ -363,7 +370,7 @@ abstract contract Collateral is IIntelCollateral {
             known = rootList.listed;
             ends = min(ends, rootUntil);
         } else {
-            Authority memory authority_ = authorities[issuer];
+            Authority memory authority_ = authorityAt(issuer);
             if (authority_.role != Role.PckAuthority) revert CollateralNoAuthority(issuer, authority_.role);
             known = authority_.listed;
             uint256 certified;
@@ -393,23 +400,29 @@ abstract contract Collateral is IIntelCollateral {
     }
 
     /// The root revoked a certificate: whoever holds it loses the role, and if a signer of documents is among them, what was
-    /// accepted until now is not used again.
+    /// accepted until now is not used again. The root itself takes everything with it.
     function revokeAuthority(uint160 serial) private {
         if (serial == rootSerial) {
             rootList.revoked = true;
             for (uint256 i; i < pckAuthorities.length; ++i) {
-                authorities[pckAuthorities[i]].role = Role.Revoked;
+                revokeAs(pckAuthorities[i], serial);
             }
-            dropDocuments();
-            return;
+            return dropDocuments();
         }
         bytes32 id = holders[serial];
         if (id == 0) return;
-        Authority memory authority_ = authorities[id];
-        if (serialOf(authority_.blob) != serial) return;
-        authorities[id].role = Role.Revoked;
-        emit AuthorityRevoked(id, serial, realm);
+        Authority memory authority_ = authorityAt(id);
+        // Another certificate took its place.
+        if (uint160(Json.load(Blob.read(authority_.blob) + 69) >> 96) != serial) return;
+        revokeAs(id, serial);
         if (authority_.role == Role.DocumentSigner) dropDocuments();
+    }
+
+    function revokeAs(bytes32 id, uint160 serial) private {
+        Authority memory authority_ = authorityAt(id);
+        authority_.role = Role.Revoked;
+        store(id, authority_);
+        emit AuthorityRevoked(id, serial, realm);
     }
 
     /// Documents of all generations up to now are not used again. That costs no look at their signer in each judgement; the
@@ -417,46 +430,46 @@ abstract contract Collateral is IIntelCollateral {
     function dropDocuments() private {
         uint8 generation = ++rootList.generation;
         for (uint256 i; i < pckAuthorities.length; ++i) {
-            authorities[pckAuthorities[i]].generation = generation;
+            Authority memory authority_ = authorityAt(pckAuthorities[i]);
+            authority_.generation = generation;
+            store(pckAuthorities[i], authority_);
         }
-        qeIdentities[Tee.Sgx].until = 0;
-        qeIdentities[Tee.Tdx].until = 0;
+        for (uint256 tee; tee <= uint256(type(Tee).max); ++tee) {
+            Document memory document = documentAt(identityKey(Tee(tee)));
+            document.until = 0;
+            store(identityKey(Tee(tee)), document);
+        }
     }
 
     /// Checks a document's signature before anything of it is read. `ends` is when its signer ceases to hold (exclusive).
     function openDocument(bytes calldata text, bytes calldata signature, bytes32 signer)
         private
         view
-        returns (uint256 place, uint256 end, bytes32 digest, uint256 ends)
+        returns (bytes32 digest, uint256 ends)
     {
-        Authority memory authority_ = authorities[signer];
+        Authority memory authority_ = authorityAt(signer);
         if (authority_.role != Role.DocumentSigner) revert CollateralNoAuthority(signer, authority_.role);
         uint256 x;
         uint256 y;
         (x, y, ends) = certificateOf(authority_.blob);
         ends = min(ends, currentRoot());
         if (signature.length != 64) revert CollateralSignature();
-        (place, end, digest) = Json.open(text);
+        digest = sha256(text);
         (uint256 pos,) = Der.open(signature);
         if (!P256.verifies(digest, Der.load(pos), Der.load(pos + 32), x, y)) revert CollateralSignature();
     }
 
     /// Replaces a document by one that is not older.
-    function keep(Document storage document, bytes memory packed, uint16 evaluation, uint40 issued, uint256 ends)
-        private
-    {
-        Document memory known = document;
-        if (evaluation < known.evaluation) revert CollateralOlder(evaluation, known.evaluation);
-        if (evaluation == known.evaluation && issued < known.issued) revert CollateralOlder(issued, known.issued);
+    function keep(bytes32 key, bytes memory packed, uint16 evaluation, uint40 issued, uint256 ends) private {
+        Document memory document = documentAt(key);
+        if (evaluation < document.evaluation) revert CollateralOlder(evaluation, document.evaluation);
+        if (evaluation == document.evaluation && issued < document.issued) {
+            revert CollateralOlder(issued, document.issued);
+        }
         // Seconds fit 32 bits until 2106, and a later moment is in no accepted document before then.
         if (issued > type(uint32).max) revert CollateralEarly(issued);
-        known.blob = Blob.write(packed);
-        known.until = uint40(ends);
-        known.issued = uint32(issued);
-        known.evaluation = evaluation;
-        known.generation = rootList.generation;
-        (document.blob, document.until) = (known.blob, known.until);
-        (document.issued, document.evaluation, document.generation) = (known.issued, evaluation, known.generation);
+        document = Document(Blob.write(packed), uint40(ends), uint32(issued), evaluation, rootList.generation);
+        store(key, document);
     }
 
     /// Reverts before the first and after the last second.
@@ -473,14 +486,48 @@ abstract contract Collateral is IIntelCollateral {
         }
     }
 
-    function serialOf(address blob) private view returns (uint160) {
-        unchecked {
-            return uint160(Json.load(Blob.read(blob) + 69) >> 96);
-        }
+    // Slots are taken apart by hand: the compiler reads a packed slot once for each member.
+
+    function blobIn(uint256 word) private pure returns (address) {
+        return address(uint160(word >> 96));
     }
 
+    function untilIn(uint256 word) private pure returns (uint256) {
+        return uint40(word >> 56);
+    }
+
+    function roleIn(uint256 word) private pure returns (Role) {
+        return Role(word & 0xff);
+    }
+
+    function authorityAt(bytes32 id) private view returns (Authority memory) {
+        uint256 word = authorities[id];
+        return Authority(blobIn(word), uint40(untilIn(word)), uint40(word >> 16), uint8(word >> 8), roleIn(word));
+    }
+
+    function store(bytes32 id, Authority memory a) private {
+        authorities[id] = uint256(uint160(a.blob)) << 96 | uint256(a.until) << 56 | uint256(a.listed) << 16
+            | uint256(a.generation) << 8 | uint256(a.role);
+    }
+
+    function documentAt(bytes32 key) private view returns (Document memory) {
+        uint256 word = documents[key];
+        return Document(blobIn(word), uint40(untilIn(word)), uint32(word >> 24), uint16(word >> 8), uint8(word));
+    }
+
+    function store(bytes32 key, Document memory d) private {
+        documents[key] = uint256(uint160(d.blob)) << 96 | uint256(d.until) << 56 | uint256(d.issued) << 24
+            | uint256(d.evaluation) << 8 | d.generation;
+    }
+
+    /// Where the TCB info of a model is.
     function modelKey(Tee tee, bytes6 fmspc) private pure returns (bytes32) {
         return bytes32(fmspc) | bytes32(uint256(tee));
+    }
+
+    /// Where a QE identity is: no model has this key.
+    function identityKey(Tee tee) private pure returns (bytes32) {
+        return bytes32(0x100 | uint256(tee));
     }
 
     function state(Document memory document) private pure returns (uint16, uint40, uint40) {

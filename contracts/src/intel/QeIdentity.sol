@@ -2,6 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {TcbStatus, Tee} from "../Types.sol";
+import {Der} from "./Der.sol";
 import {Json} from "./Json.sol";
 import {Level} from "./Level.sol";
 
@@ -75,22 +76,26 @@ library QeIdentity {
     /// Status of the quoting enclave with this report body. `place` is where the packed bytes are.
     function judge(uint256 place, bytes calldata report) internal pure returns (TcbStatus status) {
         if (report.length != REPORT_BYTES) revert QeIdentityReportLength(report.length);
-        bytes32 signer = bytes32(Json.load(place));
-        if (signer != bytes32(report[128:160])) revert QeIdentitySigner(signer, bytes32(report[128:160]));
+        (uint256 from,) = Der.open(report);
         unchecked {
-            uint256 word = Json.load(place + 32);
+            uint256 word = Json.load(place);
+            if (word != Der.load(from + 128)) revert QeIdentitySigner(bytes32(word), bytes32(Der.load(from + 128)));
+            word = Json.load(place + 32);
             uint256 rest = Json.load(place + 64);
-            uint256 attributes = uint128(bytes16(report[48:64]));
-            uint256 misc = uint32(bytes4(report[16:20]));
+            uint256 attributes = Der.load(from + 48) >> 128;
             if (
                 (attributes ^ (word >> 128)) & word & type(uint128).max != 0
-                    || (misc ^ (rest >> 224)) & (rest >> 192) & type(uint32).max != 0
+                    || ((Der.load(from + 16) ^ rest) >> 224) & (rest >> 192) & type(uint32).max != 0
             ) revert QeIdentityAttributes();
             if (attributes & DEBUG != 0) revert QeIdentityDebug();
 
-            uint16 product = swapped(bytes2(report[256:258]));
-            if (product != uint16(rest >> 176)) revert QeIdentityProduct(uint16(rest >> 176), product);
-            uint16 isvSvn = swapped(bytes2(report[258:260]));
+            // ISVPRODID and ISVSVN, which the report has in little-endian order.
+            uint256 numbers = Der.load(from + 256) >> 224;
+            numbers = (numbers >> 8) & 0x00ff00ff | (numbers & 0x00ff00ff) << 8;
+            if (numbers >> 16 != uint16(rest >> 176)) {
+                revert QeIdentityProduct(uint16(rest >> 176), uint16(numbers >> 16));
+            }
+            uint16 isvSvn = uint16(numbers);
             place += 75;
             for (uint256 levels = (rest >> 168) & 0xff; levels != 0; --levels) {
                 word = Json.load(place);
@@ -135,10 +140,5 @@ library QeIdentity {
             } while (Json.at(place++, ","));
             next = Json.expect(place - 1, "]", 1);
         }
-    }
-
-    /// A number that the report has in little-endian order.
-    function swapped(bytes2 value) private pure returns (uint16) {
-        return uint16(value) >> 8 | uint16(value) << 8;
     }
 }
