@@ -6,7 +6,6 @@ import {DcapVerifier} from "../src/dcap/DcapVerifier.sol";
 import {Collateral} from "../src/intel/Collateral.sol";
 import {SimulatedCollateral} from "../src/intel/SimulatedCollateral.sol";
 import {vm} from "./Cheats.sol";
-import {Take} from "./mocks/Evidence.sol";
 
 /// From a simulated root to the verdict, through the real collateral.
 contract DcapChainTest {
@@ -20,12 +19,7 @@ contract DcapChainTest {
 
     constructor() {
         vm.warp(time);
-        bytes memory root = vm.parseJsonBytes(json, ".root.der");
-        (bytes32 name, bytes20 keyId) = Take.issuer(root);
-        (uint256 x, uint256 y) = Take.key(root);
-        uint160 serial = uint160(bytes20(Take.right(root, 15, 15 + uint8(root[14]), 20)));
-        uint40 notAfter = uint40(time - 1 days + 30 * 365 days);
-        collateral = new SimulatedCollateral(Collateral.Root(x, y, name, keyId, serial, notAfter));
+        collateral = new SimulatedCollateral(vm.parseJsonBytes(json, ".root.der"));
         collateral.submitCrl(vm.parseJsonBytes(json, ".collateral.rootCrl"));
         collateral.submitAuthority(vm.parseJsonBytes(json, ".platformCa"));
         signer = collateral.submitAuthority(vm.parseJsonBytes(json, ".tcbSigning"));

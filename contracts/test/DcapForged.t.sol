@@ -206,7 +206,7 @@ contract DcapForgedTest is ChipForge {
         vm.expectRevert(abi.encodeWithSelector(PckCertificate.PckShape.selector, lean.length));
         reader.read(lean, true);
         // Issuer and points reach past the end; another tag; a long length; another extension.
-        lean = Pem.slice(pck, 0, 500);
+        lean = Pem.slice(pck, 0, 450);
         vm.expectRevert(abi.encodeWithSelector(PckCertificate.PckShape.selector, 274));
         reader.read(lean, true);
         uint256 points = 274 + 2 + uint8(pck[275]);
@@ -225,6 +225,30 @@ contract DcapForgedTest is ChipForge {
             reader.read(others[i], true);
         }
         require(reader.read(pck, true).digest != reader.read(pck, false).digest, "subject");
+    }
+
+    /// A chip whose certificate has Intel's subject, and our CA.
+    function test_a_production_verifier_calls_a_chip_by_the_platform_that_is_asked_for() external {
+        MockCollateral other = new MockCollateral(Realm.Production);
+        (bytes32 issuer, bytes20 keyId) = Take.issuer(der);
+        (uint256 x, uint256 y) = vm.publicKeyP256(CA_KEY);
+        other.trust(issuer, keyId, x, y);
+        DcapVerifier production = new DcapVerifier(other);
+        bytes memory lean = pck;
+        vm.expectRevert(DcapVerifier.PckSignature.selector);
+        production.revoked(Platform.Sgx, lean);
+        (bytes32 r, bytes32 s) = vm.signP256(CA_KEY, reader.read(lean, false).digest);
+        put(lean, 0, abi.encode(r, s));
+        bytes memory ppid = vm.parseJsonBytes(json, ".chips[0].ppid");
+        (bytes32 sgx,) = production.revoked(Platform.Sgx, lean);
+        (bytes32 tdx,) = production.revoked(Platform.Tdx, lean);
+        require(sgx == sha256(bytes.concat("glacier/enclave-id/v1\x00sgx\x00", ppid)), "sgx");
+        require(tdx == sha256(bytes.concat("glacier/enclave-id/v1\x00tdx\x00", ppid)), "tdx");
+        vm.expectRevert(abi.encodeWithSelector(DcapVerifier.ForeignPlatform.selector, Platform.Simulated));
+        production.revoked(Platform.Simulated, lean);
+        vm.expectRevert(abi.encodeWithSelector(DcapVerifier.ForeignPlatform.selector, Platform.None));
+        production.revoked(Platform.None, lean);
+        require(keccak256(bytes(production.name())) == keccak256("Glacier DCAP Verifier"), "name");
     }
 
     function _refused(uint256 place, uint8 value, bytes memory why) private {

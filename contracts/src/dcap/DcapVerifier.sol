@@ -106,8 +106,7 @@ contract DcapVerifier is IQuoteVerifier {
         verdict.validUntil = validUntil;
         _say(verdict, signed, tee);
 
-        _kept[_keptName(x, y, verdict.enclaveId, signed, tee)] = uint256(verdict.status) << STATUS_SHIFT | validUntil;
-        emit AttestationKeyKept(verdict.enclaveId, verdict.status, validUntil, REALM);
+        _keep(_keptName(x, y, verdict.enclaveId, signed, tee), verdict);
     }
 
     /// @inheritdoc IQuoteVerifier
@@ -155,6 +154,17 @@ contract DcapVerifier is IQuoteVerifier {
     {
         uint256 entry = _kept[keccak256(bytes.concat(key, enclaveId, module))];
         return (TcbStatus(entry >> STATUS_SHIFT), uint40(entry));
+    }
+
+    /// Keeps what holds longer, and of what holds as long the better: a chip can have several PCK certificates, of former
+    /// levels too, and who repeats a proof under one of them must not take anything from its key.
+    function _keep(bytes32 name_, Verdict memory verdict) private {
+        uint256 entry = uint256(verdict.status) << STATUS_SHIFT | verdict.validUntil;
+        uint256 former = _kept[name_];
+        if (verdict.validUntil < uint40(former)) return;
+        if (verdict.validUntil == uint40(former) && entry >= former) return;
+        _kept[name_] = entry;
+        emit AttestationKeyKept(verdict.enclaveId, verdict.status, verdict.validUntil, REALM);
     }
 
     /// Report of the quoting enclave: signed by the chip, vouching for the attestation key, known to the vendor. `data` is the

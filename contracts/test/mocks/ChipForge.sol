@@ -27,9 +27,9 @@ abstract contract ChipForge {
     function certified(bytes memory tbs) internal pure returns (bytes memory) {
         (bytes32 r, bytes32 s) = vm.signP256(CA_KEY, sha256(tbs));
         bytes memory two = bytes.concat(integer(r), integer(s));
-        bytes memory signature =
+        bytes memory bits =
             bytes.concat(hex"03", bytes1(uint8(two.length + 3)), hex"0030", bytes1(uint8(two.length)), two);
-        bytes memory rest = bytes.concat(hex"300a06082a8648ce3d040302", signature);
+        bytes memory rest = bytes.concat(hex"300a06082a8648ce3d040302", bits);
         return bytes.concat(hex"3082", bytes2(uint16(tbs.length + rest.length)), tbs, rest);
     }
 

@@ -100,7 +100,7 @@ library Take {
         while (bytes4(Pem.word(data, place)) != what) ++place;
     }
 
-    /// The place of the bit after `bit` of every byte.
+    /// The same bytes but for one bit.
     function flipped(bytes memory data, uint256 index, uint256 bit) internal pure returns (bytes memory out) {
         out = Pem.slice(data, 0, data.length);
         out[index] ^= bytes1(uint8(1 << bit));
