@@ -18,8 +18,8 @@ import {Quote} from "./Quote.sol";
 /// attestation key signs the quote. Three P-256 verifications.
 ///
 /// No byte outside of what is signed has a second accepted value: neither form has lengths, types or encodings of its own, and
-/// both have an exact length. A signature (r, s) does have the twin (r, n - s): P-256
-/// signatures of Intel are not normalised, so no form can be refused, and nothing here is keyed by one.
+/// the CA or the attestation key has to have signed what they say. A signature (r, s) does have the twin (r, n - s):
+/// Intel's are not normalised, so neither can be refused, and nothing here is keyed by one.
 contract DcapVerifier is IQuoteVerifier {
     /// What is at 0x100 accepts what is no signature.
     error PrecompileLies();
