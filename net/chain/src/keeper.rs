@@ -4,7 +4,7 @@ use crate::{Operator, OperatorError, OutboxError, SendError};
 use alloy::primitives::{Address, U256};
 use glacier_proof::SignedCheckpoint;
 use glacier_wire::{EnclaveId, api::RegistrationOrder};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     future::Future,
@@ -74,7 +74,7 @@ impl Default for Terms {
 }
 
 /// How an operator stands on the chain.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
     /// Whether the network trusts a simulated vendor's root.
     pub simulated: bool,
