@@ -104,7 +104,11 @@ impl Report for Done {
             field(page, "waits", paint(WARN, fault))?;
         }
         if standing.simulated {
-            field(page, "network", paint(WARN, "SIMULATED: it trusts a root that somebody made; its token is worth nothing"))?;
+            field(
+                page,
+                "network",
+                paint(WARN, "SIMULATED: it trusts a root that somebody made; its token is worth nothing"),
+            )?;
         }
         Ok(())
     }
@@ -125,14 +129,20 @@ pub(crate) fn tokens(amount: U256, simulated: bool) -> String {
 
 /// A fault of chain or contracts.
 pub(crate) fn fault(error: impl std::fmt::Display) -> Failure {
-    Failure::trouble("chain", error.to_string(), "check --rpc and the deployment file; `glacier chain status` tells how things stand")
+    Failure::trouble(
+        "chain",
+        error.to_string(),
+        "check --rpc and the deployment file; `glacier chain status` tells how things stand",
+    )
 }
 
 impl From<Answer> for Result<Done, Failure> {
     fn from(answer: Answer) -> Self {
         match answer {
             Answer::Done(done) => Ok(*done),
-            Answer::Failed { message } => Err(Failure::no("chain", message, "`glacier chain status` tells how things stand")),
+            Answer::Failed { message } => {
+                Err(Failure::no("chain", message, "`glacier chain status` tells how things stand"))
+            }
         }
     }
 }

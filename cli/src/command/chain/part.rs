@@ -150,7 +150,11 @@ impl Part {
         let operator = Operator::new(sender, deployment);
         let keeper = Arc::new(Keeper::new(operator, NodeEnclave(setting.node), terms));
         let control = Control::listen(setting.home, Arc::clone(&keeper)).map_err(|error| {
-            Failure::trouble("chain", format!("cannot listen in {}: {error}", folder.display()), "use a home with a shorter path")
+            Failure::trouble(
+                "chain",
+                format!("cannot listen in {}: {error}", folder.display()),
+                "use a home with a shorter path",
+            )
         })?;
         let task = background.then(|| {
             let keeper = Arc::clone(&keeper);
@@ -198,9 +202,8 @@ pub(super) async fn connect(url: &str, expected: Option<u64>, confirmations: u64
 /// A deployment file.
 pub(crate) fn read_deployment(path: &Path) -> Result<Deployment, Failure> {
     let text = files::read(path, MAX_DEPLOYMENT)?;
-    serde_json::from_slice(&text).map_err(|error| {
-        Failure::not_a("a deployment", path, error, "pass the file that `glacier chain deploy` wrote")
-    })
+    serde_json::from_slice(&text)
+        .map_err(|error| Failure::not_a("a deployment", path, error, "pass the file that `glacier chain deploy` wrote"))
 }
 
 pub(super) fn write_deployment(path: &Path, deployment: &Deployment) -> Result<(), Failure> {
