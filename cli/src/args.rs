@@ -1,6 +1,6 @@
 //! What was typed, exactly. Each command turns its part into working values before it begins.
 
-use crate::command::{completions, demo, infer, job, key, measure, node, seal, serve, verify};
+use crate::command::{chain, completions, demo, infer, job, key, measure, node, seal, serve, verify};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -76,6 +76,9 @@ pub(crate) enum Command {
     /// Judge evidence, proofs and nodes
     #[command(subcommand)]
     Verify(verify::Command),
+    /// Where nodes register and are paid
+    #[command(subcommand)]
+    Chain(chain::Command),
     /// Completions for a shell, on stdout
     Completions(completions::Args),
 }

@@ -31,6 +31,11 @@ impl Context {
         Keystore::open(&self.home).map_err(keystore)
     }
 
+    /// The key that `--key` names, made where there is none: who runs a node is paid to it.
+    pub(crate) fn operator(&self) -> Result<Key, Failure> {
+        self.keystore()?.load_or_create(&self.key_name).map_err(keystore)
+    }
+
     /// The key that `--key` names.
     pub(crate) fn key(&self) -> Result<Key, Failure> {
         self.keystore()?.load(&self.key_name).map_err(keystore)

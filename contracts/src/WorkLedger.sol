@@ -166,10 +166,8 @@ contract WorkLedger is IWorkLedger, EIP712 {
         (bytes32 root, bytes32 grown) = LogTree.append(_frontier(packed), size, LogTree.leaf(digest));
         if (size != 0 && bytes24(root) != bytes24(bytes32(head))) revert WrongFrontier(root, bytes24(bytes32(head)));
         _signed(digest, key, _word(packed, 259), _word(packed, 291));
-        unchecked {
-            // A log of 2^64 proofs cannot be.
-            stored.packed = uint256(bytes32(bytes24(grown))) | uint256(size) + 1;
-        }
+        // Checked: a head may claim any size, and one more must not begin again at zero.
+        stored.packed = uint256(bytes32(bytes24(grown))) | uint256(size + 1);
         emit ProofSettled(key, size, uint64(uint256(small) >> 104), digest, REALM);
     }
 

@@ -61,29 +61,6 @@ contract DcapBitsTest {
         require(status == TcbStatus.UpToDate && until == block.timestamp + 1 days, "kept by the key");
     }
 
-    /// The certificate's signature with a zero in front of r, with an extra byte after s, and of another algorithm.
-    /// forge-config: default.isolate = false
-    function test_the_certificates_signature_has_one_encoding() external {
-        for (uint256 chip = 0; chip < 2; ++chip) {
-            (DcapVerifier verifier, Evidence memory evidence,) = _evidence(0);
-            bytes memory pck = evidence.pck;
-            uint256 place = _signature(pck);
-            uint8 length = uint8(pck[place + 1]);
-            bytes memory longer = bytes.concat(
-                Pem.slice(pck, 0, place),
-                bytes5(uint40(0x0300003000 | uint40(length + 1) << 24 | uint40(length - 2))),
-                hex"02",
-                bytes1(uint8(pck[place + 6]) + 1),
-                hex"00",
-                Pem.slice(pck, place + 7, pck.length)
-            );
-            // The outer length grows by one.
-            longer[3] = bytes1(uint8(longer[3]) + 1);
-            require(_accepted(verifier, evidence.quote, pck), "as it is");
-            require(!_accepted(verifier, evidence.quote, longer), "a zero in front of r");
-        }
-    }
-
     /// A call of its own, so that what it remembers is given back.
     function accepts(DcapVerifier verifier, bytes calldata quote, bytes calldata pck) external returns (bool) {
         try verifier.verify(quote, pck) returns (Verdict memory) {
@@ -135,18 +112,13 @@ contract DcapBitsTest {
             evidence = Take.apart(vm.readFileBinary(string.concat(root, id, "/quote.bin")));
         }
         vm.warp(time);
-        (bytes32 issuer, bytes20 keyId) = Take.issuer(evidence.pck);
+        (bytes32 issuer, bytes20 keyId) = Take.issuer(evidence.der);
         (uint256 x, uint256 y) = Take.key(evidence.ca);
         collateral.trust(issuer, keyId, x, y);
         Tee tee = kind == 2 ? Tee.Tdx : Tee.Sgx;
         uint40 until = uint40(time + 1 days);
         collateral.set(tee, TcbStatus.UpToDate, TcbStatus.UpToDate, until, until);
         return (new DcapVerifier(collateral), evidence, true);
-    }
-
-    /// The place of the BIT STRING after the outer algorithm.
-    function _signature(bytes memory pck) private pure returns (uint256) {
-        return 8 + (uint256(uint8(pck[6])) << 8 | uint8(pck[7])) + 12;
     }
 
     function _twin(bytes memory quote, uint256 place) private pure returns (bytes memory) {

@@ -16,13 +16,14 @@ contract DcapForgedTest is ChipForge {
     MockCollateral private collateral = new MockCollateral(Realm.Simulated);
     DcapVerifier private verifier = new DcapVerifier(collateral);
     PckReader private reader = new PckReader();
-    bytes private pck = certified(toBeSigned());
+    bytes private der = certified(toBeSigned());
+    bytes private pck = Take.lean(der);
     bytes32 private enclaveId = bytes32(vm.parseJsonBytes(json, ".chips[0].enclaveId"));
 
     constructor() {
         uint256 time = vm.parseJsonUint(json, ".now");
         vm.warp(time);
-        (bytes32 issuer, bytes20 keyId) = Take.issuer(pck);
+        (bytes32 issuer, bytes20 keyId) = Take.issuer(der);
         (uint256 x, uint256 y) = vm.publicKeyP256(CA_KEY);
         collateral.trust(issuer, keyId, x, y);
         collateral.set(Tee.Tdx, TcbStatus.UpToDate, TcbStatus.UpToDate, uint40(time + 9 days), uint40(time + 8 days));
@@ -133,46 +134,121 @@ contract DcapForgedTest is ChipForge {
     }
 
     /// An INTEGER is one to three bytes, and in its shortest form.
-    function test_every_pce_svn_is_read_in_its_one_encoding() external view {
+    function test_every_pce_svn_has_its_one_encoding() external view {
         uint16[7] memory values = [0, 1, 0x7f, 0x80, 0x7fff, 0x8000, 0xffff];
         bytes[7] memory encodings = [
             bytes(hex"020100"), hex"020101", hex"02017f", hex"02020080", hex"02027fff", hex"0203008000", hex"020300ffff"
         ];
         for (uint256 i = 0; i < 7; ++i) {
-            require(reader.read(certified(_withPceSvn(encodings[i]))).facts.pceSvn == values[i], "value");
-        }
-        bytes[8] memory others = [
-            bytes(hex"0200"),
-            hex"020180",
-            hex"0202007f",
-            hex"0202ffff",
-            hex"0203000080",
-            hex"0203010000",
-            hex"020400008000",
-            hex"040101"
-        ];
-        for (uint256 i = 0; i < 8; ++i) {
-            try reader.read(certified(_withPceSvn(others[i]))) returns (PckCertificate.Pck memory) {
-                revert(string.concat("read: ", vm.toString(i)));
-            } catch {}
+            bytes memory lean = pck;
+            put(lean, 236, abi.encodePacked(values[i]));
+            PckCertificate.Pck memory chip = reader.read(lean, true);
+            require(chip.facts.pceSvn == values[i], "value");
+            require(chip.digest == sha256(_withPceSvn(encodings[i])), "digest");
+            require(i == 3 || chip.digest != sha256(_withPceSvn(hex"02020080")), "digest of another");
         }
     }
 
-    /// The certificate is signed after each change, and still refused: the shape is not only the CA's affair.
-    function test_another_shape_is_refused_though_it_is_signed() external {
+    function test_every_component_has_its_one_encoding() external view {
+        // The fifth is 255, in two bytes.
         bytes memory tbs = toBeSigned();
-        uint256 changed = 0;
+        uint256 place = Take.find(tbs, hex"01020502") + 3;
+        require(tbs[place] == 0x02 && tbs[place + 1] == 0x02 && tbs[place + 2] == 0x00 && tbs[place + 3] == 0xff);
+        bytes memory lean = pck;
+        require(lean[208] == 0xff, "fifth");
+        for (uint256 value = 0x80; value < 0x100; ++value) {
+            tbs[place + 3] = bytes1(uint8(value));
+            lean[208] = bytes1(uint8(value));
+            require(reader.read(lean, true).digest == sha256(tbs), "digest");
+        }
+        lean[208] = 0x7f;
+        tbs[place + 3] = 0x7f;
+        require(reader.read(lean, true).digest != sha256(tbs), "two bytes for what fits one");
+    }
+
+    function test_every_serial_number_has_its_one_encoding() external view {
+        bytes memory lean = pck;
+        for (uint256 bits = 1; bits <= 160; ++bits) {
+            uint160 serial = uint160((1 << bits) - 1);
+            put(lean, 128, abi.encodePacked(serial));
+            bytes memory number = integer(bytes32(uint256(serial)));
+            bytes memory tbs = toBeSigned();
+            bytes memory rest = Pem.slice(tbs, 31, tbs.length);
+            tbs =
+                bytes.concat(hex"3082", bytes2(uint16(5 + number.length + rest.length)), hex"a003020102", number, rest);
+            require(reader.read(lean, true).digest == sha256(tbs), vm.toString(bits));
+        }
+    }
+
+    /// Each byte of what the CA signs, changed and signed again: what differs from chip to chip can be said, and nothing else.
+    function test_another_shape_cannot_be_said_though_it_is_signed() external view {
+        bytes memory tbs = toBeSigned();
+        uint256 said = 0;
         for (uint256 i = 0; i < tbs.length; ++i) {
-            // Tags, lengths and OIDs; what names, numbers and keys say is free.
             tbs[i] ^= 0x40;
-            try reader.read(certified(tbs)) returns (PckCertificate.Pck memory) {
-                ++changed;
+            try reader.leanOf(certified(tbs)) returns (bytes memory lean) {
+                try reader.read(lean, true) returns (PckCertificate.Pck memory chip) {
+                    if (chip.digest == sha256(tbs)) ++said;
+                } catch {}
             } catch {}
             tbs[i] ^= 0x40;
         }
-        // Serial 20 (of which a first byte above 127 would be refused), names 117 each, key 64, key identifiers 40, URI 98, PPID 16,
-        // components, CPUSVN 16, PCEID 2, FMSPC 6, and 102 after it.
-        require(changed > 550 && changed < 650, vm.toString(changed));
+        // Serial 19 or 20, issuer 119, key 64, key identifiers 40, URI 98, PPID, components and CPUSVN 16 each, PCE SVN, PCEID
+        // 2, FMSPC 6, the rest 119.
+        require(said > 480 && said < 540, vm.toString(said));
+    }
+
+    function test_what_is_no_lean_certificate_is_refused() external {
+        bytes memory lean = Pem.slice(pck, 0, 273);
+        vm.expectRevert(abi.encodeWithSelector(PckCertificate.PckShape.selector, 273));
+        reader.read(lean, true);
+        lean = bytes.concat(pck, new bytes(4096));
+        vm.expectRevert(abi.encodeWithSelector(PckCertificate.PckShape.selector, lean.length));
+        reader.read(lean, true);
+        // Issuer and points reach past the end; another tag; a long length; another extension.
+        lean = Pem.slice(pck, 0, 450);
+        vm.expectRevert(abi.encodeWithSelector(PckCertificate.PckShape.selector, 274));
+        reader.read(lean, true);
+        uint256 points = 274 + 2 + uint8(pck[275]);
+        uint256[5] memory places = [uint256(274), 275, points, points + 1, points + 6];
+        for (uint256 i = 0; i < 5; ++i) {
+            lean = Take.flipped(pck, places[i], 7);
+            vm.expectRevert(abi.encodeWithSelector(PckCertificate.PckShape.selector, 274));
+            reader.read(lean, true);
+        }
+        // A digit that is none, in either date; a byte between them; a year after 2049.
+        bytes[4] memory others = [Take.flipped(pck, 246, 6), Take.flipped(pck, 272, 3), Take.flipped(pck, 259, 0), pck];
+        others[3][246] = "5";
+        others[1][272] = ":";
+        for (uint256 i = 0; i < 4; ++i) {
+            vm.expectRevert(abi.encodeWithSelector(PckCertificate.PckShape.selector, 246));
+            reader.read(others[i], true);
+        }
+        require(reader.read(pck, true).digest != reader.read(pck, false).digest, "subject");
+    }
+
+    /// A chip whose certificate has Intel's subject, and our CA.
+    function test_a_production_verifier_calls_a_chip_by_the_platform_that_is_asked_for() external {
+        MockCollateral other = new MockCollateral(Realm.Production);
+        (bytes32 issuer, bytes20 keyId) = Take.issuer(der);
+        (uint256 x, uint256 y) = vm.publicKeyP256(CA_KEY);
+        other.trust(issuer, keyId, x, y);
+        DcapVerifier production = new DcapVerifier(other);
+        bytes memory lean = pck;
+        vm.expectRevert(DcapVerifier.PckSignature.selector);
+        production.revoked(Platform.Sgx, lean);
+        (bytes32 r, bytes32 s) = vm.signP256(CA_KEY, reader.read(lean, false).digest);
+        put(lean, 0, abi.encode(r, s));
+        bytes memory ppid = vm.parseJsonBytes(json, ".chips[0].ppid");
+        (bytes32 sgx,) = production.revoked(Platform.Sgx, lean);
+        (bytes32 tdx,) = production.revoked(Platform.Tdx, lean);
+        require(sgx == sha256(bytes.concat("glacier/enclave-id/v1\x00sgx\x00", ppid)), "sgx");
+        require(tdx == sha256(bytes.concat("glacier/enclave-id/v1\x00tdx\x00", ppid)), "tdx");
+        vm.expectRevert(abi.encodeWithSelector(DcapVerifier.ForeignPlatform.selector, Platform.Simulated));
+        production.revoked(Platform.Simulated, lean);
+        vm.expectRevert(abi.encodeWithSelector(DcapVerifier.ForeignPlatform.selector, Platform.None));
+        production.revoked(Platform.None, lean);
+        require(keccak256(bytes(production.name())) == keccak256("Glacier DCAP Verifier"), "name");
     }
 
     function _refused(uint256 place, uint8 value, bytes memory why) private {

@@ -47,7 +47,7 @@ contract EquivocationTest is LedgerFixture {
     function test_proofs_for_another_ledger_are_evidence_too() external {
         WorkLedger.SignedProof memory one = _signed(_proof(5));
         WorkLedger.SignedProof memory two = _signed(_proof(5));
-        // Made by another implementation over the same members, but for chain 1 and no ledger: see the separator below.
+        // The same members, for chain 1 and no ledger.
         two.chainId = 1;
         two.ledger = address(0);
         (two.r, two.vs) = _sign(SECRET, _foreign(_proof(5), 1, address(0)));

@@ -24,7 +24,7 @@ contract IntelCollateralTest is IntelCollateralVectors {
 
     function test_nothing_is_taken_before_the_roots_list() public withVectors {
         Case memory c = load(NEW_TDX, NEW_TDX_AT, Tee.Tdx);
-        vm.warp(c.at);
+        vm.warp(c.time);
         Collateral collateral = new IntelCollateral();
         vm.expectRevert(abi.encodeWithSelector(Collateral.CollateralOver.selector, 0));
         collateral.submitAuthority(authorityDer("pck-platform-ca"));

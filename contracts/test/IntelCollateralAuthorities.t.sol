@@ -3,6 +3,7 @@ pragma solidity ^0.8.30;
 
 import {Certificate} from "../src/intel/Certificate.sol";
 import {Collateral} from "../src/intel/Collateral.sol";
+import {CollateralStore} from "../src/intel/CollateralStore.sol";
 import {Extensions} from "../src/intel/Extensions.sol";
 import {SimulatedCollateral} from "../src/intel/SimulatedCollateral.sol";
 import {vm} from "./Cheats.sol";
@@ -20,11 +21,11 @@ contract IntelCollateralAuthoritiesTest is SimulatedVendor {
 
     function test_what_the_root_issued_is_taken_in_its_role() public {
         bytes32 id = collateral.submitAuthority(platform());
-        (Collateral.Role role,,) = collateral.authorityState(id);
-        assert(role == Collateral.Role.PckAuthority);
+        (CollateralStore.Role role,,) = collateral.authorityState(id);
+        assert(role == CollateralStore.Role.PckAuthority);
         id = collateral.submitAuthority(signer());
         (role,,) = collateral.authorityState(id);
-        assert(role == Collateral.Role.DocumentSigner);
+        assert(role == CollateralStore.Role.DocumentSigner);
         (uint256 x, uint256 y) = collateral.authority(keccak256(name(PLATFORM_NAME)), keyId(PLATFORM));
         (uint256 wantX, uint256 wantY) = vm.publicKeyP256(PLATFORM);
         assert(x == wantX && y == wantY);

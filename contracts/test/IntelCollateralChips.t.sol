@@ -63,7 +63,7 @@ contract IntelCollateralChipsTest is IntelCollateralVectors {
         Standing memory found = collateral.standing(tee, pck, module);
         assert(found.status == statusOf(vm.parseJsonString(manifest, status)));
         // Everything used is current at the recorded end, and not a second later.
-        assert(found.validUntil > c.at);
+        assert(found.validUntil > c.time);
         bytes memory quote = read(string.concat(folder, vm.parseJsonString(manifest, string.concat(entry, ".file"))));
         (TcbStatus qe, uint40 until) = collateral.quotingEnclave(tee, qeReport(quote));
         assert(qe == statusOf(vm.parseJsonString(manifest, string.concat(one, ".expected.qe_status"))));

@@ -108,9 +108,9 @@ contract IntelCollateralDerTest {
             }
             last = first + 86400 * 27;
             for (d = 29; d <= 31; ++d) {
-                try readers.timestamp(y, m, d, 0, 0, 0) returns (uint40 at_) {
-                    assert(at_ == last + 86400);
-                    last = at_;
+                try readers.timestamp(y, m, d, 0, 0, 0) returns (uint40 time) {
+                    assert(time == last + 86400);
+                    last = time;
                 } catch {}
             }
         }

@@ -12,7 +12,7 @@ abstract contract IntelCollateralVectors {
 
     struct Case {
         string file;
-        uint256 at;
+        uint256 time;
         Tee tee;
         bytes rootCrl;
         bytes pckCrl;
@@ -38,10 +38,10 @@ abstract contract IntelCollateralVectors {
         return read(string.concat("sgx/roots/intel-sgx-", file, ".der"));
     }
 
-    function load(string memory file, uint256 at, Tee tee) internal view returns (Case memory c) {
+    function load(string memory file, uint256 time, Tee tee) internal view returns (Case memory c) {
         string memory json = vm.readFile(string.concat(VECTORS, file));
         c.file = file;
-        c.at = at;
+        c.time = time;
         c.tee = tee;
         c.rootCrl = unhex(json, ".root_ca_crl");
         c.pckCrl = unhex(json, ".pck_crl");
@@ -57,12 +57,12 @@ abstract contract IntelCollateralVectors {
 
     /// A deployment at the case's time with everything but the documents.
     function prepared(Case memory c) internal returns (Collateral collateral, bytes32 signer) {
-        vm.warp(c.at);
+        vm.warp(c.time);
         collateral = new IntelCollateral();
         collateral.submitCrl(c.rootCrl);
         collateral.submitAuthority(authorityDer("pck-platform-ca"));
         collateral.submitAuthority(authorityDer("pck-processor-ca"));
-        signer = collateral.submitAuthority(authorityDer(c.at < 1746523500 ? "tcb-signing-2018" : "tcb-signing-2025"));
+        signer = collateral.submitAuthority(authorityDer(c.time < 1746523500 ? "tcb-signing-2018" : "tcb-signing-2025"));
         collateral.submitCrl(c.pckCrl);
     }
 

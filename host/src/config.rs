@@ -35,6 +35,45 @@ pub struct NodeConfig {
     /// An unfinished upload that nobody continued for so many seconds is removed. Default one day.
     #[serde(default = "default_upload_seconds")]
     pub upload_seconds: u64,
+    /// The chain that the node settles on. Default: one of its own, in this process.
+    #[serde(default)]
+    pub chain: ChainConfig,
+}
+
+/// The chain that a node settles on. Every member may be left out. The host itself does nothing with
+/// it: whoever starts the node reads it here.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ChainConfig {
+    /// Whether the node registers and settles at all. Default true.
+    pub enabled: bool,
+    /// JSON-RPC of a chain that others keep (`http` or `https`). Default: none, a chain inside this process.
+    pub rpc: Option<String>,
+    /// The contracts, as `glacier chain deploy` wrote them. Default: `chain/deployment.json` in the home; the chain
+    /// inside this process deploys its own.
+    pub deployment: Option<PathBuf>,
+    /// Blocks, its own included, until a transaction on a chain of others is final. Default 12.
+    pub confirmations: u64,
+    /// Where the chain inside this process answers JSON-RPC, on loopback. Default `127.0.0.1:0`, any free port.
+    pub listen: SocketAddr,
+    /// Settle once so many proofs wait. Default 64.
+    pub checkpoint_proofs: u64,
+    /// Settle what has waited for so many seconds. Default 600.
+    pub checkpoint_seconds: u64,
+}
+
+impl Default for ChainConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            rpc: None,
+            deployment: None,
+            confirmations: 12,
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            checkpoint_proofs: 64,
+            checkpoint_seconds: 600,
+        }
+    }
 }
 
 impl NodeConfig {
@@ -49,6 +88,7 @@ impl NodeConfig {
             max_connections: default_max_connections(),
             idle_seconds: default_idle_seconds(),
             upload_seconds: default_upload_seconds(),
+            chain: ChainConfig::default(),
         }
     }
 

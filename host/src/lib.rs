@@ -27,7 +27,7 @@ mod proofs;
 mod relay;
 mod status;
 
-pub use config::NodeConfig;
+pub use config::{ChainConfig, NodeConfig};
 pub use enclave::{ChipInfo, LaunchError};
 pub use error::HostError;
 pub use http::{ProofPage, UPLOAD_LENGTH, UPLOAD_OFFSET};

@@ -13,7 +13,7 @@
 //! | `platformCa`, `tcbSigning` | certificates, DER |
 //! | `collateral` | `rootCrl`, `pckCrl` (DER), `tcbInfo`, `qeIdentity` (the texts that are signed), `tcbInfoSignature`, `qeIdentitySignature` (r ‖ s) |
 //! | `later` | the same, a day later: evaluation 2, `chips[1]` revoked, level of `chips[0]` out of date |
-//! | `chips` | two: `pck` (DER), `ppid`, `enclaveId`, `attestationKey` (the secret scalar), `quote` (compact), `full` (with its chain), `again` (compact, of the same key), `debug` (compact, of a debug enclave) |
+//! | `chips` | two: `pck` (lean), `pckDer`, `ppid`, `enclaveId`, `attestationKey` (the secret scalar), `quote` (compact), `full` (with its chain), `again` (compact, of the same key), `debug` (compact, of a debug enclave) |
 //! | `measurement`, `reportData` | what the quotes say; that of `again` is all bits inverted |
 
 use der::Decode as _;
@@ -84,6 +84,7 @@ fn of_chip(chip: &Chip) -> Result<Value, Error> {
     let debug = chip.quote(&Body { attributes: Attributes::DEBUG, ..body })?;
     Ok(json!({
         "pck": hex(compact.pck()),
+        "pckDer": hex(compact.pck_der()),
         "ppid": hex(&chip.hardware().ppid()),
         "enclaveId": hex(&chip.enclave_id().0),
         "attestationKey": hex(chip.expose_attestation_key()?.as_slice()),

@@ -55,7 +55,7 @@ const LAYERS: &[Layer] = &[
     // The simulator measures enclave binaries for `glacier measure`.
     Layer {
         name: CLI,
-        may_use: &[WIRE, ASSET, ATTEST, PROOF, MEASURE, DEVICES, SDK, HOST, STORE, COLLATERAL, SIMULATOR],
+        may_use: &[WIRE, ASSET, ATTEST, PROOF, MEASURE, DEVICES, SDK, HOST, STORE, COLLATERAL, CHAIN, SIMULATOR],
     },
     Layer {
         name: TESTKIT,

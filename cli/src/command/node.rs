@@ -2,7 +2,10 @@
 
 use crate::{
     args::NodeArg,
-    command::doctor,
+    command::{
+        chain::part::{self, Part},
+        doctor,
+    },
     context::Context,
     door,
     error::{Exit, Failure, Outcome},
@@ -12,12 +15,14 @@ use crate::{
 };
 use glacier::policy::{simulated_policy, write_policy};
 use glacier_attest::Fingerprint;
+use glacier_chain::{Deployment, Realm};
 use glacier_host::{ChipInfo, EnclaveState, Node, NodeConfig, Status};
 use serde::Serialize;
 use std::{
     io::{self, Write},
     net::SocketAddr,
     path::PathBuf,
+    sync::Arc,
 };
 use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
@@ -45,6 +50,15 @@ pub(crate) struct RunArgs {
     /// Write a policy that accepts exactly this node's enclave
     #[arg(long, value_name = "FILE")]
     write_policy: Option<PathBuf>,
+    /// JSON-RPC of the chain to settle on, instead of what the settings say [default: a chain of the node's own]
+    #[arg(long, value_name = "URL", env = "GLACIER_RPC", hide_env_values = true)]
+    rpc: Option<String>,
+    /// The contracts on that chain, as `glacier chain deploy` wrote them
+    #[arg(long, value_name = "FILE")]
+    deployment: Option<PathBuf>,
+    /// Neither register nor settle anything
+    #[arg(long, conflicts_with_all = ["rpc", "deployment"])]
+    no_chain: bool,
 }
 
 /// What was typed.
@@ -74,11 +88,29 @@ async fn serve(args: RunArgs, cx: &Context) -> Outcome {
         None => NodeConfig::new(cx.home.join("node")),
     };
     config.listen = args.listen.unwrap_or(config.listen);
+    config.chain.rpc = args.rpc.or(config.chain.rpc);
+    config.chain.deployment = args.deployment.or(config.chain.deployment);
+    config.chain.enabled &= !args.no_chain;
     log_to_stderr(cx.output);
     // Before the node starts: a signal that comes while it does must not kill it half-way.
     let mut asked_to_end = asked_to_end()?;
-    let node = Node::start(config).await.map_err(explain::host)?;
-    let running = Running::of(&node)?;
+    let (home, chain) = (config.home.clone(), config.chain.clone());
+    let node = Arc::new(Node::start(config).await.map_err(explain::host)?);
+    let mut running = Running::of(&node)?;
+    let part = if chain.enabled {
+        let setting = part::Setting {
+            node: Arc::clone(&node),
+            home: &home,
+            config: &chain,
+            operator: &cx.operator()?,
+            measurement: running.chip.measurement,
+            clock: None,
+        };
+        Some(Part::start(setting, true).await?)
+    } else {
+        None
+    };
+    running.settles = part.as_ref().map(|part| Settles::of(part.keeper.operator().deployment()));
     if let Some(path) = &args.write_policy {
         write_policy(path, &running.policy).map_err(|error| explain::policy(path, error))?;
     }
@@ -89,7 +121,12 @@ async fn serve(args: RunArgs, cx: &Context) -> Outcome {
         () = node.wait() => {}
     }
     cx.output.remark("ending: open connections have a few seconds");
-    node.shutdown().await;
+    if let Some(part) = part {
+        part.end().await;
+    }
+    if let Ok(node) = Arc::try_unwrap(node) {
+        node.shutdown().await;
+    }
     Ok(Exit::Yes)
 }
 
@@ -121,13 +158,31 @@ pub(crate) struct Running {
     pub(crate) chip: ChipInfo,
     /// A policy that accepts exactly this enclave.
     policy: String,
+    /// Where it registers and is paid; absent for a node that does neither.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settles: Option<Settles>,
+}
+
+/// Where a node's work counts: what manifests name.
+#[derive(Serialize)]
+struct Settles {
+    chain_id: u64,
+    ledger: alloy::primitives::Address,
+    simulated: bool,
+}
+
+impl Settles {
+    fn of(deployment: &Deployment) -> Self {
+        let simulated = deployment.realm == Realm::Simulated;
+        Self { chain_id: deployment.chain_id, ledger: deployment.ledger, simulated }
+    }
 }
 
 impl Running {
     pub(crate) fn of(node: &Node) -> Result<Self, Failure> {
         let chip = node.info().ok_or_else(|| explain::host(glacier_host::LaunchError::Ended.into()))?;
         let policy = simulated_policy(&root(&chip)?, &chip.measurement, &chip.enclave_id);
-        Ok(Self { address: format!("http://{}", node.address()), chip, policy })
+        Ok(Self { address: format!("http://{}", node.address()), chip, policy, settles: None })
     }
 }
 
@@ -139,7 +194,12 @@ pub(crate) fn root(chip: &ChipInfo) -> Result<Fingerprint, Failure> {
 impl Report for Running {
     fn human(&self, page: &mut dyn Write) -> io::Result<()> {
         writeln!(page, "node {}", self.address)?;
-        describe(page, &self.chip)
+        describe(page, &self.chip)?;
+        if let Some(settles) = &self.settles {
+            field(page, "chain", settles.chain_id)?;
+            field(page, "ledger", settles.ledger)?;
+        }
+        Ok(())
     }
 }
 

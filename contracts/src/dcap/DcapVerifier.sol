@@ -17,9 +17,9 @@ import {Quote} from "./Quote.sol";
 /// certificate, the PCK key signs the report of Intel's quoting enclave, that report vouches for the attestation key, and the
 /// attestation key signs the quote. Three P-256 verifications.
 ///
-/// No byte outside of what is signed has a second accepted value: the compact form has no lengths and types, its own
-/// length is exact, and the certificate's signature has one encoding. A signature (r, s) does have the twin (r, n - s): P-256
-/// signatures of Intel are not normalised, so no form can be refused, and nothing here is keyed by one.
+/// No byte outside of what is signed has a second accepted value: neither form has lengths, types or encodings of its own, and
+/// the CA or the attestation key has to have signed what they say. A signature (r, s) does have the twin (r, n - s):
+/// Intel's are not normalised, so neither can be refused, and nothing here is keyed by one.
 contract DcapVerifier is IQuoteVerifier {
     /// What is at 0x100 accepts what is no signature.
     error PrecompileLies();
@@ -88,7 +88,7 @@ contract DcapVerifier is IQuoteVerifier {
     function verify(bytes calldata quote, bytes calldata pck) external returns (Verdict memory verdict) {
         Tee tee = Quote.read(quote, Quote.SIGNATURE_DATA);
         (bytes calldata signed, uint256 data) = Quote.split(quote, tee);
-        PckCertificate.Pck memory chip = PckCertificate.read(pck);
+        PckCertificate.Pck memory chip = PckCertificate.read(pck, REALM == Realm.Simulated);
         Standing memory standing = collateral.standing(tee, chip.facts, Quote.module(signed, tee));
         if (!P256.verifies(chip.digest, chip.r, chip.s, standing.caX, standing.caY)) revert PckSignature();
         if (block.timestamp < chip.notBefore || block.timestamp > chip.notAfter) {
@@ -106,8 +106,7 @@ contract DcapVerifier is IQuoteVerifier {
         verdict.validUntil = validUntil;
         _say(verdict, signed, tee);
 
-        _kept[_keptName(x, y, verdict.enclaveId, signed, tee)] = uint256(verdict.status) << STATUS_SHIFT | validUntil;
-        emit AttestationKeyKept(verdict.enclaveId, verdict.status, validUntil, REALM);
+        _keep(_keptName(x, y, verdict.enclaveId, signed, tee), verdict);
     }
 
     /// @inheritdoc IQuoteVerifier
@@ -138,7 +137,7 @@ contract DcapVerifier is IQuoteVerifier {
     function revoked(Platform platform, bytes calldata pck) external view returns (bytes32 enclaveId, bool isRevoked) {
         bool isSimulated = platform == Platform.Simulated;
         if (platform == Platform.None || isSimulated != (REALM == Realm.Simulated)) revert ForeignPlatform(platform);
-        PckCertificate.Pck memory chip = PckCertificate.read(pck);
+        PckCertificate.Pck memory chip = PckCertificate.read(pck, REALM == Realm.Simulated);
         PckFacts memory facts = chip.facts;
         (uint256 x, uint256 y) = collateral.authority(facts.issuer, facts.issuerKeyId);
         if (!P256.verifies(chip.digest, chip.r, chip.s, x, y)) revert PckSignature();
@@ -155,6 +154,17 @@ contract DcapVerifier is IQuoteVerifier {
     {
         uint256 entry = _kept[keccak256(bytes.concat(key, enclaveId, module))];
         return (TcbStatus(entry >> STATUS_SHIFT), uint40(entry));
+    }
+
+    /// Keeps what holds longer, and of what holds as long the better: a chip can have several PCK certificates, of former
+    /// levels too, and who repeats a proof under one of them must not take anything from its key.
+    function _keep(bytes32 name_, Verdict memory verdict) private {
+        uint256 entry = uint256(verdict.status) << STATUS_SHIFT | verdict.validUntil;
+        uint256 former = _kept[name_];
+        if (verdict.validUntil < uint40(former)) return;
+        if (verdict.validUntil == uint40(former) && entry >= former) return;
+        _kept[name_] = entry;
+        emit AttestationKeyKept(verdict.enclaveId, verdict.status, verdict.validUntil, REALM);
     }
 
     /// Report of the quoting enclave: signed by the chip, vouching for the attestation key, known to the vendor. `data` is the

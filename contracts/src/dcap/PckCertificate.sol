@@ -5,13 +5,34 @@ import {PckFacts} from "../Types.sol";
 import {Calendar} from "../intel/Calendar.sol";
 import {Der} from "../intel/Der.sol";
 
-/// The PCK certificate of a chip (Intel SGX PCK Certificate and CRL profile specification), read at fixed places.
+/// The PCK certificate of a chip (Intel SGX PCK Certificate and CRL profile specification), without what all of them share.
 ///
-/// Every PCK certificate has one shape: the same members and extensions in the same order, of which only the names, the
-/// serial number, one URI and the signature vary in length. That shape is all that is read, so a reader needs no search. What
-/// the CA did not sign (the outer length, the outer algorithm, the encoding of the signature) has one accepted value.
+/// Every PCK certificate has the same members and extensions in the same order. So calldata brings only what differs, this
+/// library puts the rest around it, and the CA's signature says whether that is what the CA signed. Nothing has to be
+/// parsed, a certificate of another shape has no signature here, and there is no encoding left in which two byte strings could
+/// say the same. It is half the calldata of the DER. The lean form:
+///
+/// | from | bytes | what |
+/// |---|---|---|
+/// | 0 | 64 | signature, r ‖ s |
+/// | 64 | 64 | public key, x ‖ y |
+/// | 128 | 20 | serial number |
+/// | 148 | 20 | authority key identifier |
+/// | 168 | 20 | subject key identifier |
+/// | 188 | 16 | PPID |
+/// | 204 | 16 | TCB components |
+/// | 220 | 16 | CPUSVN |
+/// | 236 | 2 | PCE SVN, big-endian |
+/// | 238 | 2 | PCEID |
+/// | 240 | 6 | FMSPC |
+/// | 246 | 28 | notBefore ‖ 17 0d ‖ notAfter, UTCTimes without the first head |
+/// | 274 | I | issuer, a Name in DER |
+/// | 274 + I | C | the extension cRLDistributionPoints in DER |
+/// | 274 + I + C | the rest | members of the SGX extension after FMSPC, in DER |
+///
+/// The subject is a constant: Intel's, or that of simulated chips.
 library PckCertificate {
-    /// Not the shape of a PCK certificate, from this byte on.
+    /// Not the lean form of a PCK certificate, at this byte.
     error PckShape(uint256 place);
 
     struct Pck {
@@ -30,11 +51,15 @@ library PckCertificate {
         PckFacts facts;
     }
 
-    /// version [0] { 2 }, and the tag of the serial number.
-    uint256 private constant VERSION_3 = 0xa00302010202;
-    /// Validity with two UTCTimes: the head, and then, of 28 bytes, those that all have and the bits of their value: of a
-    /// digit the high half.
+    uint256 private constant NAMES = 274;
+    /// Genuine ones have 616 bytes. All lengths of the certificate have two bytes then.
+    uint256 private constant MOST = 4096;
+    /// version [0] { 2 }.
+    uint256 private constant VERSION_3 = 0xa003020102;
+    uint256 private constant ECDSA_WITH_SHA256 = 0x300a06082a8648ce3d040302;
+    /// Validity and the head of its first date.
     uint256 private constant VALIDITY = 0x301e170d;
+    /// Of the 28 bytes from there on, those that all have, and the bits of their value: of a digit the high half.
     uint256 private constant DATES_MASK = 0xf0f0f0f0f0f0f0f0f0f0f0f0fffffff0f0f0f0f0f0f0f0f0f0f0f0ff;
     uint256 private constant DATES = 0x3030303030303030303030305a170d3030303030303030303030305a;
     /// SubjectPublicKeyInfo of an uncompressed P-256 point, up to the point.
@@ -60,61 +85,164 @@ library PckCertificate {
     uint256 private constant PCE_ID = 0x3010060a2a864886f84d010d01030402;
     uint256 private constant FMSPC = 0x3014060a2a864886f84d010d01040406;
 
-    /// Reads a certificate to its last byte; nothing of it is verified. Reverts with `PckShape`, or with an error of `Der`, if it
-    /// is not one.
-    function read(bytes calldata der) internal pure returns (Pck memory pck) {
-        // Offsets are places in calldata and lengths have 16 bits: nothing here can overflow.
+    /// Lengths of the parts that vary.
+    struct Sizes {
+        /// Of the serial number's INTEGER.
+        uint256 serial;
+        uint256 issuer;
+        uint256 points;
+        uint256 tail;
+        /// Of the PCE SVN's INTEGER.
+        uint256 pceSvn;
+    }
+
+    /// What a certificate in the lean form says, and the digest of what the CA has to have signed: nothing is verified. The subject
+    /// is that of simulated chips or Intel's. Reverts with `PckShape` if the bytes are not the form.
+    function read(bytes calldata lean, bool isSimulated) internal pure returns (Pck memory pck) {
+        // Offsets are places in calldata or memory and lengths have 16 bits: nothing here can overflow.
         unchecked {
-            (uint256 start, uint256 last) = Der.open(der);
-            uint256 word = Der.load(start);
-            // SEQUENCE { SEQUENCE { version …, both lengths in two bytes, and not in fewer.
-            uint256 end = start + 8 + ((word >> 192) & 0xffff);
-            // One jump for all that has to be equal: what differs leaves a bit.
-            uint256 differs = (word >> 240 ^ 0x3082) | (der.length ^ (4 + ((word >> 224) & 0xffff)))
-                | ((word >> 208) & 0xffff ^ 0x3082) | ((word >> 144) & 0xffffffffffff ^ VERSION_3);
-            if (differs != 0 || end - start < 0x108 || end > last) revert PckShape(0);
-            uint256 pos = _names(pck, start, end);
-            pos = _extensions(pck.facts, pos, end, start);
-            _chip(pck, pos, end, start);
-            pck.digest = sha256(Der.slice(start + 4, end));
-            _signature(pck, Der.algorithm(end, last), last, start);
+            (uint256 start, uint256 last) = Der.open(lean);
+            if (lean.length < NAMES || lean.length > MOST) revert PckShape(lean.length);
+            (pck.r, pck.s, pck.x, pck.y) =
+            (Der.load(start), Der.load(start + 32), Der.load(start + 64), Der.load(start + 96));
+            PckFacts memory facts = pck.facts;
+            facts.serial = uint160(Der.load(start + 128) >> 96);
+            facts.issuerKeyId = bytes20(bytes32(Der.load(start + 148)));
+            pck.ppid = bytes16(bytes32(Der.load(start + 188)));
+            facts.components = bytes16(bytes32(Der.load(start + 204)));
+            uint256 word = Der.load(start + 236);
+            facts.pceSvn = uint16(word >> 240);
+            facts.pceId = bytes2(bytes32(word << 16));
+            facts.fmspc = bytes6(bytes32(word << 32));
+            (pck.notBefore, pck.notAfter) = _dates(Der.load(start + 246) >> 32, 246);
+            Sizes memory sizes;
+            sizes.serial = _octets(facts.serial);
+            sizes.pceSvn = _octets(facts.pceSvn);
+            // Both are one element with a length of one byte, and the second is what it should be.
+            uint256 names = start + NAMES;
+            word = Der.load(names);
+            sizes.issuer = 2 + ((word >> 240) & 0xff);
+            uint256 points = Der.load(names + sizes.issuer);
+            sizes.points = 2 + ((points >> 240) & 0xff);
+            uint256 differs = (word >> 248 ^ 0x30) | (points >> 248 ^ 0x30) | ((word | points) >> 240) & 0x80
+                | ((points >> 200) & type(uint40).max ^ DISTRIBUTION_POINTS);
+            sizes.tail = last - names - sizes.issuer - sizes.points;
+            if (differs != 0 || sizes.tail > MOST) revert PckShape(NAMES);
+            facts.issuer = keccak256(Der.slice(names, names + sizes.issuer));
+            pck.digest =
+                sha256(_toBeSigned(start, uint128(facts.components), facts.serial, facts.pceSvn, sizes, isSimulated));
         }
     }
 
-    /// BIT STRING without unused bits { SEQUENCE { r, s } }, to the last byte.
-    function _signature(Pck memory pck, uint256 pos, uint256 last, uint256 start) private pure {
+    /// TBSCertificate (RFC 5280, 4.1), with its tag and length.
+    function _toBeSigned(
+        uint256 start,
+        uint256 components,
+        uint256 serial,
+        uint256 pceSvn,
+        Sizes memory sizes,
+        bool isSimulated
+    ) private pure returns (bytes memory tbs) {
         unchecked {
-            uint256 word = Der.load(pos);
-            uint256 length = last - pos;
-            // Both lengths in one byte.
-            if (length < 5 || length > 0x81 || word >> 216 != (0x0300003000 | (length - 2) << 24 | (length - 5))) {
-                revert PckShape(pos - start);
+            // Components of 128 or more take a byte more. The lengths, from the inside to the outside.
+            uint256 tcb = 338 + sizes.pceSvn
+                + ((((components >> 7) & 0x01010101010101010101010101010101) * 0x01010101010101010101010101010101
+                            >> 120) & 0xff);
+            uint256 sgx = 92 + tcb + sizes.tail;
+            uint256 extensions = 117 + sizes.points + sgx;
+            uint256 length = 150 + sizes.serial + sizes.issuer + (isSimulated ? 121 : 114) + extensions;
+            // Assembly: bytes that are written below, so they need not be cleared.
+            assembly ("memory-safe") {
+                tbs := mload(0x40)
+                mstore(tbs, add(length, 4))
+                mstore(0x40, add(tbs, add(length, 96)))
             }
-            (pck.r, pos) = Der.integer(pos + 5, last);
-            (pck.s, pos) = Der.integer(pos, last);
-            Der.finish(pos, last);
+            uint256 to;
+            assembly ("memory-safe") {
+                to := add(tbs, 32)
+            }
+            to = _put(to, 0x3082 << 72 | length << 56 | VERSION_3 << 16 | 0x0200 | sizes.serial, 11);
+            to = _put(to, serial, sizes.serial);
+            to = _put(to, ECDSA_WITH_SHA256, 12);
+            to = _copy(to, start + NAMES, sizes.issuer);
+            to = _put(to, VALIDITY, 4);
+            to = _copy(to, start + 246, 28);
+            to = _subject(to, isSimulated);
+            to = _put(to, P256_KEY, 27);
+            to = _copy(to, start + 64, 64);
+            to = _put(
+                to, 0xa382 << 152 | (extensions + 4) << 136 | 0x3082 << 120 | extensions << 104 | AUTHORITY_KEY_ID, 21
+            );
+            to = _copy(to, start + 148, 20);
+            to = _copy(to, start + NAMES + sizes.issuer, sizes.points);
+            to = _put(to, SUBJECT_KEY_ID, 11);
+            to = _copy(to, start + 168, 20);
+            to = _put(to, LEAF, 30);
+            to = _put(
+                to,
+                0x3082 << 168 | (sgx + 19) << 152 | SGX_EXTENSION << 64 | 0x0482 << 48 | (sgx + 4) << 32 | 0x3082 << 16
+                    | sgx,
+                23
+            );
+            to = _put(to, PPID, 16);
+            to = _copy(to, start + 188, 16);
+            to = _put(to, 0x3082 << 144 | (tcb + 16) << 128 | TCB << 32 | 0x3082 << 16 | tcb, 20);
+            for (uint256 number = 1; number < 17; ++number) {
+                uint256 value = (components >> (128 - 8 * number)) & 0xff;
+                to = value < 0x80
+                    ? _put(to, SHORT | number << 24 | value, 18)
+                    : _put(to, LONG | number << 32 | value, 19);
+            }
+            // The head of component 17, both lengths one longer for each byte of the value above the first.
+            to = _put(to, (SHORT >> 8 | 17 << 16) + (sizes.pceSvn - 1) * (1 << 120 | 1), 17);
+            to = _put(to, pceSvn, sizes.pceSvn);
+            to = _put(to, CPU_SVN, 17);
+            to = _copy(to, start + 220, 16);
+            to = _put(to, PCE_ID, 16);
+            to = _copy(to, start + 238, 2);
+            to = _put(to, FMSPC, 16);
+            to = _copy(to, start + 240, 6);
+            _copy(to, start + NAMES + sizes.issuer + sizes.points, sizes.tail);
         }
     }
 
-    /// From the serial number to the public key.
-    function _names(Pck memory pck, uint256 start, uint256 end) private pure returns (uint256 pos) {
+    /// CN = Intel SGX PCK Certificate, O = Intel Corporation, L = Santa Clara, ST = CA, C = US; or
+    /// CN = SIMULATED SGX PCK Certificate, O = Glacier SIMULATED vendor, L = Nowhere, ST = XX, C = XX.
+    function _subject(uint256 to, bool isSimulated) private pure returns (uint256) {
+        if (isSimulated) {
+            to = _put(to, 0x30773126302406035504030c1d53494d554c41544544205347582050434b2043, 32);
+            to = _put(to, 0x657274696669636174653121301f060355040a0c18476c61636965722053494d, 32);
+            to = _put(to, 0x554c415445442076656e646f723110300e06035504070c074e6f776865726531, 32);
+            return _put(to, 0x0b300906035504080c025858310b300906035504060c025858, 25);
+        }
+        to = _put(to, 0x30703122302006035504030c19496e74656c205347582050434b204365727469, 32);
+        to = _put(to, 0x666963617465311a3018060355040a0c11496e74656c20436f72706f72617469, 32);
+        to = _put(to, 0x6f6e3114301206035504070c0b53616e746120436c617261310b300906035504, 32);
+        return _put(to, 0x080c024341310b3009060355040613025553, 18);
+    }
+
+    /// Bytes of the INTEGER of a number: no more than it needs, and one in front if its highest bit is set.
+    function _octets(uint256 value) private pure returns (uint256 count) {
         unchecked {
-            uint256 value;
-            (value, pos) = Der.integer(start + 13, end);
-            // 20 octets, and positive: RFC 5280, 4.1.2.2.
-            if (value >> 160 != 0) revert PckShape(13);
-            pck.facts.serial = uint160(value);
-            pos = Der.algorithm(pos, end);
-            (, uint256 next) = Der.enter(pos, end, Der.SEQUENCE);
-            pck.facts.issuer = keccak256(Der.slice(pos, next));
-            if (Der.load(next) >> 224 != VALIDITY) revert PckShape(next - start);
-            (pck.notBefore, pck.notAfter) = _dates(Der.load(next + 4) >> 32, next - start);
-            pos = next + 32;
-            (, pos) = Der.enter(pos, end, Der.SEQUENCE);
-            if (Der.load(pos) >> 40 != P256_KEY) revert PckShape(pos - start);
-            pck.x = Der.load(pos + 27);
-            pck.y = Der.load(pos + 59);
-            pos += 91;
+            count = value >> 152 != 0 ? 20 : 1;
+            while (value >> (8 * count) != 0) ++count;
+            count += value >> (8 * count - 1);
+        }
+    }
+
+    /// Writes the low `count` bytes of a word, and zeros after them that the next part overwrites.
+    function _put(uint256 to, uint256 word, uint256 count) private pure returns (uint256 next) {
+        // Assembly: memory at a place that was reserved, with its end to spare.
+        assembly ("memory-safe") {
+            mstore(to, shl(sub(256, shl(3, count)), word))
+            next := add(to, count)
+        }
+    }
+
+    function _copy(uint256 to, uint256 from, uint256 count) private pure returns (uint256 next) {
+        assembly ("memory-safe") {
+            calldatacopy(to, from, count)
+            next := add(to, count)
         }
     }
 
@@ -149,102 +277,6 @@ library PckCertificate {
                 (pairs >> 16) & 0xff,
                 pairs & 0xff
             );
-        }
-    }
-
-    /// From the public key to the content of the SGX extension, which has to be the last one.
-    function _extensions(PckFacts memory facts, uint256 pos, uint256 end, uint256 start)
-        private
-        pure
-        returns (uint256)
-    {
-        unchecked {
-            // [3] { SEQUENCE { authorityKeyIdentifier …
-            uint256 word = Der.load(pos);
-            uint256 differs = (word >> 240 ^ 0xa382) | (pos + 4 + ((word >> 224) & 0xffff) ^ end)
-                | ((word >> 208) & 0xffff ^ 0x3082) | (pos + 8 + ((word >> 192) & 0xffff) ^ end)
-                | ((word >> 88) & type(uint104).max ^ AUTHORITY_KEY_ID);
-            if (differs != 0) revert PckShape(pos - start);
-            facts.issuerKeyId = bytes20(bytes32(Der.load(pos + 21)));
-            pos += 41;
-            word = Der.load(pos);
-            if (
-                word >> 248 != 0x30 || (word >> 240) & 0x80 != 0
-                    || (word >> 200) & type(uint40).max != DISTRIBUTION_POINTS
-            ) {
-                revert PckShape(pos - start);
-            }
-            pos += 2 + ((word >> 240) & 0xff);
-            if (Der.load(pos) >> 168 != SUBJECT_KEY_ID || Der.load(pos + 31) >> 16 != LEAF) {
-                revert PckShape(pos - start);
-            }
-            pos += 61;
-            // SEQUENCE { OID, OCTET STRING { SEQUENCE {
-            word = Der.load(pos);
-            differs = (word >> 240 ^ 0x3082) | (pos + 4 + ((word >> 224) & 0xffff) ^ end)
-                | ((word >> 136) & type(uint88).max ^ SGX_EXTENSION) | ((word >> 120) & 0xffff ^ 0x0482)
-                | (pos + 19 + ((word >> 104) & 0xffff) ^ end) | ((word >> 88) & 0xffff ^ 0x3082)
-                | (pos + 23 + ((word >> 72) & 0xffff) ^ end);
-            if (differs != 0) revert PckShape(pos - start);
-            return pos + 23;
-        }
-    }
-
-    /// The members of the SGX extension that anything is judged by; those after FMSPC say more of the platform, and
-    /// the CA signed them.
-    function _chip(Pck memory pck, uint256 pos, uint256 end, uint256 start) private pure {
-        unchecked {
-            if (Der.load(pos) >> 128 != PPID) revert PckShape(pos - start);
-            pck.ppid = bytes16(bytes32(Der.load(pos + 16)));
-            pos += 32;
-            uint256 word = Der.load(pos);
-            uint256 close = pos + 4 + ((word >> 224) & 0xffff);
-            uint256 differs = (word >> 240 ^ 0x3082) | ((word >> 128) & type(uint96).max ^ TCB)
-                | ((word >> 112) & 0xffff ^ 0x3082) | (pos + 20 + ((word >> 96) & 0xffff) ^ close);
-            if (differs != 0) revert PckShape(pos - start);
-            pos += 20;
-            uint256 components;
-            uint256 value;
-            for (uint256 number = 1; number < 17; ++number) {
-                word = Der.load(pos);
-                // What is above the fixed bytes is the value, if nothing else differs.
-                value = (word >> 112) - (SHORT | number << 24);
-                if (value < 0x80) {
-                    pos += 18;
-                } else {
-                    value = (word >> 104) - (LONG | number << 32);
-                    if (value < 0x80 || value > 0xff) revert PckShape(pos - start);
-                    pos += 19;
-                }
-                components = components << 8 | value;
-            }
-            pck.facts.components = bytes16(uint128(components));
-            (value, pos) = _pceSvn(pos, start);
-            pck.facts.pceSvn = uint16(value);
-            if (Der.load(pos) >> 120 != CPU_SVN || pos + 33 != close) revert PckShape(pos - start);
-            word = Der.load(close);
-            if (word >> 128 != PCE_ID || Der.load(close + 18) >> 128 != FMSPC || close + 40 > end) {
-                revert PckShape(close - start);
-            }
-            pck.facts.pceId = bytes2(bytes32(word << 128));
-            pck.facts.fmspc = bytes6(bytes32(Der.load(close + 34)));
-        }
-    }
-
-    /// Member 17 of the TCB: an INTEGER of 16 bits, in its shortest form.
-    function _pceSvn(uint256 pos, uint256 start) private pure returns (uint256 value, uint256 next) {
-        unchecked {
-            uint256 word = Der.load(pos);
-            uint256 length = (word >> 120) & 0xff;
-            // The head with its two lengths, both one longer for each byte of the value above the first.
-            uint256 head = (SHORT >> 8 | uint256(17) << 16) + (length - 1) * (uint256(1) << 120 | 1);
-            if (length - 1 > 2 || word >> 120 != head) revert PckShape(pos - start);
-            value = ((word << 136) >> (256 - 8 * length));
-            // Not negative; a leading zero only where it has to be; at most 16 bits.
-            bool isShortest =
-                length == 1 ? value < 0x80 : length == 2 ? value >= 0x80 && value < 0x8000 : value >= 0x8000;
-            if (!isShortest || value > type(uint16).max) revert PckShape(pos - start);
-            next = pos + 17 + length;
         }
     }
 }

@@ -5,6 +5,7 @@ import {ModuleFacts, PckFacts, Realm, Standing, TcbStatus, Tee} from "../Types.s
 import {IIntelCollateral} from "../interfaces/IIntelCollateral.sol";
 import {Blob} from "./Blob.sol";
 import {Certificate} from "./Certificate.sol";
+import {CollateralStore} from "./CollateralStore.sol";
 import {Crl} from "./Crl.sol";
 import {Der} from "./Der.sol";
 import {Documents} from "./Documents.sol";
@@ -18,7 +19,7 @@ import {TcbInfo} from "./TcbInfo.sol";
 /// date is used. There is no owner, no pause and no way to add a root.
 /// @dev Order of a first set-up: root revocation list, authorities, revocation lists of the PCK CAs, documents. Advisory ids are
 /// not kept; the events carry the SHA-256 of the text that has them.
-abstract contract Collateral is IIntelCollateral {
+abstract contract Collateral is CollateralStore, IIntelCollateral {
     /// The certificate that vouches for all: its key, names and end.
     struct Root {
         uint256 x;
@@ -29,38 +30,6 @@ abstract contract Collateral is IIntelCollateral {
         uint160 serial;
         /// Last second of validity.
         uint40 notAfter;
-    }
-
-    /// What a certificate under the root may do.
-    enum Role {
-        None,
-        /// Issues PCK certificates and the list of those revoked.
-        PckAuthority,
-        /// Signs TCB info and QE identities.
-        DocumentSigner,
-        /// Its certificate was revoked; another one may take its place.
-        Revoked
-    }
-
-    /// One slot, packed as the members come. Its certificate's key (x 32, y 32), end (5) and serial (20) are in the blob.
-    struct Authority {
-        address blob;
-        /// PCK CAs: certificate, revocation list and root's revocation list all hold until then (exclusive). 0: no list yet.
-        uint40 until;
-        /// thisUpdate of the revocation list.
-        uint40 listed;
-        uint8 generation;
-        Role role;
-    }
-
-    /// TCB info or QE identity: one slot, packed as the members come; levels in the blob.
-    struct Document {
-        address blob;
-        /// Document and signer hold until then (exclusive).
-        uint40 until;
-        uint32 issued;
-        uint16 evaluation;
-        uint8 generation;
     }
 
     /// Revocation list of the root. One slot.
@@ -127,12 +96,9 @@ abstract contract Collateral is IIntelCollateral {
 
     RootList private rootList;
     bytes32[] private pckAuthorities;
-    mapping(bytes32 id => uint256) private authorities;
     /// Which authority has the certificate of this serial.
     mapping(uint160 serial => bytes32 id) private holders;
     mapping(bytes32 issuer => mapping(uint160 serial => bool)) private revocations;
-    /// See `modelKey` and `identityKey`.
-    mapping(bytes32 key => uint256) private documents;
 
     constructor(Root memory root, Realm realm_) {
         P256.demand();
@@ -254,12 +220,12 @@ abstract contract Collateral is IIntelCollateral {
     {
         // On the slots as they are, for each registration pays for this.
         bytes32 id = authorityId(pck.issuer, pck.issuerKeyId);
-        uint256 authority_ = authorities[id];
+        uint256 authority_ = authorityWord(id);
         if (roleIn(authority_) != Role.PckAuthority) revert CollateralNoAuthority(id, roleIn(authority_));
         uint256 until = untilIn(authority_);
         if (until <= block.timestamp) revert CollateralOver(until);
         if (revocations[id][pck.serial]) revert CollateralRevoked(id, pck.serial);
-        uint256 document = documents[modelKey(tee, pck.fmspc)];
+        uint256 document = documentWord(modelKey(tee, pck.fmspc));
         uint256 ends = untilIn(document);
         if (ends <= block.timestamp) revert CollateralOver(ends);
         if (uint8(document) != uint8(authority_ >> 8)) revert CollateralGeneration();
@@ -276,7 +242,7 @@ abstract contract Collateral is IIntelCollateral {
         override
         returns (TcbStatus status, uint40 validUntil)
     {
-        uint256 document = documents[identityKey(tee)];
+        uint256 document = documentWord(identityKey(tee));
         validUntil = uint40(untilIn(document));
         if (validUntil <= block.timestamp) revert CollateralOver(validUntil);
         status = QeIdentity.judge(Blob.read(blobIn(document)), report);
@@ -484,50 +450,6 @@ abstract contract Collateral is IIntelCollateral {
         unchecked {
             return (Json.load(place), Json.load(place + 32), Json.load(place + 64) >> 216);
         }
-    }
-
-    // Slots are taken apart by hand: the compiler reads a packed slot once for each member.
-
-    function blobIn(uint256 word) private pure returns (address) {
-        return address(uint160(word >> 96));
-    }
-
-    function untilIn(uint256 word) private pure returns (uint256) {
-        return uint40(word >> 56);
-    }
-
-    function roleIn(uint256 word) private pure returns (Role) {
-        return Role(word & 0xff);
-    }
-
-    function authorityAt(bytes32 id) private view returns (Authority memory) {
-        uint256 word = authorities[id];
-        return Authority(blobIn(word), uint40(untilIn(word)), uint40(word >> 16), uint8(word >> 8), roleIn(word));
-    }
-
-    function store(bytes32 id, Authority memory a) private {
-        authorities[id] = uint256(uint160(a.blob)) << 96 | uint256(a.until) << 56 | uint256(a.listed) << 16
-            | uint256(a.generation) << 8 | uint256(a.role);
-    }
-
-    function documentAt(bytes32 key) private view returns (Document memory) {
-        uint256 word = documents[key];
-        return Document(blobIn(word), uint40(untilIn(word)), uint32(word >> 24), uint16(word >> 8), uint8(word));
-    }
-
-    function store(bytes32 key, Document memory d) private {
-        documents[key] = uint256(uint160(d.blob)) << 96 | uint256(d.until) << 56 | uint256(d.issued) << 24
-            | uint256(d.evaluation) << 8 | d.generation;
-    }
-
-    /// Where the TCB info of a model is.
-    function modelKey(Tee tee, bytes6 fmspc) private pure returns (bytes32) {
-        return bytes32(fmspc) | bytes32(uint256(tee));
-    }
-
-    /// Where a QE identity is: no model has this key.
-    function identityKey(Tee tee) private pure returns (bytes32) {
-        return bytes32(0x100 | uint256(tee));
     }
 
     function state(Document memory document) private pure returns (uint16, uint40, uint40) {

@@ -44,7 +44,7 @@ library Json {
     }
 
     /// Whether the byte at a place is this one.
-    function at(uint256 place, bytes1 char) internal pure returns (bool) {
+    function shows(uint256 place, bytes1 char) internal pure returns (bool) {
         return load(place) >> 248 == uint8(char);
     }
 
@@ -57,11 +57,12 @@ library Json {
                 // The highest bit of each byte that is zero; no carry leaves its byte.
                 uint256 zeros = ~(((word & (ONES * 0x7f)) + ONES * 0x7f) | word | (ONES * 0x7f));
                 if (zeros != 0) {
-                    // Assembly: count of leading zeros is one instruction.
-                    assembly ("memory-safe") {
-                        place := add(place, shr(3, clz(zeros)))
-                    }
-                    return place;
+                    // Halving: the instruction that counts leading zeros is not known to every tool yet.
+                    if (zeros >> 128 == 0) (zeros, place) = (zeros << 128, place + 16);
+                    if (zeros >> 192 == 0) (zeros, place) = (zeros << 64, place + 8);
+                    if (zeros >> 224 == 0) (zeros, place) = (zeros << 32, place + 4);
+                    if (zeros >> 240 == 0) (zeros, place) = (zeros << 16, place + 2);
+                    return zeros >> 248 == 0 ? place + 1 : place;
                 }
                 place += 32;
             }

@@ -16,7 +16,7 @@ library Level {
         (, place) = Json.date(place);
         place = Json.expect(place, '","tcbStatus":"', 15);
         (status, place) = word(place);
-        if (Json.at(place, ",")) {
+        if (Json.shows(place, ",")) {
             place = Json.expect(place, ',"advisoryIDs":[', 16);
             unchecked {
                 place = Json.find(place, "]") + 1;

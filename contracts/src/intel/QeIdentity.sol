@@ -113,7 +113,7 @@ library QeIdentity {
     function readHeader(Header memory header, uint256 place) private pure returns (uint256 next) {
         uint256 value;
         place = Json.expect(place, '{"id":"', 7);
-        header.tee = Json.at(place, "Q") ? Tee.Sgx : Tee.Tdx;
+        header.tee = Json.shows(place, "Q") ? Tee.Sgx : Tee.Tdx;
         place = header.tee == Tee.Sgx ? Json.expect(place, "QE", 2) : Json.expect(place, "TD_QE", 5);
         place = Json.expect(place, '","version":2,"issueDate":"', 27);
         (header.issued, place) = Json.date(place);
@@ -137,7 +137,7 @@ library QeIdentity {
                 if (value > last || ++count > type(uint8).max) revert QeIdentityOrder();
                 last = value;
                 levels = abi.encodePacked(levels, uint16(value), uint8(status));
-            } while (Json.at(place++, ","));
+            } while (Json.shows(place++, ","));
             next = Json.expect(place - 1, "]", 1);
         }
     }

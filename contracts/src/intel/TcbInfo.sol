@@ -94,7 +94,7 @@ library TcbInfo {
     function readHeader(Header memory header, uint256 place) private pure returns (bytes2 pceId, uint256 next) {
         uint256 value;
         place = Json.expect(place, '{"id":"', 7);
-        header.tee = Json.at(place, "S") ? Tee.Sgx : Tee.Tdx;
+        header.tee = Json.shows(place, "S") ? Tee.Sgx : Tee.Tdx;
         place = header.tee == Tee.Sgx ? Json.expect(place, "SGX", 3) : Json.expect(place, "TDX", 3);
         place = Json.expect(place, '","version":3,"issueDate":"', 27);
         (header.issued, place) = Json.date(place);
@@ -130,7 +130,7 @@ library TcbInfo {
                 (place, to) = readModuleLevels(Json.expect(place, ',"tcbLevels":[', 14), to);
                 place = Json.expect(place, "}", 1);
                 ++count;
-            } while (Json.at(place++, ","));
+            } while (Json.shows(place++, ","));
             return (count, Json.expect(place - 1, "]", 1), to);
         }
     }
@@ -149,7 +149,7 @@ library TcbInfo {
                 last = svn;
                 (status, place) = Level.partVerdict(place);
                 to = put(to, svn << 8 | uint8(status), 2);
-            } while (Json.at(place++, ","));
+            } while (Json.shows(place++, ","));
             uint256 levels = (to - first) / 2;
             if (levels > type(uint8).max) revert TcbInfoOrder();
             putByte(first, levels);
@@ -184,7 +184,7 @@ library TcbInfo {
                 if (chip > lastChip || (chip == lastChip && tdx > lastTdx)) revert TcbInfoOrder();
                 (lastChip, lastTdx) = (chip, tdx);
                 if (++count > type(uint8).max) revert TcbInfoOrder();
-            } while (Json.at(place++, ","));
+            } while (Json.shows(place++, ","));
             return (count, Json.expect(place - 1, "]", 1), to);
         }
     }

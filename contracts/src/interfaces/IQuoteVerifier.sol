@@ -7,8 +7,9 @@ import {Platform, Realm, Verdict} from "../Types.sol";
 ///
 /// `quote` is the compact form of a DCAP quote: header and body (which the attestation key signs), signature r ‖ s, attestation
 /// key x ‖ y, report of the quoting enclave, its signature r ‖ s, 32 bytes of authentication data. Lengths and certification
-/// types are left out, as they follow. `pck` is the leaf certificate in DER, which replaces the PEM chain; its issuers are
-/// proven once in the collateral. core/attest, `Compact`, makes it.
+/// types are left out, as they follow. `pck` is the chip's certificate in the lean form, which replaces the PEM chain: what differs
+/// from certificate to certificate (contracts/src/dcap/PckCertificate.sol). Its issuers are proven once in the collateral.
+/// core/attest, `Compact`, makes both.
 interface IQuoteVerifier {
     function realm() external view returns (Realm);
 

@@ -17,19 +17,19 @@ abstract contract ChipForge {
 
     /// What the CA signs: the fixture's, with our key.
     function toBeSigned() internal view returns (bytes memory tbs) {
-        bytes memory pck = vm.parseJsonBytes(json, ".chips[0].pck");
+        bytes memory pck = vm.parseJsonBytes(json, ".chips[0].pckDer");
         tbs = Pem.slice(pck, 4, 8 + (uint256(uint8(pck[6])) << 8 | uint8(pck[7])));
         (uint256 x, uint256 y) = vm.publicKeyP256(PCK_KEY);
         put(tbs, Take.find(tbs, hex"03420004") + 4, abi.encode(x, y));
     }
 
-    /// The certificate around it.
+    /// The certificate around it, DER.
     function certified(bytes memory tbs) internal pure returns (bytes memory) {
         (bytes32 r, bytes32 s) = vm.signP256(CA_KEY, sha256(tbs));
         bytes memory two = bytes.concat(integer(r), integer(s));
-        bytes memory signature =
+        bytes memory bits =
             bytes.concat(hex"03", bytes1(uint8(two.length + 3)), hex"0030", bytes1(uint8(two.length)), two);
-        bytes memory rest = bytes.concat(hex"300a06082a8648ce3d040302", signature);
+        bytes memory rest = bytes.concat(hex"300a06082a8648ce3d040302", bits);
         return bytes.concat(hex"3082", bytes2(uint16(tbs.length + rest.length)), tbs, rest);
     }
 

@@ -95,6 +95,16 @@ impl Chain {
         Ok(chain)
     }
 
+    /// Which chain answers there.
+    ///
+    /// # Errors
+    ///
+    /// Nobody answers.
+    pub async fn ask_id(remote: &Remote) -> Result<u64, ChainError> {
+        let client = ClientBuilder::default().transport(Http::new(remote)?, false);
+        Ok(Self::over(client, remote.chain_id, 1, None).provider.get_chain_id().await?)
+    }
+
     fn over(client: RpcClient, id: u64, confirmations: u64, embedded: Option<Embedded>) -> Self {
         let provider = ProviderBuilder::new().connect_client(client.clone()).erased();
         Self { provider, client, id, confirmations, embedded, highest: Arc::default() }

@@ -8,6 +8,7 @@
 //! - [`serve()`]: the embedded chain for wallets and other processes of this machine.
 //! - [`Outbox`]: transactions that are submitted once, whatever stops in between.
 //! - [`Deployment`]: the contracts of a network. [`Operator`]: what a node's owner does there.
+//!   [`Keeper`]: does it, beside a node.
 
 #![deny(
     clippy::unwrap_used,
@@ -26,6 +27,7 @@ pub mod embedded;
 mod events;
 mod file;
 mod http;
+mod keeper;
 mod key;
 mod material;
 mod operator;
@@ -38,6 +40,7 @@ pub use chain::{Chain, ChainError, Head, Remote};
 pub use deployment::{DeployError, Deployment, Plan, Realm};
 pub use earnings::{ClaimTree, Earnings};
 pub use embedded::{Embedded, EmbeddedError, Genesis};
+pub use keeper::{Enclave, Keeper, KeeperError, Quoted, Running, Standing, Terms};
 pub use key::{KeyError, OperatorKey};
 pub use material::{Material, MaterialError};
 pub use operator::{Chip, Life, Operator, OperatorError};

@@ -225,6 +225,16 @@ impl Operator {
         Ok(earnings)
     }
 
+    /// Whether this operator may propose roots.
+    ///
+    /// # Errors
+    /// The chain does not answer.
+    pub async fn may_propose(&self) -> Result<bool, OperatorError> {
+        let vault = self.vault();
+        let role = vault.PROPOSER_ROLE().call().await?;
+        Ok(vault.hasRole(role, self.sender.address()).call().await?)
+    }
+
     /// Proposes the root of what was earned, where there is something new. Only proposers.
     ///
     /// # Errors

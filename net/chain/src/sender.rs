@@ -77,6 +77,17 @@ impl Sender {
             .ok_or_else(|| SendError::Refused { what: key.to_owned(), reason: "no contract came of it".into() })
     }
 
+    /// Follows all that is under way until it is final, what it comes to aside.
+    ///
+    /// # Errors
+    /// Chain or disk.
+    pub async fn drain(&self) -> Result<(), SendError> {
+        for pending in self.outbox.pending()? {
+            self.follow(pending.id).await?;
+        }
+        Ok(())
+    }
+
     async fn perform(&self, intent: Intent) -> Result<Mined, SendError> {
         let name = intent.key.clone();
         for attempt in 0..ATTEMPTS {

@@ -14,10 +14,14 @@
 //! | authentication data, which that report hashes | 32 | 32 |
 //! | all | 1,040 | 1,240 |
 //!
-//! Left out: every length and certification type. Beside it goes the PCK certificate in DER; its two
-//! issuers are known to whoever keeps collateral.
+//! Left out: every length and certification type. Beside it goes the PCK certificate in its lean form,
+//! what differs from certificate to certificate (619 bytes or fewer in place of 1,270). Its two issuers
+//! are known to whoever keeps collateral.
 
-use super::quote::{Body, Certification, Quote, QuoteError};
+use super::{
+    lean::{lean, rebuild},
+    quote::{Body, Certification, Quote, QuoteError},
+};
 use crate::x509::{CertificateError, pem};
 use alloc::vec::Vec;
 
@@ -25,7 +29,9 @@ use alloc::vec::Vec;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compact {
     quote: Vec<u8>,
+    /// Lean.
     pck: Vec<u8>,
+    pck_der: Vec<u8>,
     issuers: [Vec<u8>; 2],
     signed_bytes: usize,
 }
@@ -46,6 +52,9 @@ pub enum CompactError {
     /// The certificates in the quote are not readable.
     #[error("certificates: {0}")]
     Chain(#[from] CertificateError),
+    /// A PCK certificate of another shape than Intel's, or bytes that are not the lean form of one.
+    #[error("not a PCK certificate of the shape that has a lean form")]
+    PckShape,
     /// Authentication data of another length than 32.
     #[error("{0} bytes of authentication data, the compact form has 32")]
     AuthenticationData(usize),
@@ -87,11 +96,11 @@ impl Compact {
             read.qe_report_signature,
             read.authentication_data,
         ];
-        Self::new(parts.concat(), pck, [issuer, root])
+        Self::new(parts.concat(), lean(&pck).ok_or(CompactError::PckShape)?, [issuer, root])
     }
 
-    /// Puts one together from its parts: the compact bytes, the PCK certificate, and the certificates of
-    /// the PCK CA and of the root, all DER.
+    /// Puts one together from its parts: the compact bytes and the lean PCK certificate, as a contract was given them, and
+    /// the certificates of the PCK CA and of the root in DER.
     pub fn new(quote: Vec<u8>, pck: Vec<u8>, issuers: [Vec<u8>; 2]) -> Result<Self, CompactError> {
         let signed_bytes = match quote.first_chunk() {
             Some([3, 0]) => SGX_SIGNED_BYTES,
@@ -107,7 +116,8 @@ impl Compact {
                 return Err(CompactError::Certificate { found: certificate.len(), max: MAX_CERTIFICATE_BYTES });
             }
         }
-        Ok(Self { quote, pck, issuers, signed_bytes })
+        let pck_der = rebuild(&pck).ok_or(CompactError::PckShape)?;
+        Ok(Self { quote, pck, pck_der, issuers, signed_bytes })
     }
 
     /// The compact bytes: `quote` of the contract's `verify`.
@@ -115,9 +125,14 @@ impl Compact {
         &self.quote
     }
 
-    /// The PCK certificate, DER: `pck` of the contract's `verify`.
+    /// The PCK certificate in the lean form: `pck` of the contract's `verify` and `revoked`.
     pub fn pck(&self) -> &[u8] {
         &self.pck
+    }
+
+    /// The PCK certificate, DER.
+    pub fn pck_der(&self) -> &[u8] {
+        &self.pck_der
     }
 
     /// Certificates of the PCK CA and of the root, DER.
@@ -145,8 +160,11 @@ impl Compact {
     pub fn restore(&self) -> Vec<u8> {
         let (signed, signature, key, rest) = self.parts();
         let (reports, authentication) = rest.split_at_checked(QE_BYTES).unwrap_or_default();
-        let chain: Vec<u8> =
-            [&self.pck].into_iter().chain(&self.issuers).flat_map(|certificate| pem::block_of(certificate)).collect();
+        let chain: Vec<u8> = [&self.pck_der]
+            .into_iter()
+            .chain(&self.issuers)
+            .flat_map(|certificate| pem::block_of(certificate))
+            .collect();
         let mut certification = Vec::new();
         certification.extend_from_slice(reports);
         certification.extend_from_slice(&AUTHENTICATION_LENGTH);

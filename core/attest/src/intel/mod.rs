@@ -4,6 +4,7 @@ mod collateral;
 mod compact;
 mod dcap;
 mod endorsement;
+mod lean;
 mod level;
 mod look;
 mod module;

@@ -95,6 +95,12 @@ struct Job {
     answer: oneshot::Sender<Result<B256, Refusal>>,
 }
 
+/// What a job is told when the write that it shares is durable.
+struct Told {
+    answer: oneshot::Sender<Result<B256, Refusal>>,
+    result: Result<B256, Refusal>,
+}
+
 impl std::fmt::Debug for Embedded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Embedded")
@@ -207,7 +213,7 @@ impl Miner {
         if let Err(error) = &written {
             tracing::error!(%error, "the chain's file was not written");
         }
-        for (answer, result) in answers {
+        for Told { answer, result } in answers {
             let result = match (&written, result) {
                 (Err(error), Ok(_)) => Err(Refusal::File(error.clone())),
                 (_, result) => result,
@@ -217,24 +223,16 @@ impl Miner {
         }
     }
 
-    fn write(
-        &self,
-        jobs: Vec<Job>,
-        answers: &mut Vec<(oneshot::Sender<Result<B256, Refusal>>, Result<B256, Refusal>)>,
-    ) -> Result<(), EmbeddedError> {
+    fn write(&self, jobs: Vec<Job>, answers: &mut Vec<Told>) -> Result<(), EmbeddedError> {
         let mut jobs = jobs.into_iter();
         let outcome = self.write_all(&mut jobs, answers);
         if let Err(error) = &outcome {
-            answers.extend(jobs.map(|job| (job.answer, Err(Refusal::File(error.clone())))));
+            answers.extend(jobs.map(|job| Told { answer: job.answer, result: Err(Refusal::File(error.clone())) }));
         }
         outcome
     }
 
-    fn write_all(
-        &self,
-        jobs: &mut impl Iterator<Item = Job>,
-        answers: &mut Vec<(oneshot::Sender<Result<B256, Refusal>>, Result<B256, Refusal>)>,
-    ) -> Result<(), EmbeddedError> {
+    fn write_all(&self, jobs: &mut impl Iterator<Item = Job>, answers: &mut Vec<Told>) -> Result<(), EmbeddedError> {
         let writer = self.store.write()?;
         let (mut head, mut hash) = writer.head()?.ok_or(EmbeddedError::Damaged)?;
         for job in jobs {
@@ -243,14 +241,14 @@ impl Miner {
             match evm::mine(&writer, self.chain_id, (&head, hash), time, job.transaction) {
                 Ok(block) => {
                     (head, hash) = (block.header, block.hash);
-                    answers.push((job.answer, Ok(transaction)));
+                    answers.push(Told { answer: job.answer, result: Ok(transaction) });
                 }
                 // Half a block may be written: none of this batch is kept.
                 Err(Refusal::File(error)) => {
-                    answers.push((job.answer, Err(Refusal::File(error.clone()))));
+                    answers.push(Told { answer: job.answer, result: Err(Refusal::File(error.clone())) });
                     return Err(error);
                 }
-                Err(refusal) => answers.push((job.answer, Err(refusal))),
+                Err(refusal) => answers.push(Told { answer: job.answer, result: Err(refusal) }),
             }
         }
         writer.commit()

@@ -1,0 +1,212 @@
+//! The chain beside a node: opened, deployed where it is the node's own, and kept.
+
+use super::{control::Control, fault};
+use crate::{error::Failure, files};
+use glacier::Key;
+use glacier_chain::{
+    Chain, Deployment, Embedded, Enclave, Genesis, Keeper, Operator, OperatorKey, Outbox, Plan, Quoted, Remote,
+    Running, Sender, Service, Terms, embedded::Clock, serve,
+};
+use glacier_host::{ChainConfig, Node};
+use glacier_proof::SignedCheckpoint;
+use glacier_wire::{Address, Measurement, api::RegistrationOrder};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::task::JoinHandle;
+
+/// A keeper of a node of this process.
+pub(crate) type NodeKeeper = Keeper<NodeEnclave>;
+
+/// The node, as a keeper asks it.
+pub(crate) struct NodeEnclave(Arc<Node>);
+
+impl Enclave for NodeEnclave {
+    fn running(&self) -> Option<Running> {
+        self.0.info().map(|chip| Running { enclave_id: chip.enclave_id, start: u64::from(chip.pid) })
+    }
+
+    fn settle_at(&self, chain_id: u64, ledger: Address) {
+        self.0.order_settlement(chain_id, ledger);
+    }
+
+    async fn quote(&self, order: RegistrationOrder) -> Result<Quoted, String> {
+        let RegistrationOrder { chain_id, registry, owner, number } = order;
+        let quoted = self.0.registration(chain_id, registry, owner, number).await.map_err(|error| error.to_string())?;
+        Ok(Quoted { enclave_key: quoted.enclave_key, quote: quoted.quote, collateral: quoted.collateral })
+    }
+
+    async fn heads(&self, chain_id: u64, ledger: Address) -> Result<Vec<SignedCheckpoint>, String> {
+        let logs = self.0.logs();
+        let mut heads = Vec::new();
+        for key in logs.keys().await.map_err(|error| error.to_string())? {
+            let page = logs.head(key, Some((chain_id, ledger))).await.map_err(|error| error.to_string())?;
+            heads.extend(page.checkpoint);
+        }
+        Ok(heads)
+    }
+}
+
+/// The chain's part of a running node. It ends when this is dropped; what was under way goes on with the next run.
+pub(crate) struct Part {
+    pub(crate) keeper: Arc<NodeKeeper>,
+    chain: PathBuf,
+    task: Option<JoinHandle<()>>,
+    _control: Control,
+    _rpc: Option<Service>,
+}
+
+impl Part {
+    /// Ends, and lets go of the node.
+    pub(crate) async fn end(mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+        let _ = fs::remove_file(self.chain.join(RPC));
+    }
+}
+
+/// Where the node's own chain tells others its address.
+const RPC: &str = "rpc";
+const DEPLOYMENT: &str = "deployment.json";
+/// The largest deployment file that is read.
+const MAX_DEPLOYMENT: u64 = 64 << 10;
+
+/// Everything that the chain beside a node needs.
+pub(crate) struct Setting<'a> {
+    pub(crate) node: Arc<Node>,
+    /// The node's folder.
+    pub(crate) home: &'a Path,
+    pub(crate) config: &'a ChainConfig,
+    /// Who pays and is paid.
+    pub(crate) operator: &'a Key,
+    /// The code that the node runs: on a network of the node's own it may earn.
+    pub(crate) measurement: Measurement,
+    /// The time of the node's own chain, where it is not the machine's.
+    pub(crate) clock: Option<Clock>,
+}
+
+impl Part {
+    /// Opens or deploys, and begins to keep. `background` has it register, renew and settle by itself.
+    pub(crate) async fn start(setting: Setting<'_>, background: bool) -> Result<Self, Failure> {
+        let folder = setting.home.join("chain");
+        fs::create_dir_all(&folder).map_err(|error| Failure::writing(&folder, &error))?;
+        let config = setting.config;
+        let key = operator_key(setting.operator)?;
+        let file = config.deployment.clone().unwrap_or_else(|| folder.join(DEPLOYMENT));
+        let (chain, rpc) = match &config.rpc {
+            Some(url) => {
+                let deployment = read_deployment(&file)?;
+                (connect(url, Some(deployment.chain_id), config.confirmations).await?, None)
+            }
+            None => {
+                let (path, genesis) = (folder.join("chain.redb"), Genesis::funding([key.address()]));
+                let opened = match setting.clock {
+                    Some(clock) => Embedded::open_with_clock(&path, &genesis, clock),
+                    None => Embedded::open(&path, &genesis),
+                };
+                let embedded = opened.map_err(|error| {
+                    let help = "a chain belongs to the key that made it: name that with --key, or move the folder away";
+                    Failure::trouble("chain", format!("{}: {error}", path.display()), help)
+                })?;
+                let rpc = serve(embedded.clone(), config.listen, Vec::new()).await.map_err(fault)?;
+                let address = folder.join(RPC);
+                fs::write(&address, format!("http://{}", rpc.address()))
+                    .map_err(|error| Failure::writing(&address, &error))?;
+                (Chain::embedded(embedded), Some(rpc))
+            }
+        };
+        let outbox = Outbox::open(&folder.join("outbox.redb"), key).map_err(fault)?;
+        let sender = Sender::new(chain.clone(), outbox);
+        let deployment = if config.rpc.is_none() && !file.exists() {
+            let deployment = deploy_own(&sender, setting.home).await?;
+            write_deployment(&file, &deployment)?;
+            deployment
+        } else {
+            read_deployment(&file)?
+        };
+        deployment.check(&chain).await.map_err(fault)?;
+        if config.rpc.is_none() {
+            deployment.announce(&sender, setting.measurement.0, FLOOR).await.map_err(fault)?;
+            deployment.allow_proposing(&sender, sender.address()).await.map_err(fault)?;
+        }
+        let terms = Terms {
+            proofs: config.checkpoint_proofs,
+            wait: Duration::from_secs(config.checkpoint_seconds),
+            ..Terms::default()
+        };
+        let operator = Operator::new(sender, deployment);
+        let keeper = Arc::new(Keeper::new(operator, NodeEnclave(setting.node), terms));
+        let control = Control::listen(setting.home, Arc::clone(&keeper)).map_err(|error| {
+            Failure::trouble(
+                "chain",
+                format!("cannot listen in {}: {error}", folder.display()),
+                "use a home with a shorter path",
+            )
+        })?;
+        let task = background.then(|| {
+            let keeper = Arc::clone(&keeper);
+            tokio::spawn(async move { keeper.run().await })
+        });
+        Ok(Self { keeper, chain: folder, task, _control: control, _rpc: rpc })
+    }
+}
+
+/// Worst standing that code of a node's own network may run on: `ConfigurationAndSWHardeningNeeded`.
+const FLOOR: u8 = 3;
+
+/// A network on the node's own chain: it trusts the root of this machine's simulated vendor.
+async fn deploy_own(sender: &Sender, home: &Path) -> Result<Deployment, Failure> {
+    let root = simulated_root(&home.join("chip").join("simulated-root.pem"))?;
+    let now = sender.chain().head().await.map_err(fault)?.timestamp.max(crate::context::now().0);
+    Deployment::deploy(sender, &Plan::simulated(root, sender.address(), now)).await.map_err(fault)
+}
+
+/// The DER of a PEM file with one certificate.
+pub(super) fn simulated_root(path: &Path) -> Result<Vec<u8>, Failure> {
+    let text = files::read(path, MAX_DEPLOYMENT)?;
+    let not = |error: der::pem::Error| {
+        Failure::not_a("a certificate", path, error, "pass the simulated root that the node wrote, in PEM")
+    };
+    der::pem::decode_vec(&text).map(|(_, der)| der).map_err(not)
+}
+
+/// The signing half of a key.
+pub(super) fn operator_key(key: &Key) -> Result<OperatorKey, Failure> {
+    OperatorKey::from_bytes(&key.identity().expose_secret()).map_err(fault)
+}
+
+/// Connects to a chain that others keep. Without `expected` its own word for its id is taken.
+pub(super) async fn connect(url: &str, expected: Option<u64>, confirmations: u64) -> Result<Chain, Failure> {
+    let parsed = url.parse().map_err(|_| Failure::trouble("usage", "--rpc is no URL", "pass an http or https URL"))?;
+    let mut remote = Remote::new(parsed, expected.unwrap_or_default());
+    remote.confirmations = confirmations;
+    if expected.is_none() {
+        remote.chain_id = Chain::ask_id(&remote).await.map_err(fault)?;
+    }
+    Chain::connect(&remote).await.map_err(fault)
+}
+
+/// A deployment file.
+pub(crate) fn read_deployment(path: &Path) -> Result<Deployment, Failure> {
+    let text = files::read(path, MAX_DEPLOYMENT)?;
+    serde_json::from_slice(&text)
+        .map_err(|error| Failure::not_a("a deployment", path, error, "pass the file that `glacier chain deploy` wrote"))
+}
+
+pub(super) fn write_deployment(path: &Path, deployment: &Deployment) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(deployment).map_err(fault)?;
+    files::write_new(path, text.as_bytes())
+}

@@ -1,0 +1,363 @@
+//! Keeps an enclave registered and its work settled and paid, beside the node that runs it.
+
+use crate::{Operator, OperatorError, OutboxError, SendError};
+use alloy::primitives::{Address, U256};
+use glacier_proof::SignedCheckpoint;
+use glacier_wire::{EnclaveId, api::RegistrationOrder};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use tracing::{info, warn};
+
+/// What a keeper asks of the node.
+pub trait Enclave: Send + Sync + 'static {
+    /// The enclave that runs now.
+    fn running(&self) -> Option<Running>;
+
+    /// Has heads signed for this ledger from now on.
+    fn settle_at(&self, chain_id: u64, ledger: glacier_wire::Address);
+
+    /// Has the enclave's key quoted for a registry. The error is for people.
+    fn quote(&self, order: RegistrationOrder) -> impl Future<Output = Result<Quoted, String>> + Send;
+
+    /// The newest signed heads for a ledger, of former enclaves too. The error is for people.
+    fn heads(
+        &self,
+        chain_id: u64,
+        ledger: glacier_wire::Address,
+    ) -> impl Future<Output = Result<Vec<SignedCheckpoint>, String>> + Send;
+}
+
+/// An enclave that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Running {
+    /// The chip.
+    pub enclave_id: EnclaveId,
+    /// Another for each start.
+    pub start: u64,
+}
+
+/// A registration's quote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quoted {
+    /// The key that it is about.
+    pub enclave_key: glacier_wire::Address,
+    /// In the form in which the hardware gives it.
+    pub quote: Vec<u8>,
+    /// What judges it, where the platform brings it.
+    pub collateral: Option<Vec<u8>>,
+}
+
+/// When a keeper acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// Settle once so many proofs wait.
+    pub proofs: u64,
+    /// Settle what waits so long.
+    pub wait: Duration,
+    /// Renew a life that ends so soon.
+    pub renew_before: Duration,
+    /// Between two looks.
+    pub pause: Duration,
+}
+
+impl Default for Terms {
+    /// 64 proofs, ten minutes, three days, two seconds.
+    fn default() -> Self {
+        let (wait, renew_before) = (Duration::from_secs(600), Duration::from_secs(3 * 86_400));
+        Self { proofs: 64, wait, renew_before, pause: Duration::from_secs(2) }
+    }
+}
+
+/// How an operator stands on the chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Whether the network trusts a simulated vendor's root.
+    pub simulated: bool,
+    /// EIP-155 chain id.
+    pub chain_id: u64,
+    /// `WorkLedger`: what manifests name.
+    pub ledger: Address,
+    /// Who is paid.
+    pub owner: Address,
+    /// The chip that runs.
+    pub enclave_id: Option<EnclaveId>,
+    /// Its key, once it was registered.
+    pub enclave_key: Option<glacier_wire::Address>,
+    /// Until when the key is live, seconds since 1970.
+    pub live_until: Option<u64>,
+    /// Whether the key's work is settled now.
+    pub earns: bool,
+    /// Proofs of that key that are settled.
+    pub settled: u64,
+    /// Tokens of the owner, in units of 10^-18.
+    pub balance: U256,
+    /// Transactions that are under way.
+    pub under_way: u64,
+    /// What went wrong last, if it is not mended yet.
+    pub fault: Option<String>,
+}
+
+/// What a keeper could not do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeeperError {
+    /// There is no enclave now.
+    #[error("no enclave runs")]
+    NoEnclave,
+    /// The chip is out for good.
+    #[error("the registry has barred this chip: it was revoked by its vendor, or has signed two histories")]
+    Barred,
+    /// The node did not do its part.
+    #[error("{0}")]
+    Node(String),
+    /// The chain's part.
+    #[error(transparent)]
+    Operator(#[from] OperatorError),
+}
+
+impl From<SendError> for KeeperError {
+    fn from(error: SendError) -> Self {
+        Self::Operator(error.into())
+    }
+}
+
+impl From<OutboxError> for KeeperError {
+    fn from(error: OutboxError) -> Self {
+        SendError::from(error).into()
+    }
+}
+
+/// See the [module](self).
+pub struct Keeper<E> {
+    operator: Operator,
+    enclave: E,
+    terms: Terms,
+    /// One action at a time.
+    turn: tokio::sync::Mutex<()>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Which start of the enclave is registered, and with which key.
+    registered: Option<(u64, glacier_wire::Address)>,
+    /// Since when something of a key's log waits.
+    waiting: BTreeMap<glacier_wire::Address, Instant>,
+    /// When a renewal may be tried again.
+    renew_again: Option<Instant>,
+    fault: Option<String>,
+}
+
+/// A renewal that was refused, for want of newer collateral most likely, is tried again after this.
+const RENEW_PAUSE: Duration = Duration::from_secs(3600);
+/// The longest pause after faults.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+
+impl<E: Enclave> Keeper<E> {
+    /// Begins: from now on heads are signed for the operator's ledger.
+    pub fn new(operator: Operator, enclave: E, terms: Terms) -> Self {
+        let deployment = operator.deployment();
+        enclave.settle_at(deployment.chain_id, wire(deployment.ledger));
+        Self { operator, enclave, terms, turn: tokio::sync::Mutex::default(), state: Mutex::default() }
+    }
+
+    /// Through whom it acts.
+    pub fn operator(&self) -> &Operator {
+        &self.operator
+    }
+
+    /// Registers, renews and settles until it is dropped. A fault is told, and tried again.
+    pub async fn run(&self) {
+        let mut pause = self.terms.pause;
+        loop {
+            match self.step().await {
+                Ok(()) => {
+                    self.state().fault = None;
+                    pause = self.terms.pause;
+                }
+                Err(KeeperError::NoEnclave) => {}
+                Err(error) => {
+                    warn!(%error, "the chain's part waits");
+                    self.state().fault = Some(error.to_string());
+                    pause = pause.saturating_mul(2).min(MAX_PAUSE);
+                }
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn step(&self) -> Result<(), KeeperError> {
+        self.register().await?;
+        self.renew().await?;
+        self.settle(false).await.map(drop)
+    }
+
+    /// Registers the enclave that runs, unless it is; returns its key.
+    ///
+    /// # Errors
+    /// No enclave, a barred chip, no quote, the registry's refusal, or the chain.
+    pub async fn register(&self) -> Result<glacier_wire::Address, KeeperError> {
+        let _turn = self.turn.lock().await;
+        let running = self.enclave.running().ok_or(KeeperError::NoEnclave)?;
+        if let Some((_, key)) = self.state().registered.filter(|(start, _)| *start == running.start) {
+            return Ok(key);
+        }
+        // What an earlier run of this node had under way may be this chip's registration.
+        self.operator.sender().drain().await?;
+        let chip = self.operator.chip(&running.enclave_id).await?;
+        if chip.barred {
+            return Err(KeeperError::Barred);
+        }
+        let quoted = self.quote(chip.registrations).await?;
+        self.operator.register(&running.enclave_id, &quoted.enclave_key, chip.registrations, &quoted.quote).await?;
+        info!(key = %quoted.enclave_key, "the enclave is registered");
+        let mut state = self.state();
+        state.registered = Some((running.start, quoted.enclave_key));
+        Ok(quoted.enclave_key)
+    }
+
+    /// Prolongs the key's life where it ends soon.
+    ///
+    /// # Errors
+    /// No quote, the registry's refusal, or the chain.
+    pub async fn renew(&self) -> Result<(), KeeperError> {
+        let _turn = self.turn.lock().await;
+        let Some((_, key)) = self.state().registered else { return Ok(()) };
+        if self.state().renew_again.is_some_and(|again| Instant::now() < again) {
+            return Ok(());
+        }
+        let until = self.operator.life(&key).await?.until;
+        let now = self.operator.sender().chain().head().await.map_err(OperatorError::from)?.timestamp;
+        if until.saturating_sub(now) > self.terms.renew_before.as_secs() {
+            return Ok(());
+        }
+        self.state().renew_again = Instant::now().checked_add(RENEW_PAUSE);
+        let quoted = self.quote(u32::try_from(until).unwrap_or(u32::MAX)).await?;
+        if quoted.enclave_key != key {
+            // Another enclave has started meanwhile; it is registered next.
+            return Ok(());
+        }
+        self.operator.renew(&key, until, &quoted.quote).await?;
+        self.state().renew_again = None;
+        info!(%key, "the enclave's registration is renewed");
+        Ok(())
+    }
+
+    /// Settles what has waited long enough, or all there is with `now`. Returns how many proofs that settled.
+    ///
+    /// # Errors
+    /// The node's logs, the ledger's refusal, or the chain.
+    pub async fn settle(&self, now: bool) -> Result<u64, KeeperError> {
+        let _turn = self.turn.lock().await;
+        let deployment = self.operator.deployment();
+        let ledger = wire(deployment.ledger);
+        let heads = self.enclave.heads(deployment.chain_id, ledger).await.map_err(KeeperError::Node)?;
+        let present = self.state().registered.map(|(_, key)| key);
+        let mut proofs = 0u64;
+        for head in heads {
+            let (key, size) = (head.checkpoint.enclave_key, head.checkpoint.size);
+            let waiting = size.saturating_sub(self.operator.settled(&key).await?);
+            if waiting == 0 {
+                self.state().waiting.remove(&key);
+                continue;
+            }
+            let since = *self.state().waiting.entry(key).or_insert_with(Instant::now);
+            // Nobody adds to a former enclave's log, and its days are counted.
+            let due = now || present != Some(key) || waiting >= self.terms.proofs || since.elapsed() >= self.terms.wait;
+            if !due || !self.operator.life(&key).await?.earns {
+                continue;
+            }
+            self.operator.settle(&head).await?;
+            self.state().waiting.remove(&key);
+            proofs = proofs.saturating_add(waiting);
+            info!(%key, size, "work is settled");
+        }
+        Ok(proofs)
+    }
+
+    /// Proposes what was earned where this operator may, then claims its part.
+    ///
+    /// # Errors
+    /// Nothing to claim, a false root, the vault's refusal, or the chain.
+    pub async fn claim(&self) -> Result<U256, KeeperError> {
+        let _turn = self.turn.lock().await;
+        if self.operator.may_propose().await? {
+            self.operator.propose().await?;
+        }
+        Ok(self.operator.claim().await?)
+    }
+
+    /// Takes out what the escrow owes.
+    ///
+    /// # Errors
+    /// The escrow's refusal, or the chain.
+    pub async fn withdraw(&self) -> Result<Option<U256>, KeeperError> {
+        let _turn = self.turn.lock().await;
+        Ok(self.operator.withdraw().await?)
+    }
+
+    /// How things stand.
+    ///
+    /// # Errors
+    /// The chain does not answer.
+    pub async fn standing(&self) -> Result<Standing, KeeperError> {
+        let (operator, deployment) = (&self.operator, self.operator.deployment());
+        let (registered, fault) = {
+            let state = self.state();
+            (state.registered, state.fault.clone())
+        };
+        let key = registered.map(|(_, key)| key);
+        let life = match &key {
+            Some(key) => Some(operator.life(key).await?),
+            None => None,
+        };
+        let settled = match &key {
+            Some(key) => operator.settled(key).await?,
+            None => 0,
+        };
+        Ok(Standing {
+            simulated: deployment.realm == crate::Realm::Simulated,
+            chain_id: deployment.chain_id,
+            ledger: deployment.ledger,
+            owner: operator.sender().address(),
+            enclave_id: self.enclave.running().map(|running| running.enclave_id),
+            enclave_key: key,
+            live_until: life.map(|life| life.until),
+            earns: life.is_some_and(|life| life.earns),
+            settled,
+            balance: operator.balance(operator.sender().address()).await?,
+            under_way: operator.sender().outbox().pending()?.len() as u64,
+            fault,
+        })
+    }
+
+    /// A quote for this network's registry; its collateral is on the chain afterwards.
+    async fn quote(&self, number: u32) -> Result<Quoted, KeeperError> {
+        let deployment = self.operator.deployment();
+        let order = RegistrationOrder {
+            chain_id: deployment.chain_id,
+            registry: wire(deployment.registry),
+            owner: wire(self.operator.sender().address()),
+            number,
+        };
+        let quoted = self.enclave.quote(order).await.map_err(KeeperError::Node)?;
+        if let Some(collateral) = &quoted.collateral {
+            self.operator.bring(collateral).await?;
+        }
+        Ok(quoted)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The same 20 bytes, as the other crates of this project have them.
+fn wire(address: Address) -> glacier_wire::Address {
+    glacier_wire::Address(address.into_array())
+}
