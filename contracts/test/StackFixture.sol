@@ -36,34 +36,30 @@ abstract contract StackFixture {
     DeviceAnchor internal anchor;
     /// Of all contracts but the collateral, and of the calls that make them one network.
     uint256 internal deployed;
+    string internal registryName = "EnclaveRegistry";
 
     /// The order is the one of a deployment: each contract reads its realm from the one before it.
     function deploy(Collateral collateral_) internal {
         collateral = collateral_;
         Realm realm = collateral.realm();
         uint40 delay = realm == Realm.Production ? 2 days : 0;
-        deployed = 0;
-        verifier = new DcapVerifier(collateral);
-        count();
+        verifier = DcapVerifier(make("DcapVerifier", abi.encode(collateral)));
         uint16[] memory versions = new uint16[](2);
         (versions[0], versions[1]) = (3, 4);
         IQuoteVerifier[] memory verifiers = new IQuoteVerifier[](2);
         (verifiers[0], verifiers[1]) = (verifier, verifier);
-        router = new QuoteRouter(realm, address(this), delay, versions, verifiers);
-        count();
-        policy = new MeasurementPolicy(collateral, address(this), GUARDIAN, delay);
-        count();
-        registry = newRegistry();
-        count();
-        ledger = new WorkLedger(registry);
-        count();
-        vault = new RewardVault(registry, address(ledger), terms(realm), address(this));
-        count();
+        router = QuoteRouter(make("QuoteRouter", abi.encode(realm, address(this), delay, versions, verifiers)));
+        policy = MeasurementPolicy(make("MeasurementPolicy", abi.encode(collateral, address(this), GUARDIAN, delay)));
+        registry = EnclaveRegistry(make(registryName, abi.encode(router, policy, address(this), GUARDIAN)));
+        ledger = WorkLedger(make("WorkLedger", abi.encode(registry)));
+        vault = RewardVault(make("RewardVault", abi.encode(registry, ledger, terms(realm), address(this))));
         token = vault.token();
-        escrow = new JobEscrow(ledger, token);
-        count();
-        anchor = new DeviceAnchor(registry);
-        count();
+        escrow = JobEscrow(make("JobEscrow", abi.encode(ledger, token)));
+        anchor = DeviceAnchor(make("DeviceAnchor", abi.encode(registry)));
+        wire();
+    }
+
+    function wire() private {
         registry.setLedger(ledger);
         count();
         policy.setRegistry(registry);
@@ -74,8 +70,14 @@ abstract contract StackFixture {
         vault.grantRole(vault.WATCHMAN_ROLE(), address(this));
     }
 
-    function newRegistry() internal virtual returns (EnclaveRegistry) {
-        return new EnclaveRegistry(router, policy, address(this), GUARDIAN);
+    /// Makes a contract from what was compiled. (`new` would compile it again into each test.)
+    function make(string memory name, bytes memory arguments) internal returns (address made) {
+        bytes memory code = bytes.concat(vm.getCode(string.concat(name, ".sol:", name)), arguments);
+        assembly ("memory-safe") {
+            made := create(0, add(code, 0x20), mload(code))
+        }
+        require(made != address(0), name);
+        count();
     }
 
     function terms(Realm realm) private view returns (RewardVault.Terms memory) {
