@@ -93,9 +93,7 @@ abstract contract GenuineFixture is StackFixture, IntelCollateralVectors, GasBoo
 
     function adopt() internal {
         registry.adoptVerifier(uint8(evidence.quote[0]));
-        note("adopt_verifier");
         registry.adoptCode(verdict.measurement);
-        note("adopt_code");
     }
 
     function bring(Case memory next) internal {

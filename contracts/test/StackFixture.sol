@@ -73,11 +73,13 @@ abstract contract StackFixture {
     /// Makes a contract from what was compiled. (`new` would compile it again into each test.)
     function make(string memory name, bytes memory arguments) internal returns (address made) {
         bytes memory code = bytes.concat(vm.getCode(string.concat(name, ".sol:", name)), arguments);
+        // The last call's gas is not told for a creation.
+        uint256 before = gasleft();
         assembly ("memory-safe") {
             made := create(0, add(code, 0x20), mload(code))
         }
+        deployed += before - gasleft();
         require(made != address(0), name);
-        count();
     }
 
     function terms(Realm realm) private view returns (RewardVault.Terms memory) {
@@ -135,13 +137,7 @@ abstract contract StackFixture {
     {
         (bytes32 r, bytes32 vs) = sign(secret, ledger.hashOf(proof));
         bytes memory start = abi.encodePacked(
-            proof.enclaveKey,
-            bytes9(proof.enclaveId << 184),
-            platform,
-            uint8(0),
-            proof.units,
-            proof.price,
-            proof.payer
+            proof.enclaveKey, bytes9(proof.enclaveId << 184), platform, uint8(0), proof.units, proof.price, proof.payer
         );
         bytes memory words = abi.encodePacked(
             proof.measurement, proof.manifest, proof.model, proof.input, proof.output, proof.previous, r, vs

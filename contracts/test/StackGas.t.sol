@@ -93,6 +93,15 @@ contract StackGasTest is GenuineFixture {
         renew("renew_sgx", vm.addr(FORMER));
         collateral.submitCrl(list);
         again("register_sgx_again");
+        // The first of a day: what router and policy answered a day ago is forgotten.
+        vm.warp(time() + 1 days);
+        registry.register(evidence.quote, evidence.pck, vm.addr(1), OWNER, vm.addr(SECRET));
+        note("register_sgx_unadopted");
+        vm.warp(time() + 1 days);
+        registry.adoptVerifier(3);
+        note("adopt_verifier");
+        registry.adoptCode(verdict.measurement);
+        note("adopt_code");
         close();
     }
 }
