@@ -322,10 +322,14 @@ contract EnclaveRegistry is IEnclaveRegistry, Admission, EIP712 {
         return _hashTypedDataV4(keccak256(abi.encode(ATTACHMENT, device, enclaveId, enclaveKey, number)));
     }
 
+    /// What the quote binds is this registration. Virtual for tests on genuine quotes alone, which bind something else.
+    function _checkBinding(bytes32 found, bytes32 tag, bytes32 expected) internal pure virtual {
+        if (tag != REPORT_TAG) revert ReportTag(tag);
+        if (found != expected) revert ReportData(found, expected);
+    }
+
     function _checkReport(Verdict memory verdict, address enclaveKey, address owner_, uint32 number) private view {
-        if (verdict.reportTag != REPORT_TAG) revert ReportTag(verdict.reportTag);
-        bytes32 expected = registrationDigest(enclaveKey, owner_, number);
-        if (verdict.reportData != expected) revert ReportData(verdict.reportData, expected);
+        _checkBinding(verdict.reportData, verdict.reportTag, registrationDigest(enclaveKey, owner_, number));
         // A production deployment has no simulated root; that it takes no simulated platform either is said twice.
         bool simulated = verdict.platform == Platform.Simulated && realm() == Realm.Production;
         if (simulated || verdict.platform == Platform.None) revert PlatformRefused(verdict.platform);

@@ -51,6 +51,8 @@ contract WorkLedger is IWorkLedger, EIP712 {
     error WrongPath();
     error NotOwner(address caller);
     error SlasherSet(address slasher);
+    /// Too little gas is left for the bond to be taken, and nothing was done.
+    error GasForSlash(uint256 left, uint256 needed);
 
     /// A head was settled: the key's proofs from the formerly settled size (inclusive) to this size (exclusive) count. `head` is
     /// what is stored: the root's first 24 bytes, and the size. `units` is the sum over the whole log: what the key earned by
@@ -70,7 +72,7 @@ contract WorkLedger is IWorkLedger, EIP712 {
         bytes32 other,
         Realm realm
     );
-    /// The bond could not be taken; the chip is barred all the same.
+    /// The bond could not be taken; the chip is barred all the same. The same evidence, sent again, tries again.
     event SlashFailed(bytes32 indexed enclaveId, address indexed reporter, Realm realm);
     event SlasherNamed(address indexed slasher, Realm realm);
 
@@ -100,6 +102,9 @@ contract WorkLedger is IWorkLedger, EIP712 {
     uint256 public constant HEAD_BYTES = 141;
     /// Bytes of a packed proof without its frontier.
     uint256 public constant PROOF_BYTES = 323;
+    /// What must be left when a bond is to be taken: more than twice what that takes at its dearest, so that a culprit who
+    /// reports itself cannot have it run out of gas in the slasher and be barred alone.
+    uint256 public constant SLASH_GAS = 400_000;
 
     bytes32 private constant WORK_PROOF = keccak256(
         "WorkProof(bytes32 enclaveId,address enclaveKey,bytes32 measurement,string platform,string work,"
@@ -382,8 +387,11 @@ contract WorkLedger is IWorkLedger, EIP712 {
             ended[i + 1] = keys[i];
         }
         REGISTRY.bar(enclaveId, ended);
-        if (address(slasher) == address(0)) return;
-        try slasher.slash(enclaveId, msg.sender) {}
+        IBondSlasher slasher_ = slasher;
+        if (address(slasher_) == address(0)) return;
+        uint256 left = gasleft();
+        if (left < SLASH_GAS) revert GasForSlash(left, SLASH_GAS);
+        try slasher_.slash(enclaveId, msg.sender) {}
         catch {
             emit SlashFailed(enclaveId, msg.sender, REALM);
         }

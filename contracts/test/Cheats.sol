@@ -44,6 +44,9 @@ interface Cheats {
     function lastCallGas() external view returns (Gas memory);
     function readFile(string calldata) external view returns (string memory);
     function readFileBinary(string calldata) external view returns (bytes memory);
+    function writeJson(string calldata json, string calldata path, string calldata key) external;
+    function getCode(string calldata artifact) external view returns (bytes memory);
+    function envOr(string calldata name, string calldata otherwise) external view returns (string memory);
     function exists(string calldata) external view returns (bool);
     function parseJsonBytes(string calldata json, string calldata key) external pure returns (bytes memory);
     function parseJsonUint(string calldata json, string calldata key) external pure returns (uint256);

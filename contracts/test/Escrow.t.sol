@@ -2,7 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {JobEscrow} from "../src/JobEscrow.sol";
-import {TcbStatus} from "../src/Types.sol";
+import {Platform, TcbStatus} from "../src/Types.sol";
 import {WorkProof} from "../src/interfaces/IWorkLedger.sol";
 import {vm} from "./Cheats.sol";
 import {LedgerFixture} from "./LedgerFixture.sol";
@@ -124,7 +124,7 @@ contract EscrowTest is LedgerFixture {
         _deposit(3);
         bytes32[] memory none;
         ledger.submitProof(_packed(_proof(0), SECRET, none));
-        registry.evict(4, abi.encode(CHIP, true), _list(key));
+        registry.evict(4, Platform.Tdx, abi.encode(CHIP, true), _list(key));
         vm.expectRevert(abi.encodeWithSelector(JobEscrow.ChipBarred.selector, CHIP));
         escrow.releaseSettled(_proof(0), funder, none);
         _expectNoRelease(_proof(1), SECRET, abi.encodeWithSelector(JobEscrow.NotEarning.selector, key));

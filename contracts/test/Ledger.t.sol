@@ -2,7 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {WorkLedger} from "../src/WorkLedger.sol";
-import {Realm} from "../src/Types.sol";
+import {Platform, Realm} from "../src/Types.sol";
 import {Checkpoint, WorkProof} from "../src/interfaces/IWorkLedger.sol";
 import {LogTree} from "../src/lib/LogTree.sol";
 import {vm} from "./Cheats.sol";
@@ -67,7 +67,7 @@ contract LedgerTest is LedgerFixture {
         how = uint8(within(how, 0, 4));
         if (how == 0) vm.warp(VALID_UNTIL);
         if (how == 1) policy.revoke(CODE);
-        if (how == 2) registry.evict(4, abi.encode(CHIP, true), _list(key));
+        if (how == 2) registry.evict(4, Platform.Tdx, abi.encode(CHIP, true), _list(key));
         if (how == 3) registry.pause();
         if (how == 4) vm.prank(OWNER);
         if (how == 4) registry.revoke(CHIP, key);

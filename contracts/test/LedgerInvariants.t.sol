@@ -140,7 +140,7 @@ contract Everybody {
         for (uint256 i; i < KEYS; ++i) {
             all[i] = keys[i];
         }
-        REGISTRY.evict(4, abi.encode(chip, true), all);
+        REGISTRY.evict(4, Platform.Tdx, abi.encode(chip, true), all);
     }
 
     function pass(uint32 time) external {

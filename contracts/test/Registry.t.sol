@@ -109,7 +109,7 @@ contract RegistryTest is RegistryFixture {
         vm.expectRevert();
         registry.renew(_quote(verdict), "", key);
         verdict.reportData = registry.registrationDigest(key, OWNER, uint32(VALID_UNTIL + 5 days));
-        registry.renewKept(_quote(verdict), "", "", key);
+        registry.renewKept(_quote(verdict), "", "", CHIP, key);
         require(registry.isLive(CHIP, key) && registry.keyOf(key).liveUntil == VALID_UNTIL + 10 days);
     }
 
@@ -158,11 +158,11 @@ contract RegistryTest is RegistryFixture {
         _register(CHIP, key, address(0));
         _register(OTHER_CHIP, otherKey, address(0));
         vm.expectRevert(Admission.NotRevoked.selector);
-        registry.evict(4, abi.encode(CHIP, false), _list(key));
+        registry.evict(4, Platform.Tdx, abi.encode(CHIP, false), _list(key));
         address[] memory keys = new address[](2);
         (keys[0], keys[1]) = (otherKey, key);
         vm.prank(STRANGER);
-        registry.evict(4, abi.encode(CHIP, true), keys);
+        registry.evict(4, Platform.Tdx, abi.encode(CHIP, true), keys);
         require(registry.chip(CHIP).barred && !registry.isLive(CHIP, key));
         _requireEarns(key, false);
         _requireEarns(otherKey, true);
@@ -176,7 +176,7 @@ contract RegistryTest is RegistryFixture {
         _register(CHIP, key, address(0));
         vm.expectRevert(abi.encodeWithSelector(EnclaveRegistry.NotOver.selector, key));
         registry.end(CHIP, key);
-        registry.evict(4, abi.encode(CHIP, true), new address[](0));
+        registry.evict(4, Platform.Tdx, abi.encode(CHIP, true), new address[](0));
         Verdict memory verdict = _verdict(CHIP, key, OWNER, uint32(VALID_UNTIL));
         vm.expectRevert(abi.encodeWithSelector(EnclaveRegistry.ChipBarred.selector, CHIP));
         registry.renew(_quote(verdict), "", key);
@@ -253,7 +253,7 @@ contract RegistryTest is RegistryFixture {
         vm.expectRevert(Admission.Paused.selector);
         registry.renew(quote, "", key);
         vm.expectRevert(Admission.Paused.selector);
-        registry.renewKept(quote, "", "", key);
+        registry.renewKept(quote, "", "", CHIP, key);
         registry.adoptVerifier(4);
         vm.expectRevert(Admission.Paused.selector);
         registry.register(quote, "", otherKey, OWNER, address(0));

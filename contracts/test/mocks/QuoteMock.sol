@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Realm, Verdict} from "../../src/Types.sol";
+import {Platform, Realm, Verdict} from "../../src/Types.sol";
 import {IQuoteRouter} from "../../src/interfaces/IQuoteRouter.sol";
 import {IQuoteVerifier} from "../../src/interfaces/IQuoteVerifier.sol";
 
@@ -19,11 +19,15 @@ contract QuoteMock is IQuoteVerifier, IQuoteRouter {
         verdict = abi.decode(quote[2:], (Verdict));
     }
 
-    function verifyKept(bytes calldata quote, bytes calldata, bytes calldata) external pure returns (Verdict memory) {
+    function verifyKept(bytes calldata quote, bytes calldata, bytes calldata, bytes32)
+        external
+        pure
+        returns (Verdict memory)
+    {
         return abi.decode(quote[2:], (Verdict));
     }
 
-    function revoked(bytes calldata pck) external pure returns (bytes32, bool) {
+    function revoked(Platform, bytes calldata pck) external pure returns (bytes32, bool) {
         return abi.decode(pck, (bytes32, bool));
     }
 

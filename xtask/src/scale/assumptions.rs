@@ -68,7 +68,7 @@ assumptions! {
     leaves_per_year = 0.15 in 0.0..=50.0, "a node", "gone for good; another chip joins in its place";
     renew_window_days = 7.0 in 1.0..=60.0, "days", "a node renews on a day drawn from the last ones before its registration runs out";
     renew_fails = 0.02 in 0.0..=1.0, "of attempts", "RPC or gas trouble; tried again the next day";
-    kept_share = 1.0 in 0.0..=1.0, "of renewals", "that may use a proven attestation key, where the quoting enclave's key did not change";
+    kept_share = 0.0 in 0.0..=1.0, "of renewals", "by a kept attestation key: it holds no longer than the registration that proved it, unless the policy's term ends first";
     qe_changes_per_year = 2.0 in 0.0..=365.0, "a node", "new attestation key (platform software reinstalled or updated)";
     collateral_days = 30.0 in 5.0..=365.0, "days", "validity of TCB info, QE identity and PCK CRLs";
     refresh_days = 7.0 in 1.0..=300.0, "days", "somebody brings newer collateral on chain that often";
@@ -76,7 +76,7 @@ assumptions! {
     recovery_share = 0.5 in 0.0..=1.0, "of FMSPCs", "hit by one; the most common family always is";
     rush_days = 2.0 in 0.1..=30.0, "days", "mean time until a node of a hit family has new firmware: a reboot, a new key";
     crl_entries = 129.0 in 0.0..=1e7, "serials", "in the larger PCK CRL at the start: as many as Intel's had in 2026";
-    crl_measured_entries = 129.0 in 0.0..=1e7, "serials", "in the CRL of which the gas was measured";
+    crl_measured_entries = 129.0 in 0.0..=1e7, "serials", "in the CRL of which the gas was measured, all of them stored before";
     crl_entries_per_year = 60.0 in 0.0..=1e7, "serials", "added";
     crl_entry_gas = 4000.0 in 0.0..=1e6, "gas", "of a serial that is stored already: calldata, parsing, one cold read";
     crl_new_entry_gas = 26_000.0 in 0.0..=1e6, "gas", "of a serial that is new: the same and one new slot";

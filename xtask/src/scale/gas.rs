@@ -42,38 +42,39 @@ pub(super) struct Footprint {
     pub(super) calldata: u64,
 }
 
-// Slots are those of the layout: a chip and a key are one slot each; a proven attestation key two; a log head one for each
-// key; a claim one for what was claimed and, the first time, one for the token balance. A quote is 1,046 (SGX) or about
-// 1,250 (TDX) bytes without its certificates, the leaf certificate about 1,270.
+// Slots are those of the layout: a chip, a key, a proven attestation key and a log's head are one each; a claim one for what
+// was claimed and, the first time, one for the token balance. Documents and certificates are kept as code of their own, a new
+// one each time: their bytes and their account are counted here as so many slots of 128 bytes. A quote is 1,040 (SGX) or
+// 1,240 (TDX) bytes in the form that is sent, the chip's certificate about 620. A work proof is one of a log with one peak.
 operations! {
-    DeployAll "deploy_all" 40 1000 120000;
-    Authority "authority" 2 180 900;
-    TcbInfoSgxFirst "tcb_info_sgx_first" 17 180 9700;
-    TcbInfoSgxUpdate "tcb_info_sgx_update" 0 180 9700;
-    TcbInfoTdxFirst "tcb_info_tdx_first" 10 180 8700;
-    TcbInfoTdxUpdate "tcb_info_tdx_update" 0 180 8700;
-    QeIdentity "qe_identity" 0 180 1700;
-    Crl "crl" 0 180 7219;
-    RegisterSgxFirst "register_sgx_first" 4 308 2570;
-    RegisterSgxAgain "register_sgx_again" 1 308 2570;
-    RegisterTdxFirst "register_tdx_first" 4 308 2870;
-    RegisterTdxAgain "register_tdx_again" 1 308 2870;
-    RenewSgx "renew_sgx" 0 212 2570;
-    RenewTdx "renew_tdx" 0 212 2870;
-    RenewKeptSgx "renew_kept_sgx" 0 212 870;
-    RenewKeptTdx "renew_kept_tdx" 0 212 1060;
-    CheckpointFirst "checkpoint_first" 1 244 292;
-    CheckpointAgain "checkpoint_again" 0 244 292;
-    CheckpointBatch100 "checkpoint_batch_100" 0 244 256;
-    WorkProofFirst "work_proof_first" 1 276 1100;
-    WorkProofAgain "work_proof_again" 0 276 1100;
-    EpochRoot "epoch_root" 1 180 132;
-    ClaimFirst "claim_first" 2 310 800;
-    ClaimAgain "claim_again" 0 310 800;
-    EscrowDeposit "escrow_deposit" 2 310 196;
-    EscrowRelease "escrow_release" 0 310 900;
-    Equivocation "equivocation" 1 276 1300;
-    AnchorRoot "anchor_root" 1 180 132;
+    DeployAll "deploy_all" 60 1600 121500;
+    Authority "authority" 5 276 740;
+    TcbInfoSgxFirst "tcb_info_sgx_first" 5 276 10148;
+    TcbInfoSgxUpdate "tcb_info_sgx_update" 4 276 10148;
+    TcbInfoTdxFirst "tcb_info_tdx_first" 4 276 8420;
+    TcbInfoTdxUpdate "tcb_info_tdx_update" 3 276 8420;
+    QeIdentity "qe_identity" 2 244 1400;
+    Crl "crl" 0 180 7300;
+    RegisterSgxFirst "register_sgx_first" 3 520 1924;
+    RegisterSgxAgain "register_sgx_again" 1 668 1924;
+    RegisterTdxFirst "register_tdx_first" 3 520 2116;
+    RegisterTdxAgain "register_tdx_again" 1 668 2116;
+    RenewSgx "renew_sgx" 0 392 1860;
+    RenewTdx "renew_tdx" 0 392 2052;
+    RenewKeptSgx "renew_kept_sgx" 0 212 836;
+    RenewKeptTdx "renew_kept_tdx" 0 212 1028;
+    CheckpointFirst "checkpoint_first" 1 180 164;
+    CheckpointAgain "checkpoint_again" 0 180 164;
+    CheckpointBatch100 "checkpoint_batch_100" 0 180 141;
+    WorkProofFirst "work_proof_first" 1 212 420;
+    WorkProofAgain "work_proof_again" 0 212 452;
+    EpochRoot "epoch_root" 0 212 100;
+    ClaimFirst "claim_first" 2 296 580;
+    ClaimAgain "claim_again" 0 296 580;
+    EscrowDeposit "escrow_deposit" 2 488 196;
+    EscrowRelease "escrow_release" 0 244 548;
+    Equivocation "equivocation" 2 1048 1220;
+    AnchorRoot "anchor_root" 1 244 324;
 }
 
 /// Gas of each operation.

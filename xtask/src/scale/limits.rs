@@ -102,7 +102,7 @@ pub(super) fn all(largest: &Summary, assumed: &Assumptions, gas: &Gas) -> Vec<Li
         row(
             "One revocation list in one transaction, by gas",
             format!("{} serials", number(serials_by_gas)),
-            "the list in parts under one signature; or its digest and proofs of absence",
+            "the list in parts, each with the whole list in its calldata; or its digest and proofs of absence",
         ),
         row(
             "One revocation list in one transaction, by bytes",

@@ -417,7 +417,7 @@ fn choices(scene: &Scene) -> String {
         ("checkpoints by week, not by day", &[("checkpoint_days", 7.0)]),
         ("claims by month", &[("claim_days", 30.0)]),
         ("keys that outlive a restart", &[("restarts_per_year", 0.0)]),
-        ("no proven attestation keys", &[("kept_share", 0.0)]),
+        ("all renewals by a kept attestation key", &[("kept_share", 1.0)]),
         ("all renew on the last day", &[("renew_window_days", 1.0)]),
         ("collateral brought daily", &[("refresh_days", 1.0)]),
         ("collateral brought every three weeks", &[("refresh_days", 21.0)]),

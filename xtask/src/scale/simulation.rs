@@ -280,7 +280,7 @@ impl<'a> Network<'a> {
             self.now.add(Op::Crl, 2);
             self.now.more_serials += (self.serials - assumed.crl_measured_entries) as i64;
             self.now.new_serials += match self.today {
-                0 => 0, // in the gas that was measured
+                0 => self.serials as u64,
                 _ => self.random.about(assumed.crl_entries_per_year / 365.0 * f64::from(refresh)),
             };
             self.update_tcb_infos();
@@ -416,7 +416,7 @@ impl<'a> Network<'a> {
     /// The attestation key is on chain now.
     fn prove(&mut self, i: usize) {
         if !std::mem::replace(&mut self.chips[i].proven, true) {
-            self.now.attestation_keys += 2;
+            self.now.attestation_keys += 1;
         }
     }
 
