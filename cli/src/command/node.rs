@@ -56,6 +56,9 @@ pub(crate) struct RunArgs {
     /// The contracts on that chain, as `glacier chain deploy` wrote them
     #[arg(long, value_name = "FILE")]
     deployment: Option<PathBuf>,
+    /// Blocks on that chain, its own included, until a transaction is final, instead of what the settings say
+    #[arg(long, value_name = "N")]
+    confirmations: Option<u64>,
     /// Neither register nor settle anything
     #[arg(long, conflicts_with_all = ["rpc", "deployment"])]
     no_chain: bool,
@@ -90,6 +93,7 @@ async fn serve(args: RunArgs, cx: &Context) -> Outcome {
     config.listen = args.listen.unwrap_or(config.listen);
     config.chain.rpc = args.rpc.or(config.chain.rpc);
     config.chain.deployment = args.deployment.or(config.chain.deployment);
+    config.chain.confirmations = args.confirmations.unwrap_or(config.chain.confirmations);
     config.chain.enabled &= !args.no_chain;
     log_to_stderr(cx.output);
     // Before the node starts: a signal that comes while it does must not kill it half-way.

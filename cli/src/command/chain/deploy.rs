@@ -7,6 +7,7 @@ use crate::{
     output::{Output, Report, WARN, field, paint},
 };
 use glacier_chain::{Deployment, Outbox, Plan, Realm, Sender};
+use glacier_host::NodeConfig;
 use glacier_wire::Measurement;
 use serde::Serialize;
 use std::{
@@ -20,10 +21,13 @@ pub(crate) struct Args {
     /// JSON-RPC of the chain (http or https)
     #[arg(long, value_name = "URL", env = "GLACIER_RPC", hide_env_values = true)]
     rpc: String,
-    /// Trust this root instead of Intel's: the network is then a SIMULATED one, and says so everywhere
-    #[arg(long, value_name = "PEM")]
+    /// Trust the root of this home's simulated chip instead of Intel's: a SIMULATED network, which says so everywhere
+    #[arg(long)]
+    simulated: bool,
+    /// The same with another root
+    #[arg(long, value_name = "PEM", conflicts_with = "simulated")]
     simulated_root: Option<PathBuf>,
-    /// Code that may earn from the beginning; on a production network two days later
+    /// Code that may earn; on a production network two days later [default on simulated ones: the enclave beside this program]
     #[arg(long, value_name = "HEX")]
     measurement: Vec<Measurement>,
     /// Blocks until a transaction is final, its own included
@@ -51,13 +55,25 @@ pub(super) async fn run(args: Args, cx: &Context) -> Outcome {
     let outbox = Outbox::open(&journal, part::operator_key(&key)?).map_err(fault)?;
     let sender = Sender::new(chain, outbox);
     let owner = sender.address();
-    let plan = match &args.simulated_root {
-        Some(path) => Plan::simulated(part::simulated_root(path)?, owner, now().0),
-        None => Plan::production(owner, owner, now().0),
+    let root = match &args.simulated_root {
+        Some(path) => Some(part::simulated_root(path)?),
+        None if args.simulated => Some(own_root(cx)?),
+        None => None,
+    };
+    let mut measurements = args.measurement;
+    if root.is_some() && measurements.is_empty() {
+        let program = NodeConfig::new(cx.home.join("node")).enclave;
+        let measured = glacier_simulator::measure_file(&program);
+        measurements.push(measured.map_err(|error| Failure::reading(&program, &error))?);
+    }
+    let begins = sender.chain().head().await.map_err(fault)?.timestamp;
+    let plan = match root {
+        Some(root) => Plan::simulated(root, owner, begins),
+        None => Plan::production(owner, owner, begins),
     };
     let deployment = Deployment::deploy(&sender, &plan).await.map_err(fault)?;
     deployment.check(sender.chain()).await.map_err(fault)?;
-    for measurement in &args.measurement {
+    for measurement in &measurements {
         deployment.announce(&sender, measurement.0, FLOOR).await.map_err(fault)?;
     }
     if deployment.realm == Realm::Simulated {
@@ -67,6 +83,16 @@ pub(super) async fn run(args: Args, cx: &Context) -> Outcome {
     drop(sender);
     let _ = std::fs::remove_file(&journal);
     report(cx.output, &args.output, deployment)
+}
+
+/// The root of the chip that a node of this home has; made where there is none.
+fn own_root(cx: &Context) -> Result<Vec<u8>, Failure> {
+    let folder = cx.home.join("node").join("chip");
+    let home = glacier_simulator::Home::open(&folder, now());
+    let home = home.map_err(|error| {
+        Failure::trouble("simulated-hardware", format!("{}: {error}", folder.display()), "remove the folder to make new hardware")
+    })?;
+    Ok(home.vendor.root_der().to_vec())
 }
 
 fn report(output: Output, file: &std::path::Path, deployment: Deployment) -> Outcome {
