@@ -49,8 +49,8 @@ const LAYERS: &[Layer] = &[
     Layer { name: COLLATERAL, may_use: &[WIRE, ATTEST] },
     // Carries transactions; what they mean is for whoever hands them in.
     Layer { name: CHAIN, may_use: &[WIRE, ATTEST, PROOF] },
-    // Not core/proof: it judges evidence and so carries primitives; to the host a proof is bytes to keep.
-    Layer { name: HOST, may_use: &[WIRE, STORE] },
+    // Of core/proof what keeps logs and heads; what judges evidence is a feature, and its primitives are shut out below.
+    Layer { name: HOST, may_use: &[WIRE, PROOF, STORE] },
     Layer { name: SDK, may_use: &[WIRE, ASSET, ATTEST, PROOF, CHANNEL, STORE, COLLATERAL] },
     // The simulator measures enclave binaries for `glacier measure`.
     Layer {
@@ -124,9 +124,14 @@ const CLOSED: &[Closed] = &[
         to: &[SIMULATOR, HOST, STORE, SDK, CLI],
         why: "the enclave holds no code of the other side",
     },
-    Closed { name: HOST, to: &[COLLATERAL], why: "the host relays bytes; whoever judges fetches endorsements" },
+    Closed {
+        name: HOST,
+        to: &[COLLATERAL, CHAIN, ATTEST],
+        why: "the host relays bytes; whoever judges fetches endorsements",
+    },
     Closed { name: ENCLAVE, to: ORACLES, why: "oracles and harnesses are for tests" },
-    Closed { name: CLI, to: ORACLES, why: "oracles and harnesses are for tests" },
+    // Alloy is no oracle there: it speaks to chains.
+    Closed { name: CLI, to: &["age", "dcap-qvl", "proptest", TESTKIT], why: "oracles and harnesses are for tests" },
     Closed { name: SIMULATOR, to: ORACLES, why: "oracles and harnesses are for tests" },
 ];
 

@@ -1,7 +1,7 @@
 //! Work Proofs: what an enclave signs about each job, and how anyone checks it.
 //!
 //! A proof is an EIP-712 statement ([`WorkProof`]) signed by a key that lives in one enclave's
-//! memory, hash-chained to the proof before it. A [`Bundle`] adds what a stranger needs to check
+//! memory, hash-chained to the proof before it. A `Bundle` (feature `bundle`) adds what a stranger needs to check
 //! it offline: the enclave's evidence and the manifest the parties signed.
 //!
 //! All proofs of a key form one append-only [`Log`]. Its heads are signed as [`Checkpoint`]s, which
@@ -19,6 +19,7 @@
 
 extern crate alloc;
 
+#[cfg(feature = "bundle")]
 mod bundle;
 mod chain;
 mod checkpoint;
@@ -27,6 +28,7 @@ mod log;
 mod registration;
 mod statement;
 
+#[cfg(feature = "bundle")]
 pub use bundle::{Bundle, Judge, ProofAppraisal, ProofCheck, ProofCheckId, ProofFault, VerifiedProof};
 pub use chain::{Chain, ChainError, verify_chain};
 pub use checkpoint::{Checkpoint, Logged, NotLogged, SignedCheckpoint};

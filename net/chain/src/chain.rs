@@ -69,6 +69,8 @@ pub struct Head {
     pub hash: B256,
     /// Its time in seconds since 1970.
     pub timestamp: u64,
+    /// Gas that its transactions used.
+    pub gas_used: u64,
 }
 
 impl Chain {
@@ -167,7 +169,7 @@ impl Chain {
         if header.number.saturating_add(self.confirmations) <= highest {
             return Err(ChainError::WentBack { seen: highest, now: header.number });
         }
-        Ok(Head { number: header.number, hash: header.hash, timestamp: header.timestamp })
+        Ok(Head { number: header.number, hash: header.hash, timestamp: header.timestamp, gas_used: header.gas_used })
     }
 }
 

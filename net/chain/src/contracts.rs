@@ -28,6 +28,3 @@ bind! {
     escrow JobEscrow "../../contracts/artifacts/JobEscrow.json",
     anchor DeviceAnchor "../../contracts/artifacts/DeviceAnchor.json",
 }
-
-pub use simulated::Collateral;
-pub use vault::RewardVault::RewardVaultInstance;

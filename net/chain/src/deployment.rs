@@ -2,10 +2,9 @@
 
 use crate::{
     Chain, ChainError, SendError, Sender,
-    authority::{Authority, BadCertificate},
     contracts::{
-        Collateral, DcapVerifier, DeviceAnchor, EnclaveRegistry, IntelCollateral, JobEscrow, MeasurementPolicy,
-        QuoteRouter, RewardVault, SimulatedCollateral, WorkLedger,
+        DcapVerifier, DeviceAnchor, EnclaveRegistry, IntelCollateral, JobEscrow, MeasurementPolicy, QuoteRouter,
+        RewardVault, SimulatedCollateral, WorkLedger,
     },
 };
 use alloy::{
@@ -132,9 +131,6 @@ pub enum DeployError {
     /// A contract was refused.
     #[error(transparent)]
     Send(#[from] SendError),
-    /// The simulated root is no certificate.
-    #[error(transparent)]
-    Root(#[from] BadCertificate),
     /// The chain does not answer.
     #[error(transparent)]
     Chain(#[from] ChainError),
@@ -161,16 +157,7 @@ impl Deployment {
         let collateral = match &plan.simulated_root {
             None => put("collateral", &IntelCollateral::BYTECODE, Vec::new()).await?,
             Some(der) => {
-                let root = Authority::read(der)?;
-                let root = Collateral::Root {
-                    x: root.x,
-                    y: root.y,
-                    name: root.name,
-                    keyId: root.key_id,
-                    serial: root.serial,
-                    notAfter: U40::from(root.not_after),
-                };
-                let arguments = SimulatedCollateral::constructorCall { root }.abi_encode();
+                let arguments = SimulatedCollateral::constructorCall { root: der.clone().into() }.abi_encode();
                 put("collateral", &SimulatedCollateral::BYTECODE, arguments).await?
             }
         };

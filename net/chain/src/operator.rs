@@ -13,7 +13,7 @@ use alloy::{
 };
 use glacier_attest::{Compact, CompactError};
 use glacier_proof::{Checkpoint, SignedCheckpoint};
-use glacier_wire::{BadSignature, EnclaveId};
+use glacier_wire::{BadSignature, EnclaveId, ProofHash};
 
 /// Acts for one owner in one network.
 #[derive(Debug, Clone)]
@@ -200,6 +200,20 @@ impl Operator {
         };
         let name = format!("settle/{}/{}", head.enclave_key, head.size);
         Ok(Some(self.sender.call(&name, self.deployment.ledger, call.abi_encode()).await?))
+    }
+
+    /// Whether the ledger finds a proof under what is settled of its key's log, by its audit path.
+    ///
+    /// # Errors
+    /// The chain does not answer.
+    pub async fn is_settled(
+        &self,
+        key: &glacier_wire::Address,
+        proof: &ProofHash,
+        sequence: u64,
+        path: Vec<B256>,
+    ) -> Result<bool, OperatorError> {
+        Ok(self.ledger().isSettled(key.0.into(), proof.0.into(), sequence, path).call().await?)
     }
 
     /// What everybody has earned up to the last epoch that is over, by the public rule over the chain's events.

@@ -2,6 +2,7 @@
 
 use super::{
     host_view::{self, HostView},
+    payment::{self, Payment},
     score::{Known, Score},
     stage::{Folder, Party, Stage},
     story::{Story, short},
@@ -52,6 +53,7 @@ pub(super) struct Facts {
     proof: Proven,
     /// The check at which a proof with one changed bit failed.
     altered_proof_refused_at: Option<&'static str>,
+    payment: Payment,
     host: HostView,
     wiped: bool,
     enclave_ended: bool,
@@ -65,6 +67,7 @@ impl Facts {
         self.proof.verdict == Verdict::Accepted
             && self.other_code_refused_at.is_some()
             && self.altered_proof_refused_at.is_some()
+            && self.payment.good()
             && self.host.clean()
             && self.wiped
             && self.enclave_ended
@@ -109,6 +112,7 @@ pub(super) async fn play(folder: &Folder, output: Output) -> Result<Facts, Failu
 
     let stage = Stage::set(folder).await?;
     let Stage { hospital, firm, operator, .. } = &stage;
+    let registered = payment::register(&stage).await?;
     story.section("Three parties, each with keys of its own");
     for (party, what) in [
         (hospital, "has the data, gets the labels"),
@@ -126,6 +130,7 @@ pub(super) async fn play(folder: &Folder, output: Output) -> Result<Facts, Failu
     story.row("node", &stage.address);
     story.row("code", format_args!("{}  measured from the program", short(&stage.measurement.to_string())));
     story.row("chip", format_args!("{}  the Enclave ID {simulated}", short(&stage.enclave_id.to_string())));
+    registered.tell(&story);
 
     story.section("Sealing: each owner encrypts its file");
     let data = seal(&story, hospital, Role::Data, &folder.file("data.csv"), DATA)?;
@@ -182,6 +187,9 @@ pub(super) async fn play(folder: &Folder, output: Output) -> Result<Facts, Failu
     ));
     let altered_proof_refused_at = alter(&story, &finished.bundle, &stage.policy);
 
+    story.section("What the node is paid");
+    let payment = payment::settle(&story, &stage, &finished.bundle, registered).await?;
+
     story.section("What the host saw");
     let host = host_view::look(&stage, &finished, [&data, &model])?;
     host.tell(&story);
@@ -203,6 +211,7 @@ pub(super) async fn play(folder: &Folder, output: Output) -> Result<Facts, Failu
         accuracy: all,
         proof: proven,
         altered_proof_refused_at,
+        payment,
         host,
         wiped: status.events.contains(&Event::Wiped),
         enclave_ended: false,
@@ -265,6 +274,9 @@ fn sign(stage: &Stage, data: &Asset, model: &Asset) -> Result<Job, Failure> {
         vec![hospital.key.recipient()],
         UnixTime(now().0 + HOUR),
     );
+    let deployment = stage.part.keeper.operator().deployment();
+    draft.settlement.chain_id = deployment.chain_id;
+    draft.settlement.ledger = glacier_wire::Address(deployment.ledger.into_array());
     draft.settlement.payer = operator.key.address();
     let failed = |error| explain::client(glacier::Error::Job(error));
     let mut job = Job::propose(draft).map_err(failed)?;

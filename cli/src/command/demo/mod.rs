@@ -5,6 +5,7 @@
 
 mod act;
 mod host_view;
+mod payment;
 mod scan;
 mod score;
 mod stage;

@@ -1,14 +1,24 @@
 //! What the ceremony needs: a folder, a node behind a recording relay, three parties.
 
 use super::wire::Wire;
-use crate::{command::node::root, error::Failure, explain};
+use crate::{
+    command::{
+        chain::part::{Part, Setting},
+        node::root,
+    },
+    error::Failure,
+    explain,
+};
 use glacier::{Freshness, Key, Keystore, Node, Policy, Session, policy, session::ConnectError};
 use glacier_host::{LaunchError, NodeConfig};
 use glacier_wire::{EnclaveId, Measurement};
 use std::{
     fs, io,
     path::PathBuf,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{SystemTime, UNIX_EPOCH},
 };
 use zeroize::Zeroizing;
@@ -90,8 +100,12 @@ pub(super) struct Stage {
     pub(super) policy: Policy,
     pub(super) measurement: Measurement,
     pub(super) enclave_id: EnclaveId,
+    /// Where the node registers and is paid: a chain of its own.
+    pub(super) part: Part,
+    /// Seconds by which that chain's clock is ahead.
+    ahead: Arc<AtomicU64>,
     secrets: Mutex<Vec<Zeroizing<Vec<u8>>>>,
-    running: glacier_host::Node,
+    running: Arc<glacier_host::Node>,
 }
 
 impl Stage {
@@ -101,8 +115,8 @@ impl Stage {
         let state = folder.file("node");
         let mut config = NodeConfig::new(&state);
         config.listen.set_port(0);
-        let program = config.enclave.clone();
-        let running = glacier_host::Node::start(config).await.map_err(explain::host)?;
+        let (program, chain) = (config.enclave.clone(), config.chain.clone());
+        let running = Arc::new(glacier_host::Node::start(config).await.map_err(explain::host)?);
         let measurement =
             glacier_simulator::measure_file(&program).map_err(|error| Failure::reading(&program, &error))?;
         let chip = running.info().ok_or_else(|| explain::host(LaunchError::Ended.into()))?;
@@ -114,16 +128,30 @@ impl Stage {
         let text = policy::simulated_policy(&root(&chip)?, &measurement, &chip.enclave_id);
         let file = folder.file("policy.toml");
         policy::write_policy(&file, &text).map_err(|error| explain::policy(&file, error))?;
+        let operator = Party::new("operator", folder, &address)?;
+        let ahead = Arc::new(AtomicU64::new(0));
+        let clock = Arc::clone(&ahead);
+        let setting = Setting {
+            node: Arc::clone(&running),
+            home: &state,
+            config: &chain,
+            operator: &operator.key,
+            measurement,
+            clock: Some(Arc::new(move || crate::context::now().0 + clock.load(Relaxed))),
+        };
+        let part = Part::start(setting, false).await?;
         let stage = Self {
             hospital: Party::new("hospital", folder, &address)?,
             firm: Party::new("firm", folder, &address)?,
-            operator: Party::new("operator", folder, &address)?,
+            operator,
             address,
             wire,
             state,
             policy: policy::parse_policy(&text).map_err(|error| explain::policy(&file, error))?,
             measurement,
             enclave_id: chip.enclave_id,
+            part,
+            ahead,
             secrets: Mutex::default(),
             running,
         };
@@ -144,10 +172,18 @@ impl Stage {
         self.secrets.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Puts the clock of the node's chain forward by a day: an epoch.
+    pub(super) fn pass_a_day(&self) {
+        self.ahead.fetch_add(86_400, Relaxed);
+    }
+
     /// Stops the node. Tells whether its enclave's process has ended.
     pub(super) async fn end(self) -> bool {
         let enclave = self.running.info().map(|chip| PathBuf::from(format!("/proc/{}", chip.pid)));
-        self.running.shutdown().await;
+        self.part.end().await;
+        if let Ok(running) = Arc::try_unwrap(self.running) {
+            running.shutdown().await;
+        }
         enclave.is_some_and(|process| !process.exists())
     }
 }
