@@ -1,6 +1,7 @@
 //! What the tests share: a contract that counts, keys, and chains to run on.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
+pub mod node;
 pub mod proxy;
 
 use std::{
