@@ -144,6 +144,11 @@ impl Chain {
         self.embedded.as_ref()
     }
 
+    /// Between two looks at what changes there.
+    pub(crate) fn poll(&self) -> Duration {
+        self.client.poll_interval()
+    }
+
     /// Asks again which chain this is.
     ///
     /// # Errors

@@ -9,10 +9,11 @@ use crate::{
 };
 use alloy::{
     primitives::{
-        Address, Bytes, U256,
+        Address, B256, Bytes, U256,
         aliases::{U40, U88},
+        keccak256,
     },
-    sol_types::{SolCall, SolConstructor},
+    sol_types::{SolCall, SolConstructor, SolValue as _},
 };
 use serde::{Deserialize, Serialize};
 
@@ -97,6 +98,8 @@ const HALVING: u32 = 4 * 365;
 const CAP: u128 = 200_000_000 * TOKEN;
 const TOKEN: u128 = 1_000_000_000_000_000_000;
 const DAY: u32 = 86_400;
+/// Versions of quotes that are taken: SGX's and TDX's.
+const QUOTES: [u16; 2] = [3, 4];
 
 impl Plan {
     /// A network under a simulated vendor, for this machine: nothing waits.
@@ -117,6 +120,14 @@ impl Plan {
     pub fn production(owner: Address, guardian: Address, genesis: u64) -> Self {
         let (delay, challenge, unbonding) = (2 * DAY, DAY, 14 * DAY);
         Self { simulated_root: None, owner, guardian, delay, genesis, epoch: DAY, challenge, unbonding }
+    }
+
+    /// Names it, so that an outbox that made another network makes this one from the start.
+    fn digest(&self) -> B256 {
+        let root = self.simulated_root.as_ref().map(keccak256).unwrap_or_default();
+        let numbers =
+            [u64::from(self.delay), self.genesis, self.epoch.into(), self.challenge.into(), self.unbonding.into()];
+        keccak256((root, self.owner, self.guardian, numbers).abi_encode())
     }
 
     fn realm(&self) -> Realm {
@@ -150,15 +161,18 @@ impl Deployment {
     /// A contract that was refused, or the chain.
     pub async fn deploy(sender: &Sender, plan: &Plan) -> Result<Self, DeployError> {
         let realm = plan.realm();
-        let block = sender.chain().head().await?.number.saturating_add(1);
-        let put = async |name: &str, code: &Bytes, arguments: Vec<u8>| {
-            sender.deploy(&format!("deploy/{name}"), [code.as_ref(), &arguments].concat()).await
+        let names = format!("deploy/{:x}", plan.digest());
+        let put_at = async |name: &str, code: &Bytes, arguments: Vec<u8>| {
+            sender.deploy_at(&format!("{names}/{name}"), [code.as_ref(), &arguments].concat()).await
         };
-        let collateral = match &plan.simulated_root {
-            None => put("collateral", &IntelCollateral::BYTECODE, Vec::new()).await?,
+        let put = async |name: &str, code: &Bytes, arguments: Vec<u8>| {
+            put_at(name, code, arguments).await.map(|(address, _)| address)
+        };
+        let (collateral, block) = match &plan.simulated_root {
+            None => put_at("collateral", &IntelCollateral::BYTECODE, Vec::new()).await?,
             Some(der) => {
                 let arguments = SimulatedCollateral::constructorCall { root: der.clone().into() }.abi_encode();
-                put("collateral", &SimulatedCollateral::BYTECODE, arguments).await?
+                put_at("collateral", &SimulatedCollateral::BYTECODE, arguments).await?
             }
         };
         let arguments = DcapVerifier::constructorCall { collateral_: collateral }.abi_encode();
@@ -167,7 +181,7 @@ impl Deployment {
             realm_: realm.number(),
             owner_: plan.owner,
             delay_: U40::from(plan.delay),
-            versions: vec![3, 4],
+            versions: QUOTES.to_vec(),
             verifiers: vec![verifier, verifier],
         };
         let router = put("router", &QuoteRouter::BYTECODE, arguments.abi_encode()).await?;
@@ -209,7 +223,7 @@ impl Deployment {
         let anchor = put("anchor", &DeviceAnchor::BYTECODE, arguments).await?;
 
         let wire = async |name: &str, to: Address, call: Vec<u8>| {
-            sender.call(&format!("deploy/wire/{name}"), to, call).await.map(drop)
+            sender.call(&format!("{names}/wire/{name}"), to, call).await.map(drop)
         };
         wire("registry", registry, EnclaveRegistry::setLedgerCall { ledger_: ledger }.abi_encode()).await?;
         wire("policy", policy, MeasurementPolicy::setRegistryCall { registry_: registry }.abi_encode()).await?;
@@ -253,15 +267,24 @@ impl Deployment {
         };
         let (registry, ledger) =
             (EnclaveRegistry::new(self.registry, provider), WorkLedger::new(self.ledger, provider));
+        let (router, policy) = (QuoteRouter::new(self.router, provider), MeasurementPolicy::new(self.policy, provider));
+        let anchor = DeviceAnchor::new(self.anchor, provider);
         let (vault, escrow) = (RewardVault::new(self.vault, provider), JobEscrow::new(self.escrow, provider));
         same(registry.router().call().await?, self.router, "the registry's router")?;
         same(registry.policy().call().await?, self.policy, "the registry's policy")?;
         same(registry.ledger().call().await?, self.ledger, "the registry's ledger")?;
+        for version in QUOTES {
+            same(router.verifier(version).call().await?, self.verifier, "the router's verifier")?;
+        }
+        same(policy.registry().call().await?, self.registry, "the policy's registry")?;
         same(ledger.registry().call().await?, self.registry, "the ledger's registry")?;
         same(ledger.slasher().call().await?, self.vault, "the ledger's vault")?;
         same(vault.registry().call().await?, self.registry, "the vault's registry")?;
+        same(vault.ledger().call().await?, self.ledger, "the vault's ledger")?;
         same(vault.token().call().await?, self.token, "the vault's token")?;
         same(escrow.ledger().call().await?, self.ledger, "the escrow's ledger")?;
+        same(escrow.token().call().await?, self.token, "the escrow's token")?;
+        same(anchor.registry().call().await?, self.registry, "the anchor's registry")?;
         same(
             DcapVerifier::new(self.verifier, provider).collateral().call().await?,
             self.collateral,
@@ -278,14 +301,16 @@ impl Deployment {
     /// # Errors
     /// The policy's refusal, or the chain.
     pub async fn announce(&self, sender: &Sender, measurement: [u8; 32], floor: u8) -> Result<(), DeployError> {
+        let head = sender.chain().head().await?.number;
         let policy = MeasurementPolicy::new(self.policy, sender.chain().provider());
         let entry = policy.entryOf(measurement.into()).call().await?;
-        if entry.index != 0 && !entry.revoked {
+        // The newest terms: those in force, or announced and not yet in force.
+        if !entry.revoked && (entry.nextFloor, entry.nextUntil) == (floor, U40::MAX) {
             return Ok(());
         }
         let call = MeasurementPolicy::announceCall { measurement: measurement.into(), floor, until: U40::MAX };
-        let key = format!("announce/{}", alloy::hex::encode(measurement));
-        sender.call(&key, self.policy, call.abi_encode()).await?;
+        let key = format!("announce/{}/{}/{floor}", self.policy, alloy::hex::encode(measurement));
+        sender.call_since(head, &key, self.policy, call.abi_encode()).await?;
         Ok(())
     }
 
@@ -294,13 +319,14 @@ impl Deployment {
     /// # Errors
     /// The vault's refusal, or the chain.
     pub async fn allow_proposing(&self, sender: &Sender, proposer: Address) -> Result<(), DeployError> {
+        let head = sender.chain().head().await?.number;
         let vault = RewardVault::new(self.vault, sender.chain().provider());
         let role = vault.PROPOSER_ROLE().call().await?;
         if vault.hasRole(role, proposer).call().await? {
             return Ok(());
         }
         let call = RewardVault::grantRoleCall { role, account: proposer }.abi_encode();
-        sender.call(&format!("grant/proposer/{proposer}"), self.vault, call).await?;
+        sender.call_since(head, &format!("grant/proposer/{}/{proposer}", self.vault), self.vault, call).await?;
         Ok(())
     }
 

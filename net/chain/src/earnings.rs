@@ -1,7 +1,7 @@
 //! Who earned what in an epoch: the public rule by which roots are proposed, recomputed and vetoed.
 //!
-//! An epoch's emission is shared by the units that were settled in it: `floor(emission · units / all units)` to the
-//! chip's owner. What the division leaves over is not emitted. Amounts accumulate per account and never fall; the
+//! An epoch's emission is shared by the units that were settled in it: `floor(emission · units / all units)` of each chip to
+//! its owner. What the divisions leave over is not emitted. Amounts accumulate per account and never fall; the
 //! root is over all accounts that ever earned, sorted by address.
 
 use alloy::primitives::{Address, B256, U256, keccak256};
@@ -12,14 +12,11 @@ use std::collections::BTreeMap;
 pub struct Earnings(BTreeMap<Address, U256>);
 
 impl Earnings {
-    /// Adds an epoch: `emission` shared among owners by the units of their chips.
-    pub fn add(&mut self, emission: U256, units: &BTreeMap<Address, u128>) {
-        let all: U256 = units.values().map(|units| U256::from(*units)).sum();
-        if all.is_zero() {
-            return;
-        }
-        for (owner, units) in units {
-            let share = emission.saturating_mul(U256::from(*units)) / all;
+    /// Adds an epoch: `emission` shared among chips by their units, each with its owner.
+    pub fn add(&mut self, emission: U256, chips: &[(Address, u128)]) {
+        let all: U256 = chips.iter().map(|(_, units)| U256::from(*units)).sum();
+        for (owner, units) in chips {
+            let share = emission.saturating_mul(U256::from(*units)).checked_div(all).unwrap_or_default();
             if !share.is_zero() {
                 let earned = self.0.entry(*owner).or_default();
                 *earned = earned.saturating_add(share);
@@ -134,7 +131,7 @@ mod tests {
         #[test]
         fn shares_never_exceed_the_emission(units in prop::collection::vec(any::<u64>(), 0..40), emission in any::<u128>()) {
             let mut earnings = Earnings::default();
-            let units = units.into_iter().zip(1..).map(|(units, n)| (account(n), u128::from(units))).collect();
+            let units: Vec<_> = units.into_iter().zip(1..).map(|(units, n)| (account(n % 7), u128::from(units))).collect();
             earnings.add(U256::from(emission), &units);
             prop_assert!(earnings.total() <= U256::from(emission));
         }
@@ -143,16 +140,24 @@ mod tests {
     #[test]
     fn an_epoch_without_work_emits_nothing() {
         let mut earnings = Earnings::default();
-        earnings.add(U256::from(1000), &BTreeMap::new());
-        earnings.add(U256::from(1000), &BTreeMap::from([(account(1), 0)]));
+        earnings.add(U256::from(1000), &[]);
+        earnings.add(U256::from(1000), &[(account(1), 0)]);
         assert_eq!((earnings.total(), earnings.tree().root()), (U256::ZERO, B256::ZERO));
     }
 
     #[test]
     fn amounts_accumulate() {
         let mut earnings = Earnings::default();
-        earnings.add(U256::from(100), &BTreeMap::from([(account(1), 1), (account(2), 2)]));
-        earnings.add(U256::from(100), &BTreeMap::from([(account(2), 5)]));
+        earnings.add(U256::from(100), &[(account(1), 1), (account(2), 2)]);
+        earnings.add(U256::from(100), &[(account(2), 5)]);
         assert_eq!((earnings.of(&account(1)), earnings.of(&account(2))), (U256::from(33), U256::from(166)));
+    }
+
+    /// As the vault states the rule: two chips of one owner are rounded each for itself.
+    #[test]
+    fn shares_are_rounded_for_each_chip() {
+        let mut earnings = Earnings::default();
+        earnings.add(U256::from(100), &[(account(1), 1), (account(1), 1), (account(2), 1)]);
+        assert_eq!((earnings.of(&account(1)), earnings.of(&account(2))), (U256::from(66), U256::from(33)));
     }
 }

@@ -1,21 +1,21 @@
 //! What the contracts' events say: which key is a chip's, and who worked how much in which epoch.
 
 use crate::{
-    Chain, ChainError, Deployment,
-    contracts::{EnclaveRegistry, RewardVault, WorkLedger},
+    Chain, ChainError, Deployment, Mined,
+    contracts::{EnclaveRegistry, JobEscrow, RewardVault, WorkLedger},
     operator::OperatorError,
 };
 use alloy::{
-    primitives::{Address, B256},
+    primitives::{Address, B256, U256},
     providers::Provider as _,
     rpc::types::{Filter, Log},
     sol_types::SolEvent,
 };
 use glacier_wire::EnclaveId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Blocks in one question: what public services answer.
-const SPAN: u64 = 10_000;
+/// Blocks in one question beyond the first: 10,000 are what public services answer.
+const SPAN: u64 = 9_999;
 
 /// All logs of a contract with one of these topics, oldest first.
 pub(crate) async fn logs(chain: &Chain, deployment: &Deployment, filter: Filter) -> Result<Vec<Log>, ChainError> {
@@ -46,27 +46,35 @@ pub(crate) async fn current_key(
         .map(|event| event.enclaveKey))
 }
 
-/// The epoch for which a root was proposed.
-pub(crate) async fn epoch_of_root(
-    chain: &Chain,
-    deployment: &Deployment,
-    root: B256,
-) -> Result<Option<u32>, ChainError> {
+/// The epochs for which a root was proposed, each once, the newest first.
+pub(crate) async fn epochs_of_root(chain: &Chain, deployment: &Deployment, root: B256) -> Result<Vec<u32>, ChainError> {
     let filter =
         Filter::new().address(deployment.vault).event_signature(RewardVault::RootProposed::SIGNATURE_HASH).topic2(root);
     let found = logs(chain, deployment, filter).await?;
-    Ok(found.last().and_then(|log| RewardVault::RootProposed::decode_log(&log.inner).ok()).map(|event| event.epoch))
+    let events = found.iter().filter_map(|log| RewardVault::RootProposed::decode_log(&log.inner).ok());
+    let epochs: BTreeSet<u32> = events.map(|event| event.epoch).collect();
+    Ok(epochs.into_iter().rev().collect())
 }
 
-/// Work by epoch, as the ledger's and the registry's events tell it.
+/// What an account took out of the escrow in a transaction.
+pub(crate) async fn withdrawn(
+    chain: &Chain,
+    deployment: &Deployment,
+    account: Address,
+    mined: &Mined,
+) -> Result<Option<U256>, ChainError> {
+    let filter = Filter::new()
+        .address(deployment.escrow)
+        .event_signature(JobEscrow::Withdrawn::SIGNATURE_HASH)
+        .topic1(account.into_word());
+    let found = chain.provider().get_logs(&filter.from_block(mined.block).to_block(mined.block)).await?;
+    let log = found.iter().find(|log| log.transaction_hash == Some(mined.transaction));
+    Ok(log.and_then(|log| JobEscrow::Withdrawn::decode_log(&log.inner).ok()).map(|event| event.amount))
+}
+
+/// Work by epoch, as the ledger's and the registry's events tell it: of each chip, its owner and its units.
 #[derive(Debug, Default)]
-pub(crate) struct Epochs(BTreeMap<u32, BTreeMap<Address, u128>>);
-
-/// A chip as the registry's events tell it.
-#[derive(Debug, Clone, Copy)]
-struct Keyed {
-    enclave_id: B256,
-}
+pub(crate) struct Epochs(BTreeMap<u32, Vec<(Address, u128)>>);
 
 impl Epochs {
     /// Reads the epochs 1 to `last`. Units of an epoch belong to whoever owns the chip at its end.
@@ -79,7 +87,7 @@ impl Epochs {
             WorkLedger::ProofSettled::SIGNATURE_HASH,
             EnclaveRegistry::Registered::SIGNATURE_HASH,
         ]);
-        let mut keys: BTreeMap<Address, Keyed> = BTreeMap::new();
+        let mut keys: BTreeMap<Address, B256> = BTreeMap::new();
         let mut owners: BTreeMap<B256, Vec<(u64, Address)>> = BTreeMap::new();
         let mut counted: BTreeMap<Address, u64> = BTreeMap::new();
         let mut work: BTreeMap<u32, BTreeMap<B256, u128>> = BTreeMap::new();
@@ -87,13 +95,16 @@ impl Epochs {
         for log in logs(chain, deployment, filter).await? {
             let at = times.of(chain, &log).await?;
             if let Ok(event) = EnclaveRegistry::Registered::decode_log(&log.inner) {
-                keys.insert(event.enclaveKey, Keyed { enclave_id: event.enclaveId });
+                keys.insert(event.enclaveKey, event.enclaveId);
                 owners.entry(event.enclaveId).or_default().push((at, event.owner));
                 continue;
             }
             let (key, units) = if let Ok(event) = WorkLedger::Settled::decode_log(&log.inner) {
-                let before = counted.insert(event.key, event.units).unwrap_or_default();
-                (event.key, event.units.saturating_sub(before))
+                // A head with fewer units than were counted contradicts its log, and what follows it is not counted twice.
+                let before = counted.entry(event.key).or_default();
+                let rise = event.units.saturating_sub(*before);
+                *before = before.saturating_add(rise);
+                (event.key, rise)
             } else if let Ok(event) = WorkLedger::ProofSettled::decode_log(&log.inner) {
                 let before = counted.entry(event.key).or_default();
                 *before = before.saturating_add(event.units);
@@ -101,7 +112,7 @@ impl Epochs {
             } else {
                 continue;
             };
-            let Some(Keyed { enclave_id }) = keys.get(&key) else { continue };
+            let Some(enclave_id) = keys.get(&key) else { continue };
             // Work settled before the first epoch counts in none.
             let Some(since) = at.checked_sub(genesis) else { continue };
             let epoch =
@@ -117,17 +128,14 @@ impl Epochs {
             let units = epochs.0.entry(epoch).or_default();
             for (chip, worked) in chips {
                 let owner = owners.get(&chip).and_then(|owners| owners.iter().rev().find(|(at, _)| *at < end));
-                if let Some((_, owner)) = owner {
-                    let sum = units.entry(*owner).or_default();
-                    *sum = sum.saturating_add(worked);
-                }
+                units.extend(owner.map(|(_, owner)| (*owner, worked)));
             }
         }
         Ok(epochs)
     }
 
-    /// Epoch by epoch, the units of each owner.
-    pub(crate) fn units(self) -> impl Iterator<Item = (u32, BTreeMap<Address, u128>)> {
+    /// Epoch by epoch, owner and units of each chip.
+    pub(crate) fn units(self) -> impl Iterator<Item = (u32, Vec<(Address, u128)>)> {
         self.0.into_iter()
     }
 }

@@ -52,8 +52,10 @@ pub enum MaterialError {
 
 /// Largest text that is read.
 const MAX_BYTES: usize = 1 << 20;
-/// A list this close to its end is replaced where there is a newer one.
-const ZERO: U40 = U40::ZERO;
+/// `Role` of the contract: an authority that it was never shown.
+const UNKNOWN: u8 = 0;
+/// One whose certificate was revoked, and whose place another can take.
+const REVOKED: u8 = 3;
 
 #[derive(Deserialize)]
 struct Shape {
@@ -67,21 +69,26 @@ struct Shape {
     qe_identity_signature: String,
 }
 
+/// What TCB info and QE identity begin with.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct TcbHeader {
+struct Header {
     id: String,
-    fmspc: String,
+    /// Of TCB info.
+    fmspc: Option<String>,
     issue_date: String,
+    next_update: String,
     tcb_evaluation_data_number: u16,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct QeHeader {
-    id: String,
-    issue_date: String,
-    tcb_evaluation_data_number: u16,
+impl Header {
+    /// Whether the document is to replace what is known (evaluation number, issue date, end), or is the same and would hold
+    /// longer than it did when it was sent.
+    fn is_due(&self, most: U40, (evaluation, issued, until): (u16, U40, U40)) -> Result<bool, MaterialError> {
+        let offered = (self.tcb_evaluation_data_number, seconds(&self.issue_date)?);
+        let end = seconds(&self.next_update)?.saturating_add(U40::ONE).min(most);
+        Ok(offered > (evaluation, issued) || (offered == (evaluation, issued) && end > until))
+    }
 }
 
 impl Material {
@@ -111,47 +118,44 @@ impl Material {
     /// The contract's refusal with its reason, or the chain.
     pub async fn submit(&self, sender: &Sender, collateral: Address) -> Result<u32, MaterialError> {
         let contract = IntelCollateral::new(collateral, sender.chain().provider());
+        let head = sender.chain().head().await.map_err(crate::OutboxError::from).map_err(SendError::from)?;
         let mut sent = 0u32;
+        // The contract is asked first what it lacks: what it took once and lacks now is due again.
         let mut send = async |what: &str, call: Vec<u8>| {
             sent = sent.saturating_add(1);
-            let key = format!("collateral/{what}/{:x}", keccak256(&call));
-            sender.call(&key, collateral, call).await.map(drop)
+            let key = format!("collateral/{collateral}/{what}/{:x}", keccak256(&call));
+            sender.call_since(head.number, &key, collateral, call).await.map(drop)
         };
-        let now = U40::from(
-            sender.chain().head().await.map_err(crate::OutboxError::from).map_err(SendError::from)?.timestamp,
-        );
-
-        let root = contract.rootListState().call().await?;
-        let root_listed = issued(&self.root_list)?;
-        let root_news = U40::from(root_listed) > root.listed || root.until <= now;
-        if root_news {
+        let mut root = contract.rootListState().call().await?;
+        if U40::from(Listed::read(&self.root_list)?.from) > root.listed {
             send("root-list", IntelCollateral::submitCrlCall { list: self.root_list.clone().into() }.abi_encode())
                 .await?;
+            root = contract.rootListState().call().await?;
         }
         let (authority, signer) = (Authority::read(&self.pck_authority)?, Authority::read(&self.signer)?);
         for (authority, der) in [(authority, &self.pck_authority), (signer, &self.signer)] {
-            // Role 0: not known.
-            if contract.authorityState(authority.id()).call().await?.role == 0 {
+            let role = contract.authorityState(authority.id()).call().await?.role;
+            if role == UNKNOWN || role == REVOKED {
                 let call = IntelCollateral::submitAuthorityCall { certificate: der.clone().into() };
                 send("authority", call.abi_encode()).await?;
             }
         }
         let state = contract.authorityState(authority.id()).call().await?;
-        // What holds of a CA's list depends on the root's: a new one of these makes it be sent again.
-        if root_news || U40::from(issued(&self.pck_list)?) > state.listed || state.until <= now || state.until == ZERO {
+        let listed = Listed::read(&self.pck_list)?;
+        // A CA's list holds no longer than the root's: after a new one of these the same list holds longer.
+        let end = U40::from(listed.until.min(authority.not_after).saturating_add(1)).min(root.until);
+        if U40::from(listed.from) > state.listed || (U40::from(listed.from) == state.listed && end > state.until) {
             send("pck-list", IntelCollateral::submitCrlCall { list: self.pck_list.clone().into() }.abi_encode())
                 .await?;
         }
 
-        let header: TcbHeader = serde_json::from_str(&self.tcb_info.text).map_err(|_| MaterialError::Shape)?;
-        let fmspc: FixedBytes<6> = header.fmspc.parse().map_err(|_| MaterialError::Shape)?;
+        // Documents hold no longer than their signer and the root's list.
+        let most = U40::from(signer.not_after.saturating_add(1)).min(root.until);
+        let header: Header = serde_json::from_str(&self.tcb_info.text).map_err(|_| MaterialError::Shape)?;
+        let fmspc: FixedBytes<6> =
+            header.fmspc.as_deref().and_then(|fmspc| fmspc.parse().ok()).ok_or(MaterialError::Shape)?;
         let known = contract.tcbInfoState(tee(&header.id, "TDX"), fmspc).call().await?;
-        if newer(
-            header.tcb_evaluation_data_number,
-            &header.issue_date,
-            (known.evaluation, known.issued, known.until),
-            now,
-        )? {
+        if header.is_due(most, (known.evaluation, known.issued, known.until))? {
             let call = IntelCollateral::submitTcbInfoCall {
                 text: Bytes::from(self.tcb_info.text.clone().into_bytes()),
                 signature: self.tcb_info.signature.clone().into(),
@@ -159,14 +163,9 @@ impl Material {
             };
             send("tcb-info", call.abi_encode()).await?;
         }
-        let header: QeHeader = serde_json::from_str(&self.qe_identity.text).map_err(|_| MaterialError::Shape)?;
+        let header: Header = serde_json::from_str(&self.qe_identity.text).map_err(|_| MaterialError::Shape)?;
         let known = contract.qeIdentityState(tee(&header.id, "TD_QE")).call().await?;
-        if newer(
-            header.tcb_evaluation_data_number,
-            &header.issue_date,
-            (known.evaluation, known.issued, known.until),
-            now,
-        )? {
+        if header.is_due(most, (known.evaluation, known.issued, known.until))? {
             let call = IntelCollateral::submitQeIdentityCall {
                 text: Bytes::from(self.qe_identity.text.clone().into_bytes()),
                 signature: self.qe_identity.signature.clone().into(),
@@ -202,12 +201,21 @@ fn first(chain: &str) -> Result<Vec<u8>, MaterialError> {
     Ok(first.to_der().map_err(|_| BadCertificate)?)
 }
 
-/// thisUpdate of a revocation list, seconds since 1970.
-fn issued(list: &[u8]) -> Result<u64, MaterialError> {
-    use x509_cert::der::Decode as _;
-    let list = x509_cert::crl::CertificateList::<x509_cert::certificate::Rfc5280>::from_der(list)
-        .map_err(|_| MaterialError::Shape)?;
-    Ok(list.tbs_cert_list.this_update.to_unix_duration().as_secs())
+/// When a revocation list is valid, seconds since 1970, both inclusive.
+struct Listed {
+    from: u64,
+    until: u64,
+}
+
+impl Listed {
+    fn read(list: &[u8]) -> Result<Self, MaterialError> {
+        use x509_cert::der::Decode as _;
+        let list = x509_cert::crl::CertificateList::<x509_cert::certificate::Rfc5280>::from_der(list)
+            .map_err(|_| MaterialError::Shape)?
+            .tbs_cert_list;
+        let until = list.next_update.ok_or(MaterialError::Shape)?.to_unix_duration().as_secs();
+        Ok(Self { from: list.this_update.to_unix_duration().as_secs(), until })
+    }
 }
 
 /// 1 for documents about TDX, as contracts number them.
@@ -215,15 +223,11 @@ fn tee(id: &str, tdx: &str) -> u8 {
     u8::from(id == tdx)
 }
 
-/// Whether a document is to replace what is known: (evaluation number, issue date, end).
-fn newer(evaluation: u16, issued: &str, known: (u16, U40, U40), now: U40) -> Result<bool, MaterialError> {
-    let issued = time::OffsetDateTime::parse(issued, &time::format_description::well_known::Rfc3339)
+/// Seconds since 1970 of a date as documents write it.
+fn seconds(date: &str) -> Result<U40, MaterialError> {
+    time::OffsetDateTime::parse(date, &time::format_description::well_known::Rfc3339)
         .ok()
         .and_then(|at| u64::try_from(at.unix_timestamp()).ok())
-        .ok_or(MaterialError::Shape)?;
-    let (known_evaluation, known_issued, until) = known;
-    if until == ZERO || until <= now {
-        return Ok(true);
-    }
-    Ok((evaluation, U40::from(issued)) > (known_evaluation, known_issued))
+        .and_then(|at| U40::checked_from_limbs_slice(&[at]))
+        .ok_or(MaterialError::Shape)
 }

@@ -147,7 +147,7 @@ impl Operator {
                 .await?
                 .unwrap_or_default(),
         };
-        let name = format!("register/{key}/{number}");
+        let name = format!("register/{}/{key}/{number}", self.deployment.registry);
         Ok(self.sender.call(&name, self.deployment.registry, call.abi_encode()).await?)
     }
 
@@ -162,7 +162,7 @@ impl Operator {
             pck: compact.pck().to_vec().into(),
             enclaveKey: key.0.into(),
         };
-        let name = format!("renew/{key}/{until}");
+        let name = format!("renew/{}/{key}/{until}", self.deployment.registry);
         Ok(self.sender.call(&name, self.deployment.registry, call.abi_encode()).await?)
     }
 
@@ -198,7 +198,7 @@ impl Operator {
             r,
             vs,
         };
-        let name = format!("settle/{}/{}", head.enclave_key, head.size);
+        let name = format!("settle/{}/{}/{}", self.deployment.ledger, head.enclave_key, head.size);
         Ok(Some(self.sender.call(&name, self.deployment.ledger, call.abi_encode()).await?))
     }
 
@@ -254,16 +254,21 @@ impl Operator {
     /// # Errors
     /// The vault's refusal, or the chain.
     pub async fn propose(&self) -> Result<Option<u32>, OperatorError> {
-        let Some((epoch, earnings)) = self.earnings().await? else { return Ok(None) };
+        let head = self.sender.chain().head().await?.number;
         let vault = self.vault();
         let (current, pending) = (vault.current().call().await?, vault.pending().call().await?);
-        let total = earnings.total();
-        if earnings.is_empty() || total == current.total || pending.epoch != 0 {
+        if pending.epoch != 0 {
             return Ok(None);
         }
+        let Some((epoch, earnings)) = self.earnings().await? else { return Ok(None) };
         let root = earnings.tree().root();
-        let call = RewardVault::proposeCall { epoch, root, total: U88::saturating_from(total) };
-        self.sender.call(&format!("propose/{epoch}/{root:x}"), self.deployment.vault, call.abi_encode()).await?;
+        if earnings.is_empty() || root == current.root {
+            return Ok(None);
+        }
+        let call = RewardVault::proposeCall { epoch, root, total: U88::saturating_from(earnings.total()) };
+        // One that was vetoed is due again.
+        let name = format!("propose/{}/{epoch}/{root:x}", self.deployment.vault);
+        self.sender.call_since(head, &name, self.deployment.vault, call.abi_encode()).await?;
         Ok(Some(epoch))
     }
 
@@ -274,20 +279,16 @@ impl Operator {
     pub async fn claim(&self) -> Result<U256, OperatorError> {
         let (vault, account) = (self.vault(), self.sender.address());
         let current = vault.current().call().await?;
-        let epoch = events::epoch_of_root(self.sender.chain(), &self.deployment, current.root).await?;
-        let epoch = epoch.ok_or(OperatorError::NothingToClaim)?;
-        let earnings = self.earnings_by(epoch).await?;
+        let earnings = self.earnings_of_root(current.root).await?;
         let tree = earnings.tree();
-        if tree.root() != current.root {
-            return Err(OperatorError::FalseRoot { found: current.root, expected: tree.root() });
-        }
         let cumulative = earnings.of(&account);
         let claimed = vault.claimed(account).call().await?;
         let (Some(proof), true) = (tree.path(&account), cumulative > claimed) else {
             return Err(OperatorError::NothingToClaim);
         };
         let call = RewardVault::claimCall { account, cumulative, proof };
-        self.sender.call(&format!("claim/{account}/{cumulative}"), self.deployment.vault, call.abi_encode()).await?;
+        let name = format!("claim/{}/{account}/{cumulative}", self.deployment.vault);
+        self.sender.call(&name, self.deployment.vault, call.abi_encode()).await?;
         Ok(cumulative.saturating_sub(claimed))
     }
 
@@ -296,15 +297,16 @@ impl Operator {
     /// # Errors
     /// The escrow's refusal, or the chain.
     pub async fn withdraw(&self) -> Result<Option<U256>, OperatorError> {
-        let account = self.sender.address();
+        let (account, head) = (self.sender.address(), self.sender.chain().head().await?.number);
         let owed = self.escrow().balanceOf(account).call().await?;
         if owed.is_zero() {
             return Ok(None);
         }
-        let nonce = self.sender.chain().head().await?.number;
         let call = JobEscrow::withdrawCall { to: account }.abi_encode();
-        self.sender.call(&format!("withdraw/{account}/{owed}/{nonce}"), self.deployment.escrow, call).await?;
-        Ok(Some(owed))
+        let name = format!("withdraw/{}/{account}", self.deployment.escrow);
+        let mined = self.sender.call_since(head, &name, self.deployment.escrow, call).await?;
+        // More may have been credited meanwhile.
+        Ok(events::withdrawn(self.sender.chain(), &self.deployment, account, &mined).await?.or(Some(owed)))
     }
 
     /// Tokens of an account, in units of 10^-18.
@@ -313,6 +315,24 @@ impl Operator {
     /// The chain does not answer.
     pub async fn balance(&self, account: Address) -> Result<U256, OperatorError> {
         Ok(GlacierToken::new(self.deployment.token, self.sender.chain().provider()).balanceOf(account).call().await?)
+    }
+
+    /// What the root in force gives, once it is found to be what the events give. The same root may have been proposed for
+    /// other epochs too, by a proposal that is vetoed or pending: one epoch for which it is right is enough.
+    async fn earnings_of_root(&self, root: B256) -> Result<Earnings, OperatorError> {
+        let mut expected = None;
+        for epoch in events::epochs_of_root(self.sender.chain(), &self.deployment, root).await? {
+            let earnings = self.earnings_by(epoch).await?;
+            let given = earnings.tree().root();
+            if given == root {
+                return Ok(earnings);
+            }
+            expected.get_or_insert(given);
+        }
+        // What nobody proposed is the vault's mark for no root at all.
+        expected.map_or(Err(OperatorError::NothingToClaim), |expected| {
+            Err(OperatorError::FalseRoot { found: root, expected })
+        })
     }
 
     /// The last epoch that is over at the chain's time.

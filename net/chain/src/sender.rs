@@ -1,8 +1,8 @@
 //! Calls that happen once, and what came of them.
 
-use crate::{Chain, Intent, Mined, Outbox, OutboxError, Outcome};
+use crate::{Chain, Intent, IntentId, Mined, Outbox, OutboxError, Outcome, contracts};
 use alloy::primitives::{Address, Bytes};
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 /// A chain, and the outbox of the key that pays there. Clones share both.
 #[derive(Debug, Clone)]
@@ -10,13 +10,6 @@ pub struct Sender {
     chain: Chain,
     outbox: Arc<Outbox>,
 }
-
-/// Between two looks at a transaction that is under way.
-const PAUSE: Duration = Duration::from_millis(500);
-/// The same on a chain in this process.
-const SHORT_PAUSE: Duration = Duration::from_millis(5);
-/// How often an action that the chain refused is tried anew under the same name.
-const ATTEMPTS: u32 = 1000;
 
 /// Why a call had no effect.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +56,22 @@ impl Sender {
     /// # Errors
     /// The contract's refusal; or chain or disk, and then the call goes on with the next attempt.
     pub async fn call(&self, key: &str, to: Address, data: impl Into<Bytes>) -> Result<Mined, SendError> {
-        self.perform(Intent::call(key, to, data)).await
+        self.perform(Intent::call(key, to, data), None).await
+    }
+
+    /// [`Sender::call`] for what can become due again: a call of that name that succeeded in block `since` or before does not
+    /// count. `since` is the head before one saw that the call is due.
+    ///
+    /// # Errors
+    /// As [`Sender::call`].
+    pub async fn call_since(
+        &self,
+        since: u64,
+        key: &str,
+        to: Address,
+        data: impl Into<Bytes>,
+    ) -> Result<Mined, SendError> {
+        self.perform(Intent::call(key, to, data), Some(since)).await
     }
 
     /// Deploys a contract, once, and tells where it is.
@@ -71,10 +79,7 @@ impl Sender {
     /// # Errors
     /// As [`Sender::call`].
     pub async fn deploy(&self, key: &str, code: impl Into<Bytes>) -> Result<Address, SendError> {
-        let mined = self.perform(Intent::deploy(key, code)).await?;
-        mined
-            .contract
-            .ok_or_else(|| SendError::Refused { what: key.to_owned(), reason: "no contract came of it".into() })
+        Ok(self.deploy_at(key, code).await?.0)
     }
 
     /// Follows all that is under way until it is final, what it comes to aside.
@@ -88,37 +93,44 @@ impl Sender {
         Ok(())
     }
 
-    async fn perform(&self, intent: Intent) -> Result<Mined, SendError> {
-        let name = intent.key.clone();
-        for attempt in 0..ATTEMPTS {
-            let key = if attempt == 0 { name.clone() } else { format!("{name}~{attempt}") };
-            let (id, fresh) = match self.outbox.find(&key)? {
-                Some(id) => (id, false),
-                None => (self.outbox.submit(Intent { key, ..intent.clone() })?, true),
-            };
-            let reason = match self.follow(id).await? {
-                Outcome::Mined(mined) => return Ok(mined),
-                Outcome::Reverted { reason, .. } => reason.unwrap_or_else(|| "reverted".into()),
-                Outcome::Refused { reason, .. } => reason,
-            };
-            if fresh {
-                return Err(SendError::Refused { what: name, reason });
-            }
-        }
-        Err(SendError::Refused { what: name, reason: "refused too often".into() })
+    /// And tells in which block.
+    pub(crate) async fn deploy_at(&self, key: &str, code: impl Into<Bytes>) -> Result<(Address, u64), SendError> {
+        let mined = self.perform(Intent::deploy(key, code), None).await?;
+        let refused = || SendError::Refused { what: key.to_owned(), reason: "no contract came of it".into() };
+        Ok((mined.contract.ok_or_else(refused)?, mined.block))
     }
 
-    async fn follow(&self, id: crate::IntentId) -> Result<Outcome, OutboxError> {
-        let pause = if self.chain.as_embedded().is_some() { SHORT_PAUSE } else { PAUSE };
+    async fn perform(&self, intent: Intent, since: Option<u64>) -> Result<Mined, SendError> {
+        loop {
+            let (id, fresh) = self.outbox.submit_anew(intent.clone(), since)?;
+            let reason = match self.follow(id).await? {
+                Outcome::Mined(mined) => return Ok(mined),
+                Outcome::Reverted { data, reason, .. } => {
+                    contracts::refusal(&data).or(reason).unwrap_or_else(|| "reverted".into())
+                }
+                Outcome::Refused { data, reason } => contracts::refusal(&data).unwrap_or(reason),
+            };
+            // What was under way from before may have failed for a reason that is gone.
+            if fresh {
+                return Err(SendError::Refused { what: intent.key, reason });
+            }
+        }
+    }
+
+    async fn follow(&self, id: IntentId) -> Result<Outcome, OutboxError> {
         loop {
             if let Some(outcome) = self.outbox.outcome(id)? {
                 return Ok(outcome);
             }
-            let _ = self.outbox.drive(&self.chain).await?;
-            if let Some(outcome) = self.outbox.outcome(id)? {
-                return Ok(outcome);
+            let progress = self.outbox.drive(&self.chain).await?;
+            for (id, why) in &progress.refused {
+                tracing::warn!(intent = id.0, why, "the chain does not take a transaction");
             }
-            tokio::time::sleep(pause).await;
+            // A chain in this process has mined what it took.
+            let mined = self.chain.as_embedded().is_some() && !progress.signed.is_empty();
+            if progress.closed.is_empty() && !mined {
+                tokio::time::sleep(self.chain.poll()).await;
+            }
         }
     }
 }

@@ -66,7 +66,9 @@ pub(super) async fn run(args: Args, cx: &Context) -> Outcome {
         let measured = glacier_simulator::measure_file(&program);
         measurements.push(measured.map_err(|error| Failure::reading(&program, &error))?);
     }
-    let begins = sender.chain().head().await.map_err(fault)?.timestamp;
+    // Days begin at midnight UTC, and a deployment that is taken up again has the same plan.
+    let now = sender.chain().head().await.map_err(fault)?.timestamp;
+    let begins = now - now % 86_400;
     let plan = match root {
         Some(root) => Plan::simulated(root, owner, begins),
         None => Plan::production(owner, owner, begins),

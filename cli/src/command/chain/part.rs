@@ -171,7 +171,8 @@ const FLOOR: u8 = 3;
 async fn deploy_own(sender: &Sender, home: &Path) -> Result<Deployment, Failure> {
     let root = simulated_root(&home.join("chip").join("simulated-root.pem"))?;
     let now = sender.chain().head().await.map_err(fault)?.timestamp.max(crate::context::now().0);
-    Deployment::deploy(sender, &Plan::simulated(root, sender.address(), now)).await.map_err(fault)
+    // Days begin at midnight UTC, and a deployment that is taken up again has the same plan.
+    Deployment::deploy(sender, &Plan::simulated(root, sender.address(), now - now % 86_400)).await.map_err(fault)
 }
 
 /// The DER of a PEM file with one certificate.

@@ -224,15 +224,20 @@ impl Outbox {
     ///
     /// The key names another intent already, or something is too large.
     pub fn submit(&self, intent: Intent) -> Result<IntentId, OutboxError> {
-        let key = &intent.key;
-        let printable = key.bytes().all(|byte| byte.is_ascii_graphic());
-        if key.is_empty() || key.len() > MAX_KEY || !printable || key.starts_with(OWN_KEYS) {
-            return Err(OutboxError::Key);
-        }
-        if intent.data.len() > MAX_DATA {
-            return Err(OutboxError::Data { most: MAX_DATA });
-        }
+        check(&intent)?;
         self.store.submit(intent)
+    }
+
+    /// [`Outbox::submit`] for what may be tried anew: an intent with this key that is open or has succeeded stays, whatever
+    /// its content; one that failed gives its key away. So does one that succeeded in block `since` or before. Tells whether
+    /// a new intent was taken.
+    ///
+    /// # Errors
+    ///
+    /// Something is too large, or the file cannot be read or written.
+    pub fn submit_anew(&self, intent: Intent, since: Option<u64>) -> Result<(IntentId, bool), OutboxError> {
+        check(&intent)?;
+        self.store.submit_anew(intent, since)
     }
 
     /// What came of an intent; none while it is open.
@@ -286,6 +291,18 @@ impl Outbox {
     fn told(&self) -> std::sync::MutexGuard<'_, HashMap<B256, Instant>> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn check(intent: &Intent) -> Result<(), OutboxError> {
+    let key = &intent.key;
+    let printable = key.bytes().all(|byte| byte.is_ascii_graphic());
+    if key.is_empty() || key.len() > MAX_KEY || !printable || key.starts_with(OWN_KEYS) {
+        return Err(OutboxError::Key);
+    }
+    if intent.data.len() > MAX_DATA {
+        return Err(OutboxError::Data { most: MAX_DATA });
+    }
+    Ok(())
 }
 
 fn pending(id: IntentId, record: Record) -> Pending {

@@ -95,25 +95,37 @@ impl Store {
 
     pub(crate) fn submit(&self, intent: Intent) -> Result<IntentId, OutboxError> {
         let write = self.0.begin_write()?;
-        let id = {
-            let mut keys = write.open_table(KEYS)?;
-            let known = keys.get(intent.key.as_str())?.map(|id| id.value());
-            if let Some(id) = known {
-                let record = self.record(IntentId(id))?;
-                return if record.intent == intent {
-                    Ok(IntentId(id))
-                } else {
-                    Err(OutboxError::KeyReused(intent.key))
-                };
-            }
-            let last = write.open_table(RECORDS)?.last()?.map(|(id, _)| id.value());
-            let id = IntentId(last.map_or(Some(0), |last| last.checked_add(1)).ok_or(OutboxError::Damaged)?);
-            keys.insert(intent.key.as_str(), id.0)?;
-            put(&write, id, &Record { intent, state: State::Queued, superseded: vec![] })?;
-            id
-        };
+        if let Some(id) = known(&write, &intent.key)? {
+            let same = self.record(id)?.intent == intent;
+            return if same { Ok(id) } else { Err(OutboxError::KeyReused(intent.key)) };
+        }
+        let id = append(&write, intent)?;
         write.commit()?;
         Ok(id)
+    }
+
+    /// The intent of this key that is open or has succeeded, in a block after `since` where that is given; else a new one,
+    /// to which the key belongs from now on. Tells whether it is new.
+    pub(crate) fn submit_anew(&self, intent: Intent, since: Option<u64>) -> Result<(IntentId, bool), OutboxError> {
+        let write = self.0.begin_write()?;
+        if let Some(id) = known(&write, &intent.key)? {
+            let mut record = self.record(id)?;
+            match &record.state {
+                State::Queued | State::Sent(_) => return Ok((id, false)),
+                State::Done(Outcome::Mined(mined)) if since.is_none_or(|since| mined.block > since) => {
+                    return Ok((id, false));
+                }
+                State::Done(Outcome::Refused { .. }) => {
+                    // Nobody ever saw it. Refusals may be many, and are not kept at length.
+                    record.intent.data = Bytes::new();
+                    put(&write, id, &record)?;
+                }
+                State::Done(_) => {}
+            }
+        }
+        let id = append(&write, intent)?;
+        write.commit()?;
+        Ok((id, true))
     }
 
     pub(crate) fn find(&self, key: &str) -> Result<Option<IntentId>, OutboxError> {
@@ -171,6 +183,18 @@ fn create(path: &Path, owner: Address) -> Result<(), OutboxError> {
     write.open_table(OPEN)?;
     write.open_table(KEYS)?;
     Ok(write.commit()?)
+}
+
+fn known(write: &WriteTransaction, key: &str) -> Result<Option<IntentId>, OutboxError> {
+    Ok(write.open_table(KEYS)?.get(key)?.map(|id| IntentId(id.value())))
+}
+
+fn append(write: &WriteTransaction, intent: Intent) -> Result<IntentId, OutboxError> {
+    let last = write.open_table(RECORDS)?.last()?.map(|(id, _)| id.value());
+    let id = IntentId(last.map_or(Some(0), |last| last.checked_add(1)).ok_or(OutboxError::Damaged)?);
+    write.open_table(KEYS)?.insert(intent.key.as_str(), id.0)?;
+    put(write, id, &Record { intent, state: State::Queued, superseded: vec![] })?;
+    Ok(id)
 }
 
 fn put(write: &WriteTransaction, id: IntentId, record: &Record) -> Result<(), OutboxError> {

@@ -1,6 +1,7 @@
 //! What the tests share: a contract that counts, keys, and chains to run on.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
+pub mod node;
 pub mod proxy;
 
 use std::{
@@ -111,10 +112,15 @@ impl Anvil {
     }
 
     pub fn remote(&self) -> Remote {
-        let mut remote = Remote::new(format!("http://127.0.0.1:{}", self.port).parse().unwrap(), Self::CHAIN_ID);
-        (remote.confirmations, remote.attempts, remote.poll) = (1, 1, Duration::from_millis(20));
-        remote
+        remote(self.port)
     }
+}
+
+/// An anvil on this port.
+pub fn remote(port: u16) -> Remote {
+    let mut remote = Remote::new(format!("http://127.0.0.1:{port}").parse().unwrap(), Anvil::CHAIN_ID);
+    (remote.confirmations, remote.attempts, remote.poll) = (1, 1, Duration::from_millis(20));
+    remote
 }
 
 impl Drop for Anvil {
