@@ -66,6 +66,9 @@ impl Node {
         if !plain {
             return Err(NodeError::Address);
         }
+        // Another crate of the same build may give reqwest TLS without a provider: features are united. No TLS is
+        // spoken here, but a client without one is not made. Whoever named a provider before keeps it.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT)
             .redirect(reqwest::redirect::Policy::none())
