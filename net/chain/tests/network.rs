@@ -384,6 +384,58 @@ async fn a_deployment_that_names_another_contract_is_refused() {
     assert!(nobody.check(&world.chain).await.is_err());
 }
 
+/// A chip of the second owner in the network of the first.
+async fn neighbour(world: &World, maker: &Maker, operator: &Operator) -> (Operator, Node) {
+    let other = Operator::new(world.sender(2), operator.deployment().clone());
+    let node = maker.node(2, 21);
+    node.register(&other).await;
+    (other, node)
+}
+
+#[tokio::test]
+async fn units_that_fall_and_rise_again_are_not_counted_twice() {
+    let (world, maker, operator, mut node) = rig().await;
+    let (other, mut honest) = neighbour(&world, &maker, &operator).await;
+    let deployment = operator.deployment();
+    node.register(&operator).await;
+    for units in [100, 50, 100] {
+        node.work(deployment, 0, Address::ZERO, 0);
+        let head = Checkpoint { units, ..node.checkpoint(deployment) };
+        operator.settle(&head.sign(&node.secret).unwrap()).await.unwrap().unwrap();
+    }
+    honest.work(deployment, 100, Address::ZERO, 0);
+    other.settle(&honest.head(deployment)).await.unwrap().unwrap();
+    world.at(START + DAY).await;
+    let (_, earnings) = operator.earnings().await.unwrap().unwrap();
+    let half = deployment.emission(&world.chain, 1).await.unwrap() / U256::from(2);
+    assert_eq!(earnings.of(&operator.sender().address()), half);
+    assert_eq!(earnings.of(&other.sender().address()), half);
+}
+
+#[tokio::test]
+async fn a_root_that_is_proposed_twice_still_pays() {
+    let (world, maker, operator, mut node) = rig().await;
+    let (other, mut neighbour) = neighbour(&world, &maker, &operator).await;
+    let deployment = operator.deployment();
+    node.register(&operator).await;
+    for (by, node, units) in [(&operator, &mut node, 1), (&other, &mut neighbour, 3)] {
+        node.work(deployment, units, Address::ZERO, 0);
+        by.settle(&node.head(deployment)).await.unwrap().unwrap();
+    }
+    world.at(START + DAY).await;
+    operator.propose().await.unwrap().unwrap();
+    let emission = deployment.emission(&world.chain, 1).await.unwrap();
+    assert_eq!(operator.claim().await.unwrap(), emission / U256::from(4));
+    // Work of the second epoch that the proposer leaves out.
+    node.work(deployment, 1, Address::ZERO, 0);
+    operator.settle(&node.head(deployment)).await.unwrap().unwrap();
+    world.at(START + 2 * DAY).await;
+    let current = RewardVault::new(deployment.vault, world.chain.provider()).current().call().await.unwrap();
+    let call = RewardVault::proposeCall { epoch: 2, root: current.root, total: U88::from(current.total) };
+    operator.sender().call("again", deployment.vault, call.abi_encode()).await.unwrap();
+    assert_eq!(other.claim().await.unwrap(), emission * U256::from(3) / U256::from(4));
+}
+
 async fn deposit(operator: &Operator, price: u64, expiry: u64) {
     let (sender, network) = (operator.sender(), operator.deployment());
     let head = sender.chain().head().await.unwrap().number;
