@@ -15,7 +15,7 @@ fn files(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         if path.is_dir() {
-            if name != "target" && !name.starts_with('.') {
+            if !["target", "node_modules", "out", "cache"].contains(&&*name) && !name.starts_with('.') {
                 files(&path, extension, found);
             }
         } else if path.extension().is_some_and(|e| e == extension) {
@@ -51,10 +51,11 @@ fn tests_that_the_threat_model_names_exist() {
     let rows = text.lines().filter(|line| line.starts_with('|')).filter_map(|line| line.rsplit('|').nth(1));
     let named: Vec<&str> = rows.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
     assert!(named.len() > 30, "the tables name only {} tests", named.len());
-    let code: Vec<String> = all("rs").iter().map(|path| fs::read_to_string(path).unwrap()).collect();
-    // Functions, and names in the tables of tests that have a harness of their own.
+    let sources = all("rs").into_iter().chain(all("sol"));
+    let code: Vec<String> = sources.map(|path| fs::read_to_string(path).unwrap()).collect();
+    // Functions, of Rust and of Solidity, and names in the tables of tests that have a harness of their own.
     let exists = |name: &str| {
-        let forms = [format!("fn {name}("), format!("(\"{name}\",")];
+        let forms = [format!("fn {name}("), format!("(\"{name}\","), format!("function {name}(")];
         code.iter().any(|text| forms.iter().any(|form| text.contains(form)))
     };
     let missing: Vec<_> = named.iter().filter(|name| !exists(name)).collect();
