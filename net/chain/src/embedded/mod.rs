@@ -92,8 +92,11 @@ impl Drop for Inner {
 /// A transaction that waits for its block.
 struct Job {
     transaction: TxEnvelope,
-    answer: oneshot::Sender<Result<B256, Refusal>>,
+    answer: Answer,
 }
+
+/// Where somebody waits for the hash.
+type Answer = oneshot::Sender<Result<B256, Refusal>>;
 
 impl std::fmt::Debug for Embedded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -217,11 +220,7 @@ impl Miner {
         }
     }
 
-    fn write(
-        &self,
-        jobs: Vec<Job>,
-        answers: &mut Vec<(oneshot::Sender<Result<B256, Refusal>>, Result<B256, Refusal>)>,
-    ) -> Result<(), EmbeddedError> {
+    fn write(&self, jobs: Vec<Job>, answers: &mut Vec<(Answer, Result<B256, Refusal>)>) -> Result<(), EmbeddedError> {
         let mut jobs = jobs.into_iter();
         let outcome = self.write_all(&mut jobs, answers);
         if let Err(error) = &outcome {
@@ -233,7 +232,7 @@ impl Miner {
     fn write_all(
         &self,
         jobs: &mut impl Iterator<Item = Job>,
-        answers: &mut Vec<(oneshot::Sender<Result<B256, Refusal>>, Result<B256, Refusal>)>,
+        answers: &mut Vec<(Answer, Result<B256, Refusal>)>,
     ) -> Result<(), EmbeddedError> {
         let writer = self.store.write()?;
         let (mut head, mut hash) = writer.head()?.ok_or(EmbeddedError::Damaged)?;
