@@ -155,7 +155,8 @@ pub enum DeployError {
 
 impl Deployment {
     /// Deploys all contracts and wires them, each transaction once: after a crash the same plan goes on
-    /// where it stopped.
+    /// where it stopped, and one that is through is found again. Any other plan, if only its genesis differs, is
+    /// another network: whoever deploys where gas costs keeps the plan until it has the deployment.
     ///
     /// # Errors
     /// A contract that was refused, or the chain.

@@ -370,7 +370,8 @@ fn whose(head: &Checkpoint) -> B256 {
 }
 
 fn counts(head: &Checkpoint) -> U256 {
-    (U256::from(head.size) << 64) | U256::from(head.units)
+    // size << 64 | units
+    U256::from_limbs([head.units, head.size, 0, 0])
 }
 
 /// EIP-2098: the parity of `v` in the highest bit of `s`.
