@@ -26,8 +26,8 @@ pub(super) fn all(largest: &Summary, assumed: &Assumptions, gas: &Gas) -> Vec<Li
     let mean_takes = |gas: f64| nodes((gas - fixed) / mean);
     let peak_takes = |gas: f64| nodes((gas - fixed_at_peak) / peak);
     let (l1, l2, fair) = (assumed.l1_day(), assumed.l2_day(), assumed.fair_share);
-    // An epoch root each day and new serials are for all, too.
-    let slots = (largest.slots_per_year - 365.0 - assumed.crl_entries_per_year).max(1.0);
+    // New serials are for all, too.
+    let slots = (largest.slots_per_year - assumed.crl_entries_per_year).max(1.0);
     let in_batch = gas.in_batch() + gas.first_checkpoint();
     let by_gas = (assumed.transaction_gas - super::gas::TRANSACTION as f64) / in_batch as f64;
     let by_bytes = assumed.transaction_bytes / Op::CheckpointBatch100.footprint().calldata as f64;
@@ -165,6 +165,6 @@ mod tests {
         let mean = found.iter().find(|limit| limit.what == "Mean epoch takes the fair share of L1").unwrap();
         assert_eq!(mean.met_at, "20 k nodes");
         let bytes = found.iter().find(|limit| limit.what == "Checkpoints in one call, by bytes").unwrap();
-        assert_eq!(bytes.met_at, "256 checkpoints");
+        assert_eq!(bytes.met_at, "465 checkpoints");
     }
 }
