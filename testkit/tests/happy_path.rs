@@ -49,6 +49,23 @@ async fn the_proof_stands_in_a_log_that_the_host_can_settle() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_proof_comes_to_the_host_with_the_head_that_settles_it() {
+    let rig = Rig::start().await;
+    let (chain_id, ledger) = (31_337, Address([9; 20]));
+    rig.host().order_settlement(chain_id, ledger);
+    // Answered after the order before it was taken.
+    rig.host().registration(chain_id, Address([1; 20]), Address([2; 20]), 0).await.expect("the chip quotes");
+    let key = rig.party("hospital");
+    let (model, data) = (breast_cancer::model(), breast_cancer::data());
+    let inference = infer(&rig.node(), rig.policy(), &key, &model, &data, &Options::default(), &mut |_| ()).await;
+    let finished = inference.expect("the job runs").finished;
+    // Who has the proof knows that the host had it, and with it what settles it.
+    let head = rig.host().logs().head(finished.proof.proof().enclave_key, Some((chain_id, ledger))).await;
+    let signed = head.expect("the proof is here").checkpoint.expect("its head came along");
+    assert_eq!((signed.verify(), signed.checkpoint.size), (Ok(()), 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_registration_quote_speaks_of_this_key_this_owner_and_this_registry() {
     let rig = Rig::start().await;
     let (registry, owner) = (Address([1; 20]), Address([2; 20]));

@@ -26,8 +26,9 @@ pub(crate) async fn publish_all(prover: &Prover, host: &HostPort) {
 /// The host may refuse proofs: the parties have their own copies. Where its disk fails it is asked again,
 /// because it cannot take a later proof without the one before.
 async fn publish(host: &HostPort, Burst { mut proofs, head }: Burst) -> Result<(), HostError> {
-    let mut head = head.as_ref().map(cbor::encode);
-    if let (true, Some(checkpoint)) = (proofs.is_empty(), head.take()) {
+    let head = head.as_ref().map(cbor::encode);
+    if proofs.is_empty() {
+        let Some(checkpoint) = head else { return Ok(()) };
         // Of no consequence if it fails: the next burst has the next head.
         return match host.call(HostRequest::Head { checkpoint }).await {
             Err(HostError::Broken) => Err(HostError::Broken),
