@@ -95,6 +95,14 @@ impl Control {
     }
 }
 
+impl Control {
+    /// Ends, and lets go of the keeper.
+    pub(crate) async fn end(&mut self) {
+        self.task.abort();
+        let _ = (&mut self.task).await;
+    }
+}
+
 impl Drop for Control {
     fn drop(&mut self) {
         self.task.abort();

@@ -55,7 +55,7 @@ pub(crate) struct Part {
     pub(crate) keeper: Arc<NodeKeeper>,
     chain: PathBuf,
     task: Option<JoinHandle<()>>,
-    _control: Control,
+    control: Control,
     _rpc: Option<Service>,
 }
 
@@ -66,6 +66,7 @@ impl Part {
             task.abort();
             let _ = task.await;
         }
+        self.control.end().await;
     }
 }
 
@@ -160,7 +161,7 @@ impl Part {
             let keeper = Arc::clone(&keeper);
             tokio::spawn(async move { keeper.run().await })
         });
-        Ok(Self { keeper, chain: folder, task, _control: control, _rpc: rpc })
+        Ok(Self { keeper, chain: folder, task, control, _rpc: rpc })
     }
 }
 
