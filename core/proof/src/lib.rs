@@ -25,6 +25,7 @@ mod checkpoint;
 mod equivocation;
 mod log;
 mod registration;
+mod settlement;
 mod statement;
 
 pub use bundle::{Bundle, Judge, ProofAppraisal, ProofCheck, ProofCheckId, ProofFault, VerifiedProof};
@@ -33,4 +34,5 @@ pub use checkpoint::{Checkpoint, Logged, NotLogged, SignedCheckpoint};
 pub use equivocation::{Consistent, Culprit, Equivocation};
 pub use log::{Frontier, Head, Log, LogError, empty_root, leaf_hash, verify_consistency, verify_inclusion};
 pub use registration::Registration;
+pub use settlement::{Registered, Settled, SettlementAppraisal, SettlementCheck, SettlementCheckId, SettlementFault};
 pub use statement::{SignedProof, WorkProof};
