@@ -32,7 +32,9 @@ pub use bundle::{Bundle, Judge, ProofAppraisal, ProofCheck, ProofCheckId, ProofF
 pub use chain::{Chain, ChainError, verify_chain};
 pub use checkpoint::{Checkpoint, Logged, NotLogged, SignedCheckpoint};
 pub use equivocation::{Consistent, Culprit, Equivocation};
-pub use log::{Frontier, Head, Log, LogError, empty_root, leaf_hash, verify_consistency, verify_inclusion};
+pub use log::{
+    Frontier, Head, Log, LogError, empty_root, leaf_hash, root_of_path, verify_consistency, verify_inclusion,
+};
 pub use registration::Registration;
 pub use settlement::{Registered, Settled, SettlementAppraisal, SettlementCheck, SettlementCheckId, SettlementFault};
 pub use statement::{SignedProof, WorkProof};

@@ -317,7 +317,7 @@ impl Settled {
         let Ok(collateral) = Collateral::parse(&self.collateral) else {
             return (Err(SettlementFault::Collateral), Vec::new());
         };
-        judge_registration(&self.quote, &self.registration, &Endorsements::from(collateral), judge, at)
+        self.registration.appraise(&self.quote, &Endorsements::from(collateral), judge, at)
     }
 }
 
@@ -328,30 +328,38 @@ impl Bundle {
     }
 }
 
-fn judge_registration(
-    quote: &[u8],
-    registration: &Registration,
-    endorsements: &Endorsements,
-    judge: Judge<'_>,
-    at: UnixTime,
-) -> (Result<Genuine, SettlementFault>, Vec<Check>) {
-    let anchors = match judge {
-        Judge::Policy(policy) => policy.anchors(),
-        Judge::Genuine(anchors) => Anchors::clone(anchors),
-    };
-    let appraisal = appraise(quote, endorsements, &anchors, at);
-    let checks = appraisal.checks().to_vec();
-    let genuine = match (appraisal.into_result(), judge) {
-        (Err(fault), _) => return (Err(SettlementFault::Quote(fault)), checks),
-        (Ok(genuine), Judge::Genuine(_)) => return (Ok(genuine), checks),
-        (Ok(genuine), Judge::Policy(policy)) => {
-            let ageless = Policy { max_evidence_age: None, ..policy.clone() };
-            genuine.judge(&ageless, Binding::ReportData(&registration.report_data()), at)
-        }
-    };
-    let checks = genuine.checks().to_vec();
-    let accepted = genuine.into_result().map(|accepted| accepted.genuine().clone());
-    (accepted.map_err(SettlementFault::Quote), checks)
+impl Registration {
+    /// Whether a quote is genuine, and accepted where a policy is given, its age aside. That it carries this
+    /// registration is for the caller to compare, unless a policy judged it. The checks of the quote come
+    /// with the answer.
+    ///
+    /// # Errors
+    /// [`SettlementFault::Quote`] with the check that stands in the way.
+    pub fn appraise(
+        &self,
+        quote: &[u8],
+        endorsements: &Endorsements,
+        judge: Judge<'_>,
+        at: UnixTime,
+    ) -> (Result<Genuine, SettlementFault>, Vec<Check>) {
+        let anchors = match judge {
+            Judge::Policy(policy) => policy.anchors(),
+            Judge::Genuine(anchors) => Anchors::clone(anchors),
+        };
+        let appraisal = appraise(quote, endorsements, &anchors, at);
+        let checks = appraisal.checks().to_vec();
+        let judged = match (appraisal.into_result(), judge) {
+            (Err(fault), _) => return (Err(SettlementFault::Quote(fault)), checks),
+            (Ok(genuine), Judge::Genuine(_)) => return (Ok(genuine), checks),
+            (Ok(genuine), Judge::Policy(policy)) => {
+                let ageless = Policy { max_evidence_age: None, ..policy.clone() };
+                genuine.judge(&ageless, Binding::ReportData(&self.report_data()), at)
+            }
+        };
+        let checks = judged.checks().to_vec();
+        let accepted = judged.into_result().map(|accepted| accepted.genuine().clone());
+        (accepted.map_err(SettlementFault::Quote), checks)
+    }
 }
 
 fn ensure(holds: bool, fault: SettlementFault) -> Result<(), SettlementFault> {
