@@ -1,6 +1,6 @@
 //! What was typed, exactly. Each command turns its part into working values before it begins.
 
-use crate::command::{completions, demo, infer, job, key, measure, node, seal, serve, verify};
+use crate::command::{completions, demo, infer, job, key, measure, node, seal, serve, verifier, verify};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -76,6 +76,8 @@ pub(crate) enum Command {
     /// Judge evidence, proofs and nodes
     #[command(subcommand)]
     Verify(verify::Command),
+    /// Watch a network: registrations, settled logs and rewards, held against what must be
+    Verifier(Box<verifier::Args>),
     /// Completions for a shell, on stdout
     Completions(completions::Args),
 }

@@ -16,7 +16,7 @@ mod watch;
 
 use args::{Cli, Command};
 use clap::Parser;
-use command::{completions, demo, infer, job, key, measure, node, seal, serve, verify};
+use command::{completions, demo, infer, job, key, measure, node, seal, serve, verifier, verify};
 use context::Context;
 use error::{Failure, Outcome};
 use output::Output;
@@ -63,6 +63,7 @@ fn run(cli: Cli, output: Output) -> Outcome {
         Command::Infer(args) => wait(infer::run(args, &cx)),
         Command::Serve(args) => wait(serve::run(args, &cx)),
         Command::Verify(command) => wait(verify::run(command, &cx)),
+        Command::Verifier(args) => wait(verifier::run(*args, &cx)),
     }
 }
 
