@@ -19,7 +19,7 @@ impl Earnings {
             return;
         }
         for (owner, units) in units {
-            let share = emission.saturating_mul(U256::from(*units)) / all;
+            let share = emission.saturating_mul(U256::from(*units)).checked_div(all).unwrap_or_default();
             if !share.is_zero() {
                 let earned = self.0.entry(*owner).or_default();
                 *earned = earned.saturating_add(share);

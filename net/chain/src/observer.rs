@@ -336,7 +336,7 @@ impl Observer {
         if let Ok(call) = WorkLedger::submitCheckpointCall::abi_decode(input) {
             let (key, tail) = call.whose.split_at(20);
             let [size, units] =
-                [call.counts >> 64, call.counts & U256::from(u64::MAX)].map(|number| number.saturating_to());
+                [call.counts.wrapping_shr(64), call.counts & U256::from(u64::MAX)].map(|number| number.saturating_to());
             let head = Packed { key, tail: tail.get(..TAIL).unwrap_or_default(), size, units, root: call.root };
             return self.signed(&head, enclave_id, call.r, call.vs).into_iter().collect();
         }

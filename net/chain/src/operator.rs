@@ -325,7 +325,7 @@ fn whose(head: &Checkpoint) -> B256 {
 }
 
 fn counts(head: &Checkpoint) -> U256 {
-    (U256::from(head.size) << 64) | U256::from(head.units)
+    U256::from(head.size).wrapping_shl(64) | U256::from(head.units)
 }
 
 /// EIP-2098: the parity of `v` in the highest bit of `s`.

@@ -298,15 +298,26 @@ impl Watchman {
     /// Chips whose certificates the vendor's list on the chain revokes.
     async fn look_for_revoked(&self, round: &mut Round) -> Result<(), WatchError> {
         for (enclave_id, keys) in self.memory.chips() {
-            let Some(entry) = keys.iter().find_map(|key| self.memory.of(key)).map(|known| &known.entry) else {
-                continue;
-            };
-            let (Some(shown), Some(version)) = (&entry.shown, entry.version()) else { continue };
-            let first = entry.registration.enclave_key;
-            if self.observer.status_of(&first, &enclave_id).await?.barred {
+            let Some(first) = keys.first() else { continue };
+            if self.observer.status_of(first, &enclave_id).await?.barred {
                 continue;
             }
-            let answer = self.verifier(version).await?.revoked(entry.platform, shown.pck.clone()).call().await?;
+            let known = keys.iter().filter_map(|key| self.memory.of(key)).map(|known| &known.entry);
+            let shown = known.filter_map(|entry| Some((entry, entry.shown.as_ref()?, entry.version()?))).next();
+            let about = || format!("revocation of chip {enclave_id}");
+            let Some((entry, shown, version)) = shown else {
+                round.unknown.push(unknown(about(), LiveFault::NotShown));
+                continue;
+            };
+            let verifier = self.verifier(version).await?;
+            let answer = match verifier.revoked(entry.platform, shown.pck.clone()).call().await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    let revert = error.as_revert_data().ok_or(error)?;
+                    round.unknown.push(unknown(about(), format!("the network's contracts refuse to say ({revert})")));
+                    continue;
+                }
+            };
             if !answer.isRevoked || answer.enclaveId.0 != enclave_id.0 {
                 continue;
             }
