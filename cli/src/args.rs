@@ -76,7 +76,12 @@ pub(crate) enum Command {
     /// Judge evidence, proofs and nodes
     #[command(subcommand)]
     Verify(verify::Command),
-    /// Watch a network: registrations, settled logs and rewards, held against what must be
+    /// Watch a network: are its keys, its settled logs and its rewards what they must be?
+    ///
+    /// Each look reads the chain's events since the last one, judges the quote of every live registration
+    /// anew, holds each settled head against the logs of the nodes that are named, and recomputes the
+    /// rewards. With --once the exit status tells: 0 nothing found, 1 something found, 2 something could
+    /// not be told. Without it each finding is one line, and with --json one JSON object.
     Verifier(Box<verifier::Args>),
     /// Completions for a shell, on stdout
     Completions(completions::Args),

@@ -17,13 +17,8 @@ use std::{
 };
 use url::Url;
 
-/// Watch a network: registrations, settled logs and rewards, held against what must be.
-///
-/// Each look reads the chain's events since the last one, judges every live registration's quote anew, holds each
-/// settled head against the logs of the nodes that are named, and recomputes the rewards. Exit status with --once:
-/// 0 nothing found, 1 something found, 2 something could not be told.
+/// What was typed.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct Args {
     /// The network's contracts, as its deployment wrote them (JSON)
     #[arg(long, value_name = "FILE", env = "GLACIER_CHAIN", hide_env_values = true)]
