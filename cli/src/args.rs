@@ -1,6 +1,6 @@
 //! What was typed, exactly. Each command turns its part into working values before it begins.
 
-use crate::command::{chain, completions, demo, infer, job, key, measure, node, seal, serve, verify};
+use crate::command::{chain, completions, demo, infer, job, key, measure, node, seal, serve, verifier, verify};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -79,6 +79,13 @@ pub(crate) enum Command {
     /// Where nodes register and are paid
     #[command(subcommand)]
     Chain(chain::Command),
+    /// Watch a network: are its keys, its settled logs and its rewards what they must be?
+    ///
+    /// Each look reads the chain's events since the last one, judges the quote of every live registration
+    /// anew, holds each settled head against the logs of the nodes that are named, and recomputes the
+    /// rewards. With --once the exit status tells: 0 nothing found, 1 something found, 2 something could
+    /// not be told. Without it each finding is one line, and with --json one JSON object.
+    Verifier(Box<verifier::Args>),
     /// Completions for a shell, on stdout
     Completions(completions::Args),
 }

@@ -16,7 +16,7 @@ mod watch;
 
 use args::{Cli, Command};
 use clap::Parser;
-use command::{chain, completions, demo, infer, job, key, measure, node, seal, serve, verify};
+use command::{chain, completions, demo, infer, job, key, measure, node, seal, serve, verifier, verify};
 use context::Context;
 use error::{Failure, Outcome};
 use output::Output;
@@ -64,6 +64,7 @@ fn run(cli: Cli, output: Output) -> Outcome {
         Command::Serve(args) => wait(serve::run(args, &cx)),
         Command::Verify(command) => wait(verify::run(command, &cx)),
         Command::Chain(command) => wait(chain::run(command, &cx)),
+        Command::Verifier(args) => wait(verifier::run(*args, &cx)),
     }
 }
 

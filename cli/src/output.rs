@@ -42,6 +42,16 @@ impl Output {
         report.human(&mut page).and_then(|()| page.flush()).or_else(closed)
     }
 
+    /// One of many results, a line each: JSON lines with `--json`.
+    pub(crate) fn line(&self, value: &(impl Serialize + std::fmt::Display)) -> Result<(), Failure> {
+        let text = match self.json {
+            true => serde_json::to_string(value).unwrap_or_default(),
+            false => value.to_string(),
+        };
+        let mut page = anstream::stdout().lock();
+        writeln!(page, "{text}").and_then(|()| page.flush()).or_else(closed)
+    }
+
     /// A remark beside the result, on stderr.
     pub(crate) fn remark(&self, text: impl std::fmt::Display) {
         if !self.quiet && !self.json {

@@ -344,6 +344,7 @@ async fn a_result_is_fetched_only_when_its_proof_holds() {
             evidence: scene.enclave.evidence(None),
             manifest: Some(about.clone()),
             logged: None,
+            settled: None,
         }
     };
     let hash = manifest.manifest.hash();

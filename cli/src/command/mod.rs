@@ -11,4 +11,5 @@ pub(crate) mod measure;
 pub(crate) mod node;
 pub(crate) mod seal;
 pub(crate) mod serve;
+pub(crate) mod verifier;
 pub(crate) mod verify;

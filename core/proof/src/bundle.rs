@@ -2,6 +2,7 @@
 
 use crate::{
     checkpoint::{Checkpoint, Logged, NotLogged},
+    settlement::Settled,
     statement::{SignedProof, WorkProof},
 };
 use alloc::vec::Vec;
@@ -31,6 +32,11 @@ pub struct Bundle {
     #[n(3)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logged: Option<Logged>,
+    /// What stands behind a proof that was sent to a ledger: its key's registration. Absent where nobody
+    /// put it there. [`Bundle::verify`] does not look at it, [`Bundle::verify_settlement`] does.
+    #[n(4)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<Settled>,
 }
 
 macro_rules! checks {
@@ -258,7 +264,7 @@ impl ProofAppraisal {
 
 impl Bundle {
     /// Largest encoded form that is read.
-    pub const MAX_BYTES: usize = Evidence::MAX_BYTES.saturating_add(16 << 10);
+    pub const MAX_BYTES: usize = Evidence::MAX_BYTES.saturating_add(Settled::MAX_BYTES).saturating_add(16 << 10);
 
     /// Reads the encoded form.
     pub fn decode(bytes: &[u8]) -> Result<Self, CborError> {

@@ -26,6 +26,8 @@ mod checkpoint;
 mod equivocation;
 mod log;
 mod registration;
+#[cfg(feature = "bundle")]
+mod settlement;
 mod statement;
 
 #[cfg(feature = "bundle")]
@@ -33,6 +35,10 @@ pub use bundle::{Bundle, Judge, ProofAppraisal, ProofCheck, ProofCheckId, ProofF
 pub use chain::{Chain, ChainError, verify_chain};
 pub use checkpoint::{Checkpoint, Logged, NotLogged, SignedCheckpoint};
 pub use equivocation::{Consistent, Culprit, Equivocation};
-pub use log::{Frontier, Head, Log, LogError, empty_root, leaf_hash, verify_consistency, verify_inclusion};
+pub use log::{
+    Frontier, Head, Log, LogError, empty_root, leaf_hash, root_of_path, verify_consistency, verify_inclusion,
+};
 pub use registration::Registration;
+#[cfg(feature = "bundle")]
+pub use settlement::{Registered, Settled, SettlementAppraisal, SettlementCheck, SettlementCheckId, SettlementFault};
 pub use statement::{SignedProof, WorkProof};

@@ -74,6 +74,15 @@ pub fn verify_inclusion(
     leaf: &ProofHash,
     path: &[LogHash],
 ) -> Result<(), LogError> {
+    ensure(root_of_path(size, index, leaf, path)? == *root, LogError::OtherRoot)
+}
+
+/// The root that a log of `size` proofs has if `leaf` is its number `index` and `path` the audit path: for
+/// whoever knows only a part of the root.
+///
+/// # Errors
+/// [`LogError`] says whether there can be no such leaf, or the path has no such shape.
+pub fn root_of_path(size: u64, index: u64, leaf: &ProofHash, path: &[LogHash]) -> Result<LogHash, LogError> {
     if index >= size {
         return Err(LogError::NoLeaf { index, size });
     }
@@ -95,7 +104,7 @@ pub fn verify_inclusion(
         (at, last) = (at >> 1, last >> 1);
     }
     ensure(last == 0, LogError::PathLength)?;
-    ensure(hash == *root, LogError::OtherRoot)
+    Ok(hash)
 }
 
 /// Whether the log with head `new` begins with the log with head `old` (RFC 9162, 2.1.4.2).

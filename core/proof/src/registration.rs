@@ -7,18 +7,25 @@ use glacier_wire::{
 
 /// "This key, drawn in this enclave, works for this owner." The registry checks the vendor's
 /// signature over it, so nobody between enclave and contract is trusted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode,
+)]
 #[serde(deny_unknown_fields)]
 pub struct Registration {
     /// Chain of the registry.
+    #[n(0)]
     pub chain_id: u64,
     /// The contract, `EnclaveRegistry`.
+    #[n(1)]
     pub registry: Address,
     /// The key that signs Work Proofs and checkpoints.
+    #[n(2)]
     pub enclave_key: Address,
     /// Who is paid, and who may withdraw the registration.
+    #[n(3)]
     pub owner: Address,
     /// How often the chip was registered before, so that an old quote never registers again.
+    #[n(4)]
     pub number: u32,
 }
 

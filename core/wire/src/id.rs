@@ -226,14 +226,22 @@ impl fmt::Display for PlatformKind {
 }
 
 /// Hex of raw bytes, for documents that people read.
-pub(crate) mod hex_bytes {
+pub mod hex_bytes {
     use super::*;
 
-    pub(crate) fn serialize<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    /// As lower-case hexadecimal.
+    ///
+    /// # Errors
+    /// The serializer's own.
+    pub fn serialize<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&hex::encode(bytes))
     }
 
-    pub(crate) fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    /// From hexadecimal, with or without `0x`.
+    ///
+    /// # Errors
+    /// Text that is none.
+    pub fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
         let text: String = serde::Deserialize::deserialize(deserializer)?;
         hex::decode(text.strip_prefix("0x").unwrap_or(&text)).map_err(serde::de::Error::custom)
     }

@@ -33,7 +33,7 @@ pub use evidence::{Claims, Device, Document, DocumentKind, Evidence, Purpose, Re
 pub use grant::{Grant, Role, SignedGrant};
 pub use id::{
     Address, Commitment, Digest, EnclaveId, LogHash, ManifestHash, Measurement, Nonce, ParseIdError, PlatformKind,
-    ProofHash, Recipient, UnixTime,
+    ProofHash, Recipient, UnixTime, hex_bytes,
 };
 pub use identity::{BadKey, BadSignature, Identity, Signature, sign_with};
 pub use manifest::{Limits, Manifest, ManifestError, Settlement, SignedManifest, Work};

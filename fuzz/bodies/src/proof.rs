@@ -110,7 +110,9 @@ pub(crate) fn bundle_seeds() -> Vec<Vec<u8>> {
             let logged = heads().pop().map(|checkpoint| Logged { checkpoint, path: vec![LogHash([2; 32])] });
             [None, logged].map(|logged| (proof.clone(), evidence.clone(), logged))
         })
-        .map(|(proof, evidence, logged)| cbor::encode(&Bundle { proof, evidence, manifest: manifest.clone(), logged }))
+        .map(|(proof, evidence, logged)| {
+            cbor::encode(&Bundle { proof, evidence, manifest: manifest.clone(), logged, settled: None })
+        })
         .collect()
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     Chain, ChainError, Deployment, Mined,
     contracts::{EnclaveRegistry, JobEscrow, RewardVault, WorkLedger},
-    operator::OperatorError,
+    observer::ObserverError,
 };
 use alloy::{
     primitives::{Address, B256, U256},
@@ -20,7 +20,12 @@ const SPAN: u64 = 9_999;
 /// All logs of a contract with one of these topics, oldest first.
 pub(crate) async fn logs(chain: &Chain, deployment: &Deployment, filter: Filter) -> Result<Vec<Log>, ChainError> {
     let head = chain.head().await?.number;
-    let (mut found, mut from) = (Vec::new(), deployment.block);
+    logs_in(chain, filter, deployment.block, head).await
+}
+
+/// Logs of the blocks `from` to `head`, both inclusive, oldest first.
+pub(crate) async fn logs_in(chain: &Chain, filter: Filter, mut from: u64, head: u64) -> Result<Vec<Log>, ChainError> {
+    let mut found = Vec::new();
     while from <= head {
         let to = from.saturating_add(SPAN).min(head);
         found.extend(chain.provider().get_logs(&filter.clone().from_block(from).to_block(to)).await?);
@@ -78,7 +83,7 @@ pub(crate) struct Epochs(BTreeMap<u32, Vec<(Address, u128)>>);
 
 impl Epochs {
     /// Reads the epochs 1 to `last`. Units of an epoch belong to whoever owns the chip at its end.
-    pub(crate) async fn read(chain: &Chain, deployment: &Deployment, last: u32) -> Result<Self, OperatorError> {
+    pub(crate) async fn read(chain: &Chain, deployment: &Deployment, last: u32) -> Result<Self, ObserverError> {
         let vault = RewardVault::new(deployment.vault, chain.provider());
         let (genesis, length): (u64, u64) =
             (vault.genesis().call().await?.to(), u64::from(vault.epochLength().call().await?));

@@ -139,7 +139,7 @@ fn asks_for_patience(answer: &ResponsePacket) -> bool {
 }
 
 /// aws-lc-rs and the machine's list of authorities; without such a list only plain http works.
-fn tls() -> Result<ClientConfig, ChainError> {
+pub(crate) fn tls() -> Result<ClientConfig, ChainError> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))

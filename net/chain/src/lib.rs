@@ -9,6 +9,8 @@
 //! - [`Outbox`]: transactions that are submitted once, whatever stops in between.
 //! - [`Deployment`]: the contracts of a network. [`Operator`]: what a node's owner does there.
 //!   [`Keeper`]: does it, beside a node.
+//! - [`Observer`]: what anybody can read there. [`NodeLog`]: what a node publishes, to be held against it.
+//! - [`Watchman`]: looks at all of it, again and again, and acts on what it finds.
 
 #![deny(
     clippy::unwrap_used,
@@ -29,12 +31,16 @@ mod file;
 mod http;
 mod keeper;
 mod key;
+mod live;
 mod material;
+mod node_log;
+mod observer;
 mod operator;
 pub mod outbox;
 mod revert;
 mod sender;
 mod serve;
+mod watch;
 
 pub use chain::{Chain, ChainError, Head, Remote};
 pub use deployment::{DeployError, Deployment, Plan, Realm};
@@ -42,8 +48,12 @@ pub use earnings::{ClaimTree, Earnings};
 pub use embedded::{Embedded, EmbeddedError, Genesis};
 pub use keeper::{Enclave, Keeper, KeeperError, Quoted, Running, Standing, Terms};
 pub use key::{KeyError, OperatorKey};
+pub use live::{Live, LiveCheck, LiveCheckId, LiveFault, Question};
 pub use material::{Material, MaterialError};
+pub use node_log::{Inclusion, NodeHead, NodeLog, NodeLogError};
+pub use observer::{Entry, KeyStatus, Observer, ObserverError, SettledHead, Shown};
 pub use operator::{Chip, Life, Operator, OperatorError};
 pub use outbox::{Intent, IntentId, Mined, Outbox, OutboxError, Outcome};
 pub use sender::{SendError, Sender};
 pub use serve::{ServeError, Service, serve};
+pub use watch::{Act, Contradiction, Finding, Histories, MemoryError, Round, Unknown, WatchError, Watchman};

@@ -16,8 +16,9 @@ use x509_cert::der::Encode as _;
 /// Collateral in the field names of DCAP's `QuoteCollateralV3`, not one signature checked: that is the contract's business.
 #[derive(Debug, Clone)]
 pub struct Material {
-    /// CA of the chips, DER.
+    /// CA of the chips and root, DER.
     pck_authority: Vec<u8>,
+    root: Vec<u8>,
     /// Signer of the documents, DER.
     signer: Vec<u8>,
     root_list: Vec<u8>,
@@ -103,13 +104,19 @@ impl Material {
         let shape: Shape = serde_json::from_slice(json).map_err(|_| MaterialError::Shape)?;
         let bytes = |hex: &str| alloy::hex::decode(hex).map_err(|_| MaterialError::Shape);
         Ok(Self {
-            pck_authority: first(&shape.pck_crl_issuer_chain)?,
-            signer: first(&shape.tcb_info_issuer_chain)?,
+            pck_authority: certificate(&shape.pck_crl_issuer_chain, 0)?,
+            root: certificate(&shape.pck_crl_issuer_chain, 1)?,
+            signer: certificate(&shape.tcb_info_issuer_chain, 0)?,
             root_list: bytes(&shape.root_ca_crl)?,
             pck_list: bytes(&shape.pck_crl)?,
             tcb_info: Document { text: shape.tcb_info, signature: bytes(&shape.tcb_info_signature)? },
             qe_identity: Document { text: shape.qe_identity, signature: bytes(&shape.qe_identity_signature)? },
         })
+    }
+
+    /// Certificates of the PCK CA and of the root, DER: what a quote's chain has above the chip's own.
+    pub fn issuers(&self) -> [Vec<u8>; 2] {
+        [self.pck_authority.clone(), self.root.clone()]
     }
 
     /// Submits what the contract at `collateral` has not got or has older. Returns how many transactions that took.
@@ -193,12 +200,12 @@ impl Material {
     }
 }
 
-/// The first certificate of a PEM chain, DER.
-fn first(chain: &str) -> Result<Vec<u8>, MaterialError> {
+/// One certificate of a PEM chain, DER.
+fn certificate(chain: &str, index: usize) -> Result<Vec<u8>, MaterialError> {
     let certificates =
         Certificate::load_pem_chain(chain.trim_end_matches('\0').as_bytes()).map_err(|_| BadCertificate)?;
-    let first = certificates.first().ok_or(BadCertificate)?;
-    Ok(first.to_der().map_err(|_| BadCertificate)?)
+    let found = certificates.get(index).ok_or(BadCertificate)?;
+    Ok(found.to_der().map_err(|_| BadCertificate)?)
 }
 
 /// When a revocation list is valid, seconds since 1970, both inclusive.

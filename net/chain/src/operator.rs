@@ -4,8 +4,9 @@ use crate::{
     ChainError, Deployment, Mined, SendError, Sender,
     contracts::{EnclaveRegistry, GlacierToken, JobEscrow, RewardVault, WorkLedger},
     earnings::Earnings,
-    events::{self, Epochs},
+    events,
     material::{Material, MaterialError},
+    observer::{Observer, ObserverError},
 };
 use alloy::{
     primitives::{Address, B256, U256, aliases::U88},
@@ -61,6 +62,9 @@ pub enum OperatorError {
     /// A view does not answer.
     #[error("a contract does not answer: {0}")]
     View(#[from] alloy::contract::Error),
+    /// The chain's events do not answer.
+    #[error(transparent)]
+    Observer(#[from] ObserverError),
     /// The checkpoint is not signed by the key that it names, or names another ledger.
     #[error("the checkpoint is not this network's: {0}")]
     Checkpoint(String),
@@ -230,13 +234,8 @@ impl Operator {
     /// # Errors
     /// The chain does not answer.
     pub async fn earnings_by(&self, last: u32) -> Result<Earnings, OperatorError> {
-        let epochs = Epochs::read(self.sender.chain(), &self.deployment, last).await?;
-        let mut earnings = Earnings::default();
-        for (epoch, units) in epochs.units() {
-            let emission = self.deployment.emission(self.sender.chain(), epoch).await.map_err(view)?;
-            earnings.add(emission, &units);
-        }
-        Ok(earnings)
+        let observer = Observer::new(self.sender.chain().clone(), self.deployment.clone());
+        Ok(observer.earnings_by(last).await?)
     }
 
     /// Whether this operator may propose roots.
@@ -375,7 +374,7 @@ fn counts(head: &Checkpoint) -> U256 {
 }
 
 /// EIP-2098: the parity of `v` in the highest bit of `s`.
-fn compact_signature(signature: &[u8; 65]) -> (B256, B256) {
+pub(crate) fn compact_signature(signature: &[u8; 65]) -> (B256, B256) {
     let (r, rest) = signature.split_at(32);
     let (s, v) = rest.split_at(32);
     let mut vs = B256::from_slice(s);
@@ -385,13 +384,4 @@ fn compact_signature(signature: &[u8; 65]) -> (B256, B256) {
         *first |= 0x80;
     }
     (B256::from_slice(r), vs)
-}
-
-fn view(error: crate::DeployError) -> OperatorError {
-    match error {
-        crate::DeployError::View(error) => OperatorError::View(error),
-        crate::DeployError::Send(error) => OperatorError::Send(error),
-        crate::DeployError::Chain(error) => OperatorError::Chain(error),
-        other => OperatorError::Checkpoint(other.to_string()),
-    }
 }

@@ -92,7 +92,11 @@ fn own_root(cx: &Context) -> Result<Vec<u8>, Failure> {
     let folder = cx.home.join("node").join("chip");
     let home = glacier_simulator::Home::open(&folder, now());
     let home = home.map_err(|error| {
-        Failure::trouble("simulated-hardware", format!("{}: {error}", folder.display()), "remove the folder to make new hardware")
+        Failure::trouble(
+            "simulated-hardware",
+            format!("{}: {error}", folder.display()),
+            "remove the folder to make new hardware",
+        )
     })?;
     Ok(home.vendor.root_der().to_vec())
 }

@@ -1,5 +1,6 @@
 //! `glacier verify`: judge evidence, proofs and nodes.
 
+pub(crate) mod chain;
 mod evidence;
 mod given;
 mod node;
@@ -28,7 +29,11 @@ pub(crate) enum Command {
     /// Is this reference manifest NVIDIA's, unchanged and current?
     Rim(rim::Args),
     /// Does this Work Proof hold together, and does its enclave meet a policy?
-    Proof(proof::Args),
+    ///
+    /// Without --chain what is signed is checked: the proof, its enclave's evidence, its manifest, and where the
+    /// file holds them the head of its log and its key's registration. With --chain the registry and the
+    /// ledger are asked too: the key must be registered there by a quote that still holds, and the proof settled.
+    Proof(Box<proof::Args>),
     /// Is the enclave behind a node genuine, and does it meet a policy?
     ///
     /// Without --policy nothing is accepted: the command prints what the enclave showed, and the lines
@@ -40,7 +45,7 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Outcome {
     match command {
         Command::Evidence(args) => evidence::run(*args, cx.output),
         Command::Rim(args) => rim::run(&args, cx.output),
-        Command::Proof(args) => proof::run(args, cx.output),
+        Command::Proof(args) => proof::run(*args, cx.output).await,
         Command::Node(args) => node::run(args, cx).await,
     }
 }

@@ -1,21 +1,26 @@
-//! `glacier verify proof`: offline.
+//! `glacier verify proof`: offline, or with a chain that answers.
 
-use super::exit;
+use super::{
+    chain::{self, ChainArgs, Found},
+    exit,
+};
 use crate::{
     checks::{self, Line},
     error::{Failure, Outcome},
     files,
-    output::{Output, Report, field},
+    output::{DIM, Output, Report, field},
     units::{Moment, grouped, rfc3339},
 };
 use glacier_attest::{Anchors, Policy, Verdict};
-use glacier_proof::{Bundle, Judge, ProofAppraisal, WorkProof};
-use glacier_wire::{PlatformKind, UnixTime};
+use glacier_chain::Question;
+use glacier_proof::{Bundle, Judge, ProofAppraisal, SettlementAppraisal, WorkProof};
+use glacier_wire::{PlatformKind, UnixTime, cbor};
 use serde::Serialize;
 use std::{
     io::{self, Write},
     path::PathBuf,
 };
+use url::Url;
 
 /// What was typed.
 #[derive(Debug, clap::Args)]
@@ -29,16 +34,45 @@ pub(crate) struct Args {
     /// The moment to judge the evidence at (RFC 3339) [default: now]
     #[arg(long, value_name = "TIME")]
     at: Option<Moment>,
+    /// Look the proof up on a chain: is its key registered, by a quote that still holds, and is it settled?
+    #[command(flatten)]
+    chain: ChainArgs,
+    /// Node that shows where the proof stands in the settled log; not believed, only followed
+    #[arg(long, value_name = "URL", env = "GLACIER_NODE", hide_env_values = true)]
+    node: Option<Url>,
+    /// Collateral that judges the registration [default: the proof's own]
+    #[arg(long, value_name = "FILE", requires = "chain")]
+    collateral: Option<PathBuf>,
+    /// Write the proof with what the chain showed, to be checked without it
+    #[arg(long, value_name = "FILE", requires = "chain")]
+    keep: Option<PathBuf>,
 }
 
-pub(crate) fn run(args: Args, output: Output) -> Outcome {
+pub(crate) async fn run(args: Args, output: Output) -> Outcome {
     let policy = args.policy.as_deref().map(files::policy).transpose()?;
     let bytes = files::read(&args.proof, Bundle::MAX_BYTES as u64)?;
-    let bundle = Bundle::decode(&bytes).map_err(|error| {
+    let mut bundle = Bundle::decode(&bytes).map_err(|error| {
         Failure::not_a("a Work Proof", &args.proof, error, "pass the file that `glacier job result --proof` wrote")
     })?;
     let at = args.at.map_or_else(crate::context::now, |moment| moment.0);
-    let proven = Proven::judge(&bundle, policy.as_ref(), at);
+    let mut proven = Proven::judge(&bundle, policy.as_ref(), at);
+    let collateral = match &args.collateral {
+        Some(path) => files::read(path, glacier_attest::Collateral::MAX_BYTES as u64)?,
+        None => bundle.evidence.collateral.clone(),
+    };
+    let vendor = Anchors::vendor();
+    let judge = policy.as_ref().map_or(Judge::Genuine(&vendor), Judge::Policy);
+    let question = Question { judge, at, collateral: &collateral, node: None };
+    proven.chain = chain::look_up(&args.chain, args.node.as_ref(), &bundle, question, output).await?;
+    proven.verdict = proven.conclusion();
+    if let Some(path) = &args.keep {
+        let settled = proven.chain.as_ref().and_then(|found| found.live.settled.clone());
+        bundle.settled = Some(settled.ok_or_else(|| {
+            let help = "name a node with --node that has the settled log, and see the checks without --keep";
+            Failure::trouble("not-found", "the chain and the node did not show all that a file would hold", help)
+        })?);
+        files::write_new(path, &cbor::encode(&bundle))?;
+    }
     output.report(&proven)?;
     Ok(exit(proven.verdict))
 }
@@ -50,7 +84,38 @@ pub(crate) struct Proven {
     at: String,
     pub(crate) checks: Vec<Line>,
     pub(crate) evidence: Vec<Line>,
+    /// From the proof to the registration's quote, where the file holds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settlement: Option<Registered>,
+    /// What a chain said, if one was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chain: Option<Found>,
     pub(crate) proof: WorkProof,
+    /// Of the proof alone.
+    #[serde(skip)]
+    own: Verdict,
+}
+
+/// What stands behind the key, checked without a chain.
+#[derive(Debug, Clone, Serialize)]
+struct Registered {
+    verdict: Verdict,
+    checks: Vec<Line>,
+    quote: Vec<Line>,
+}
+
+impl Registered {
+    fn new(appraisal: &SettlementAppraisal) -> Self {
+        let line = |check: &glacier_proof::SettlementCheck| {
+            let reason = check.fault.as_ref().map(ToString::to_string).unwrap_or_default();
+            Line { device: None, id: check.id.as_str(), outcome: check.outcome(), reason }
+        };
+        Self {
+            verdict: appraisal.verdict(),
+            checks: appraisal.checks.iter().map(line).collect(),
+            quote: checks::lines(&appraisal.quote),
+        }
+    }
 }
 
 impl Proven {
@@ -59,12 +124,31 @@ impl Proven {
         let vendor = Anchors::vendor();
         let judge = policy.map_or(Judge::Genuine(&vendor), Judge::Policy);
         let appraisal: ProofAppraisal = bundle.verify(judge, at);
-        Self {
-            verdict: appraisal.verdict(),
+        let own = appraisal.verdict();
+        let mut proven = Self {
+            verdict: own,
             at: rfc3339(at),
             checks: appraisal.checks.iter().map(line).collect(),
             evidence: checks::lines(&appraisal.evidence),
+            settlement: bundle.verify_settlement(judge, at).as_ref().map(Registered::new),
+            chain: None,
             proof: bundle.proof.proof.clone(),
+            own,
+        };
+        proven.verdict = proven.conclusion();
+        proven
+    }
+
+    /// Accepted where everything that was asked is.
+    fn conclusion(&self) -> Verdict {
+        let settlement = self.settlement.as_ref().map(|registered| registered.verdict);
+        let chain = self.chain.as_ref().map(|found| found.verdict);
+        let all = || [Some(self.own), settlement, chain].into_iter().flatten();
+        let any = |verdict| all().any(|found| found == verdict);
+        match (any(Verdict::Rejected), any(Verdict::Undetermined)) {
+            (true, _) => Verdict::Rejected,
+            (false, true) => Verdict::Undetermined,
+            (false, false) => Verdict::Accepted,
         }
     }
 }
@@ -80,6 +164,17 @@ impl Report for Proven {
         let simulated = if proof.platform == PlatformKind::Simulated { " (SIMULATED)" } else { "" };
         writeln!(page, "Work Proof {} of enclave key {}{simulated}", proof.sequence, proof.enclave_key)?;
         checks::tree(page, &self.checks, Some(("evidence", &self.evidence)))?;
+        if let Some(registered) = &self.settlement {
+            writeln!(page, "registered key, as the enclave and its vendor signed it")?;
+            checks::tree(page, &registered.checks, Some(("registration-quote", &registered.quote)))?;
+            if self.chain.is_none() {
+                let aside = "that a ledger settled it, only its chain can say: --chain asks there";
+                writeln!(page, "{DIM}{aside}{DIM:#}")?;
+            }
+        }
+        if let Some(found) = &self.chain {
+            found.human(page)?;
+        }
         writeln!(page, "verdict: {}", checks::verdict(self.verdict))?;
         if self.verdict != Verdict::Accepted {
             return Ok(());
@@ -91,6 +186,7 @@ impl Report for Proven {
         field(page, "model", proof.model)?;
         field(page, "input", proof.input)?;
         field(page, "output", proof.output)?;
-        field(page, "units", format_args!("{} multiply-accumulates", grouped(proof.units)))
+        field(page, "units", format_args!("{} multiply-accumulates", grouped(proof.units)))?;
+        self.chain.as_ref().map_or(Ok(()), |found| found.facts(page))
     }
 }
