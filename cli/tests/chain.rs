@@ -2,15 +2,15 @@
 
 mod support;
 
-#[path = "../../net/chain/tests/network/mod.rs"]
-mod network;
+#[path = "../../net/chain/tests/deployed/mod.rs"]
+mod deployed;
 
+use deployed::{CODE, Enclave, History, NOW, Network, Show};
 use glacier::policy::simulated_policy;
 use glacier_chain::{Service, serve};
 use glacier_proof::{Bundle, SignedProof};
 use glacier_simulator::Body;
 use glacier_wire::{Claims, Evidence, Purpose, UnixTime, cbor};
-use network::{CODE, Enclave, History, NOW, Network, Show};
 use std::fs;
 use support::Party;
 
@@ -70,7 +70,7 @@ impl Scene {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proof_is_led_to_the_vendors_root_on_the_chain_and_its_file_is_enough_afterwards() {
     let scene = Scene::new().await;
-    let (node, _) = network::node(Show { history: scene.history.clone(), ..Show::default() }).await;
+    let (node, _) = deployed::node(Show { history: scene.history.clone(), ..Show::default() }).await;
     let asked = format!("verify proof proof --at {AT} {} --node {}", scene.chain(), node.name());
 
     let found = scene.json(format!("{asked} --keep kept"), 0).await;
@@ -101,7 +101,7 @@ async fn a_proof_is_led_to_the_vendors_root_on_the_chain_and_its_file_is_enough_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watchman_tells_nothing_of_an_honest_network_and_a_fork_by_its_exit_status() {
     let scene = Scene::new().await;
-    let (node, shown) = network::node(Show { history: scene.history.clone(), ..Show::default() }).await;
+    let (node, shown) = deployed::node(Show { history: scene.history.clone(), ..Show::default() }).await;
     let asked = format!("verifier --once {} --node {}", scene.chain(), node.name());
     let round = scene.json(asked.clone(), 0).await;
     assert_eq!((&round["keys"], &round["findings"]), (&1.into(), &serde_json::json!([])));
