@@ -21,8 +21,11 @@ const PROOFS: TableDefinition<'_, u64, (u64, &[u8])> = TableDefinition::new("pro
 /// (Enclave key, sequence number) -> (number of arrival, hash of the proof). No gaps: a number is taken
 /// when all before it are.
 const PLACES: TableDefinition<'_, ([u8; 20], u64), (u64, [u8; 32])> = TableDefinition::new("places");
+/// Key, chain, ledger.
+type HeadPlace = ([u8; 20], u64, [u8; 20]);
+
 /// (Enclave key, chain id, ledger) -> newest signed head.
-const HEADS: TableDefinition<'_, ([u8; 20], u64, [u8; 20]), &[u8]> = TableDefinition::new("heads");
+const HEADS: TableDefinition<'_, HeadPlace, &[u8]> = TableDefinition::new("heads");
 
 /// How long another holder of the table may take to let go.
 const PATIENCE: Duration = Duration::from_millis(500);
