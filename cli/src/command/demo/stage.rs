@@ -179,9 +179,12 @@ impl Stage {
 
     /// Stops the node. Tells whether its enclave's process has ended.
     pub(super) async fn end(self) -> bool {
-        let enclave = self.running.info().map(|chip| PathBuf::from(format!("/proc/{}", chip.pid)));
-        self.part.end().await;
-        if let Ok(running) = Arc::try_unwrap(self.running) {
+        let Self { hospital, firm, operator, part, running, .. } = self;
+        let enclave = running.info().map(|chip| PathBuf::from(format!("/proc/{}", chip.pid)));
+        // Connections that are kept for more requests would have the node wait for them.
+        drop((hospital, firm, operator));
+        part.end().await;
+        if let Ok(running) = Arc::try_unwrap(running) {
             running.shutdown().await;
         }
         enclave.is_some_and(|process| !process.exists())
