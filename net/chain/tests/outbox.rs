@@ -389,6 +389,13 @@ async fn what_a_reorganisation_drops_is_sent_again_and_final_only_when_deep() {
     assert_eq!(times(&chain, counter, 1).await, 0);
     let progress = outbox.drive(&chain).await.unwrap();
     assert_eq!((progress.dropped, progress.pending), (vec![id], 1));
+    // Anvil mines after it has answered.
+    for _ in 0..500 {
+        if times(&chain, counter, 1).await == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     assert_eq!(times(&chain, counter, 1).await, 1);
     mine(1).await;
     assert_eq!(outbox.drive(&chain).await.unwrap().closed, []);
