@@ -164,7 +164,7 @@ impl Deployment {
         let realm = plan.realm();
         let names = format!("deploy/{:x}", plan.digest());
         let put_at = async |name: &str, code: &Bytes, arguments: Vec<u8>| {
-            sender.deploy_at(&format!("{names}/{name}"), [code.as_ref(), &arguments].concat()).await
+            sender.deploy(&format!("{names}/{name}"), [code.as_ref(), &arguments].concat()).await
         };
         let put = async |name: &str, code: &Bytes, arguments: Vec<u8>| {
             put_at(name, code, arguments).await.map(|(address, _)| address)

@@ -1,6 +1,6 @@
 //! Keeps an enclave registered and its work settled and paid, beside the node that runs it.
 
-use crate::{Operator, OperatorError, OutboxError, SendError};
+use crate::{Operator, OperatorError, OutboxError, SendError, observer::wire};
 use alloy::primitives::{Address, U256};
 use glacier_proof::SignedCheckpoint;
 use glacier_wire::{EnclaveId, api::RegistrationOrder};
@@ -355,9 +355,4 @@ impl<E: Enclave> Keeper<E> {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The same 20 bytes, as the other crates of this project have them.
-fn wire(address: Address) -> glacier_wire::Address {
-    glacier_wire::Address(address.into_array())
 }

@@ -6,7 +6,7 @@ use crate::{
     contracts::IntelCollateral,
 };
 use alloy::{
-    primitives::{Address, B256, Bytes, FixedBytes, aliases::U40, keccak256},
+    primitives::{Address, Bytes, FixedBytes, aliases::U40, keccak256},
     sol_types::SolCall,
 };
 use serde::Deserialize;
@@ -181,22 +181,6 @@ impl Material {
             send("qe-identity", call.abi_encode()).await?;
         }
         Ok(sent)
-    }
-
-    /// Digest of all of it: tells whether there is anything new.
-    pub fn digest(&self) -> B256 {
-        keccak256(
-            [
-                &self.root_list,
-                &self.pck_list,
-                self.tcb_info.text.as_bytes(),
-                self.qe_identity.text.as_bytes(),
-                self.pck_authority.as_slice(),
-                &self.signer,
-            ]
-            .map(keccak256)
-            .concat(),
-        )
     }
 }
 

@@ -310,6 +310,24 @@ impl Observer {
         Ok(earnings)
     }
 
+    /// The newest epoch for which this root is what the events give, and its earnings. Where there is none, what they give for the
+    /// newest epoch that it was proposed for: the caller compares. `None` for a root that nobody proposed, as the vault's mark
+    /// for no root at all. One root may have been proposed for several epochs, where nothing was earned in between.
+    ///
+    /// # Errors
+    /// The chain does not answer.
+    pub async fn earnings_behind(&self, root: B256) -> Result<Option<(u32, Earnings)>, ObserverError> {
+        let mut newest = None;
+        for epoch in events::epochs_of_root(&self.chain, &self.deployment, root).await? {
+            let earnings = self.earnings_by(epoch).await?;
+            if earnings.tree().root() == root {
+                return Ok(Some((epoch, earnings)));
+            }
+            newest.get_or_insert((epoch, earnings));
+        }
+        Ok(newest)
+    }
+
     pub(crate) fn registry(&self) -> EnclaveRegistry::EnclaveRegistryInstance<&alloy::providers::DynProvider> {
         EnclaveRegistry::new(self.deployment.registry, self.chain.provider())
     }

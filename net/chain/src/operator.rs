@@ -14,13 +14,13 @@ use alloy::{
 };
 use glacier_attest::{Compact, CompactError};
 use glacier_proof::{Checkpoint, SignedCheckpoint};
-use glacier_wire::{BadSignature, EnclaveId, ProofHash};
+use glacier_wire::{BadSignature, EnclaveId};
 
 /// Acts for one owner in one network.
 #[derive(Debug, Clone)]
 pub struct Operator {
     sender: Sender,
-    deployment: Deployment,
+    observer: Observer,
 }
 
 /// What the registry says of a chip.
@@ -90,12 +90,17 @@ impl From<BadSignature> for OperatorError {
 impl Operator {
     /// Acts through `sender`, whose key is the owner.
     pub fn new(sender: Sender, deployment: Deployment) -> Self {
-        Self { sender, deployment }
+        Self { observer: Observer::new(sender.chain().clone(), deployment), sender }
     }
 
     /// Where it acts.
     pub fn deployment(&self) -> &Deployment {
-        &self.deployment
+        self.observer.deployment()
+    }
+
+    /// What anybody can read there.
+    pub fn observer(&self) -> &Observer {
+        &self.observer
     }
 
     /// Through what.
@@ -108,7 +113,7 @@ impl Operator {
     /// # Errors
     /// The chain does not answer.
     pub async fn chip(&self, enclave_id: &EnclaveId) -> Result<Chip, OperatorError> {
-        let chip = self.registry().chip(enclave_id.0.into()).call().await?;
+        let chip = self.observer.registry().chip(enclave_id.0.into()).call().await?;
         Ok(Chip { owner: chip.owner, registrations: chip.registrations, barred: chip.barred })
     }
 
@@ -118,7 +123,7 @@ impl Operator {
     /// The chain does not answer.
     pub async fn life(&self, key: &glacier_wire::Address) -> Result<Life, OperatorError> {
         let key = Address::from(key.0);
-        let (registry, until) = (self.registry(), self.registry().keyOf(key).call().await?.liveUntil);
+        let (registry, until) = (self.observer.registry(), self.observer.registry().keyOf(key).call().await?.liveUntil);
         Ok(Life { until: u64::from(until), earns: registry.mayEarn(key).call().await?.earns })
     }
 
@@ -127,7 +132,7 @@ impl Operator {
     /// # Errors
     /// The contract's refusal, or the chain.
     pub async fn bring(&self, collateral: &[u8]) -> Result<u32, OperatorError> {
-        Ok(Material::parse(collateral)?.submit(&self.sender, self.deployment.collateral).await?)
+        Ok(Material::parse(collateral)?.submit(&self.sender, self.deployment().collateral).await?)
     }
 
     /// Registers an enclave's key by a quote that names this owner and `number`, [`Chip::registrations`].
@@ -147,12 +152,12 @@ impl Operator {
             pck: compact.pck().to_vec().into(),
             enclaveKey: key.0.into(),
             owner_: self.sender.address(),
-            formerKey: events::current_key(self.sender.chain(), &self.deployment, enclave_id)
+            formerKey: events::current_key(self.sender.chain(), self.deployment(), enclave_id)
                 .await?
                 .unwrap_or_default(),
         };
-        let name = format!("register/{}/{key}/{number}", self.deployment.registry);
-        Ok(self.sender.call(&name, self.deployment.registry, call.abi_encode()).await?)
+        let name = format!("register/{}/{key}/{number}", self.deployment().registry);
+        Ok(self.sender.call(&name, self.deployment().registry, call.abi_encode()).await?)
     }
 
     /// Prolongs a key's life by a quote that names its present end as number.
@@ -166,8 +171,8 @@ impl Operator {
             pck: compact.pck().to_vec().into(),
             enclaveKey: key.0.into(),
         };
-        let name = format!("renew/{}/{key}/{until}", self.deployment.registry);
-        Ok(self.sender.call(&name, self.deployment.registry, call.abi_encode()).await?)
+        let name = format!("renew/{}/{key}/{until}", self.deployment().registry);
+        Ok(self.sender.call(&name, self.deployment().registry, call.abi_encode()).await?)
     }
 
     /// How many proofs of a key are settled.
@@ -175,7 +180,7 @@ impl Operator {
     /// # Errors
     /// The chain does not answer.
     pub async fn settled(&self, key: &glacier_wire::Address) -> Result<u64, OperatorError> {
-        Ok(self.ledger().settled(key.0.into()).call().await?.size)
+        Ok(self.observer.settled(key).await?.size)
     }
 
     /// Settles a log up to a signed head. One that is settled already costs nothing.
@@ -185,7 +190,7 @@ impl Operator {
     pub async fn settle(&self, signed: &SignedCheckpoint) -> Result<Option<Mined>, OperatorError> {
         signed.verify()?;
         let head = &signed.checkpoint;
-        if (head.chain_id, head.ledger.0) != (self.deployment.chain_id, *self.deployment.ledger.0) {
+        if (head.chain_id, head.ledger.0) != (self.deployment().chain_id, *self.deployment().ledger.0) {
             return Err(OperatorError::Checkpoint(format!(
                 "it names ledger {} of chain {}",
                 head.ledger, head.chain_id
@@ -202,22 +207,8 @@ impl Operator {
             r,
             vs,
         };
-        let name = format!("settle/{}/{}/{}", self.deployment.ledger, head.enclave_key, head.size);
-        Ok(Some(self.sender.call(&name, self.deployment.ledger, call.abi_encode()).await?))
-    }
-
-    /// Whether the ledger finds a proof under what is settled of its key's log, by its audit path.
-    ///
-    /// # Errors
-    /// The chain does not answer.
-    pub async fn is_settled(
-        &self,
-        key: &glacier_wire::Address,
-        proof: &ProofHash,
-        sequence: u64,
-        path: Vec<B256>,
-    ) -> Result<bool, OperatorError> {
-        Ok(self.ledger().isSettled(key.0.into(), proof.0.into(), sequence, path).call().await?)
+        let name = format!("settle/{}/{}/{}", self.deployment().ledger, head.enclave_key, head.size);
+        Ok(Some(self.sender.call(&name, self.deployment().ledger, call.abi_encode()).await?))
     }
 
     /// What everybody has earned up to the last epoch that is over, by the public rule over the chain's events.
@@ -234,8 +225,7 @@ impl Operator {
     /// # Errors
     /// The chain does not answer.
     pub async fn earnings_by(&self, last: u32) -> Result<Earnings, OperatorError> {
-        let observer = Observer::new(self.sender.chain().clone(), self.deployment.clone());
-        Ok(observer.earnings_by(last).await?)
+        Ok(self.observer.earnings_by(last).await?)
     }
 
     /// Whether this operator may propose roots.
@@ -243,7 +233,7 @@ impl Operator {
     /// # Errors
     /// The chain does not answer.
     pub async fn may_propose(&self) -> Result<bool, OperatorError> {
-        let vault = self.vault();
+        let vault = self.observer.vault();
         let role = vault.PROPOSER_ROLE().call().await?;
         Ok(vault.hasRole(role, self.sender.address()).call().await?)
     }
@@ -254,7 +244,7 @@ impl Operator {
     /// The vault's refusal, or the chain.
     pub async fn propose(&self) -> Result<Option<u32>, OperatorError> {
         let head = self.sender.chain().head().await?.number;
-        let vault = self.vault();
+        let vault = self.observer.vault();
         let (current, pending) = (vault.current().call().await?, vault.pending().call().await?);
         if pending.epoch != 0 {
             return Ok(None);
@@ -266,8 +256,8 @@ impl Operator {
         }
         let call = RewardVault::proposeCall { epoch, root, total: U88::saturating_from(earnings.total()) };
         // One that was vetoed is due again.
-        let name = format!("propose/{}/{epoch}/{root:x}", self.deployment.vault);
-        self.sender.call_since(head, &name, self.deployment.vault, call.abi_encode()).await?;
+        let name = format!("propose/{}/{epoch}/{root:x}", self.deployment().vault);
+        self.sender.call_since(head, &name, self.deployment().vault, call.abi_encode()).await?;
         Ok(Some(epoch))
     }
 
@@ -276,18 +266,22 @@ impl Operator {
     /// # Errors
     /// Nothing to claim; a root that is not what the events give; the vault's refusal; the chain.
     pub async fn claim(&self) -> Result<U256, OperatorError> {
-        let (vault, account) = (self.vault(), self.sender.address());
+        let (vault, account) = (self.observer.vault(), self.sender.address());
         let current = vault.current().call().await?;
-        let earnings = self.earnings_of_root(current.root).await?;
+        let behind = self.observer.earnings_behind(current.root).await?;
+        let (_, earnings) = behind.ok_or(OperatorError::NothingToClaim)?;
         let tree = earnings.tree();
+        if tree.root() != current.root {
+            return Err(OperatorError::FalseRoot { found: current.root, expected: tree.root() });
+        }
         let cumulative = earnings.of(&account);
         let claimed = vault.claimed(account).call().await?;
         let (Some(proof), true) = (tree.path(&account), cumulative > claimed) else {
             return Err(OperatorError::NothingToClaim);
         };
         let call = RewardVault::claimCall { account, cumulative, proof };
-        let name = format!("claim/{}/{account}/{cumulative}", self.deployment.vault);
-        self.sender.call(&name, self.deployment.vault, call.abi_encode()).await?;
+        let name = format!("claim/{}/{account}/{cumulative}", self.deployment().vault);
+        self.sender.call(&name, self.deployment().vault, call.abi_encode()).await?;
         Ok(cumulative.saturating_sub(claimed))
     }
 
@@ -302,10 +296,10 @@ impl Operator {
             return Ok(None);
         }
         let call = JobEscrow::withdrawCall { to: account }.abi_encode();
-        let name = format!("withdraw/{}/{account}", self.deployment.escrow);
-        let mined = self.sender.call_since(head, &name, self.deployment.escrow, call).await?;
+        let name = format!("withdraw/{}/{account}", self.deployment().escrow);
+        let mined = self.sender.call_since(head, &name, self.deployment().escrow, call).await?;
         // More may have been credited meanwhile.
-        Ok(events::withdrawn(self.sender.chain(), &self.deployment, account, &mined).await?.or(Some(owed)))
+        Ok(events::withdrawn(self.sender.chain(), self.deployment(), account, &mined).await?.or(Some(owed)))
     }
 
     /// Tokens of an account, in units of 10^-18.
@@ -313,48 +307,18 @@ impl Operator {
     /// # Errors
     /// The chain does not answer.
     pub async fn balance(&self, account: Address) -> Result<U256, OperatorError> {
-        Ok(GlacierToken::new(self.deployment.token, self.sender.chain().provider()).balanceOf(account).call().await?)
-    }
-
-    /// What the root in force gives, once it is found to be what the events give. The same root may have been proposed for
-    /// other epochs too, by a proposal that is vetoed or pending: one epoch for which it is right is enough.
-    async fn earnings_of_root(&self, root: B256) -> Result<Earnings, OperatorError> {
-        let mut expected = None;
-        for epoch in events::epochs_of_root(self.sender.chain(), &self.deployment, root).await? {
-            let earnings = self.earnings_by(epoch).await?;
-            let given = earnings.tree().root();
-            if given == root {
-                return Ok(earnings);
-            }
-            expected.get_or_insert(given);
-        }
-        // What nobody proposed is the vault's mark for no root at all.
-        expected.map_or(Err(OperatorError::NothingToClaim), |expected| {
-            Err(OperatorError::FalseRoot { found: root, expected })
-        })
+        Ok(GlacierToken::new(self.deployment().token, self.sender.chain().provider()).balanceOf(account).call().await?)
     }
 
     /// The last epoch that is over at the chain's time.
     async fn last_epoch(&self) -> Result<Option<u32>, OperatorError> {
-        let now = self.vault().epochNow().call().await?;
+        let now = self.observer.vault().epochNow().call().await?;
         let last = u32::try_from(now).unwrap_or(u32::MAX).saturating_sub(1);
         Ok((last > 0).then_some(last))
     }
 
-    fn registry(&self) -> EnclaveRegistry::EnclaveRegistryInstance<&alloy::providers::DynProvider> {
-        EnclaveRegistry::new(self.deployment.registry, self.sender.chain().provider())
-    }
-
-    fn ledger(&self) -> WorkLedger::WorkLedgerInstance<&alloy::providers::DynProvider> {
-        WorkLedger::new(self.deployment.ledger, self.sender.chain().provider())
-    }
-
-    fn vault(&self) -> RewardVault::RewardVaultInstance<&alloy::providers::DynProvider> {
-        RewardVault::new(self.deployment.vault, self.sender.chain().provider())
-    }
-
     fn escrow(&self) -> JobEscrow::JobEscrowInstance<&alloy::providers::DynProvider> {
-        JobEscrow::new(self.deployment.escrow, self.sender.chain().provider())
+        JobEscrow::new(self.deployment().escrow, self.sender.chain().provider())
     }
 }
 

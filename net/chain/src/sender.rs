@@ -74,12 +74,14 @@ impl Sender {
         self.perform(Intent::call(key, to, data), Some(since)).await
     }
 
-    /// Deploys a contract, once, and tells where it is.
+    /// Deploys a contract, once, and tells where it is and in which block it came there.
     ///
     /// # Errors
     /// As [`Sender::call`].
-    pub async fn deploy(&self, key: &str, code: impl Into<Bytes>) -> Result<Address, SendError> {
-        Ok(self.deploy_at(key, code).await?.0)
+    pub async fn deploy(&self, key: &str, code: impl Into<Bytes>) -> Result<(Address, u64), SendError> {
+        let mined = self.perform(Intent::deploy(key, code), None).await?;
+        let refused = || SendError::Refused { what: key.to_owned(), reason: "no contract came of it".into() };
+        Ok((mined.contract.ok_or_else(refused)?, mined.block))
     }
 
     /// Follows all that is under way until it is final, what it comes to aside.
@@ -91,13 +93,6 @@ impl Sender {
             self.follow(pending.id).await?;
         }
         Ok(())
-    }
-
-    /// And tells in which block.
-    pub(crate) async fn deploy_at(&self, key: &str, code: impl Into<Bytes>) -> Result<(Address, u64), SendError> {
-        let mined = self.perform(Intent::deploy(key, code), None).await?;
-        let refused = || SendError::Refused { what: key.to_owned(), reason: "no contract came of it".into() };
-        Ok((mined.contract.ok_or_else(refused)?, mined.block))
     }
 
     async fn perform(&self, intent: Intent, since: Option<u64>) -> Result<Mined, SendError> {

@@ -11,7 +11,7 @@ use crate::{
     output::{WARN, paint},
     units::grouped,
 };
-use alloy::primitives::{Address, B256, U256};
+use alloy::primitives::{Address, U256};
 use glacier_attest::Outcome;
 use glacier_proof::Bundle;
 use serde::Serialize;
@@ -76,9 +76,8 @@ pub(super) async fn settle(
     let proof = &bundle.proof.proof;
     let settled = keeper.settle(true).await.map_err(fault)?;
     let settlement_gas = last_gas(stage).await?;
-    let path: Vec<B256> = bundle.logged.iter().flat_map(|logged| &logged.path).map(|hash| B256::from(hash.0)).collect();
-    let proof_is_settled =
-        operator.is_settled(&proof.enclave_key, &proof.hash(), proof.sequence, path).await.map_err(fault)?;
+    let path = bundle.logged.as_ref().map_or(&[][..], |logged| &logged.path);
+    let proof_is_settled = operator.observer().is_settled(proof, path).await.map_err(fault)?;
     let outcome = if proof_is_settled { Outcome::Pass } else { Outcome::Fail };
     story.say(format_args!(
         "{} the node posted one signature of the enclave over the log of its proofs, for {} gas. The ledger finds this \

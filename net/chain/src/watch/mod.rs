@@ -353,22 +353,14 @@ impl Watchman {
             }
         }
         let current = vault.current().call().await?;
-        let (chain, deployment) = (self.observer.chain(), self.observer.deployment());
-        // Before the first proposal no event names the root.
         let (found, total) = (current.root, current.total);
-        // One root may have been proposed for several epochs, where nothing was earned in between.
-        let mut false_root = None;
-        for epoch in events::epochs_of_root(chain, deployment, found).await? {
-            let earnings = self.observer.earnings_by(epoch).await?;
-            let (expected, expected_total) = (earnings.tree().root(), earnings.total());
-            if (found, total) == (expected, expected_total) {
-                return Ok(());
-            }
+        // Before the first proposal no event names the root.
+        let Some((epoch, earnings)) = self.observer.earnings_behind(found).await? else { return Ok(()) };
+        let (expected, expected_total) = (earnings.tree().root(), earnings.total());
+        if (found, total) != (expected, expected_total) {
             let (in_force, act) = (true, Act::Reported);
-            let finding = Finding::FalseRoot { epoch, found, expected, total, expected_total, in_force, act };
-            false_root.get_or_insert(finding);
+            round.findings.push(Finding::FalseRoot { epoch, found, expected, total, expected_total, in_force, act });
         }
-        round.findings.extend(false_root);
         Ok(())
     }
 
