@@ -21,6 +21,7 @@ mod info;
 pub mod ingest;
 pub mod meter;
 pub mod onnx;
+#[cfg(feature = "rten")]
 mod rten;
 pub mod worker;
 
@@ -28,4 +29,5 @@ pub use client::{Client, EngineError, Inference, RunReport};
 pub use data::{CellFault, DataError};
 pub use engine::{Engine, Model, RunError, Session};
 pub use info::{Dim, Limits, ModelInfo, Port};
+#[cfg(feature = "rten")]
 pub use rten::Rten;

@@ -22,6 +22,7 @@ use std::{
 /// Runs inside a process of its own, after it has locked itself down: it needs no file, no clock and
 /// no network, only memory and threads. It returns when there is nothing left to do; what it refuses
 /// it says, and what it does not survive the platform sees.
+#[cfg(feature = "rten")]
 pub fn work(stream: UnixStream) {
     work_with(stream, &crate::Rten);
 }

@@ -1,0 +1,13 @@
+//! Trains ONNX graphs, the same that inference takes.
+//!
+//! No IO and no clock: bytes of a model and of data go in, refined weights come out, and the same
+//! model, data and plan give the same bits again on one kind of processor. So the owner of the data can
+//! repeat what the enclave did.
+
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
