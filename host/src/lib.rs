@@ -14,6 +14,7 @@
     clippy::arithmetic_side_effects
 )]
 
+mod checkpoints;
 mod config;
 pub mod danger;
 mod enclave;

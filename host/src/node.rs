@@ -23,6 +23,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use crate::{
+    checkpoints::Checkpoints,
     config::NodeConfig,
     danger::Meddler,
     enclave::{ChipInfo, Enclave},
@@ -82,11 +83,13 @@ impl Node {
         let socket = prepare(&config.home)?;
         let store = Store::open(config.home.join("store"), config.max_store_bytes).await?;
         let proofs = Proofs::open(&config.home.join("proofs.redb"))?;
+        let checkpoints = Checkpoints::open(&config.home.join("checkpoints"), store.clone())
+            .map_err(|error| HostError::Home(error.kind()))?;
         let unable = |error: io::Error| HostError::Listen { address: config.listen, kind: error.kind() };
         // Before the enclave: a port that is taken is found out at once.
         let listener = TcpListener::bind(config.listen).await.map_err(unable)?;
         let address = listener.local_addr().map_err(unable)?;
-        let service = Service { store, proofs, desk: Desk::default(), meddler: meddler.clone() };
+        let service = Service { store, proofs, checkpoints, desk: Desk::default(), meddler: meddler.clone() };
         let enclave = Enclave::launch(&config, &socket, service.clone()).await?;
         let shared = Arc::new(Shared {
             config,

@@ -4,7 +4,7 @@ use std::{collections::HashSet, io, sync::Arc};
 
 use glacier_store::{Store, StoreError, UploadId};
 use glacier_wire::{
-    Address,
+    Address, Digest,
     api::{HOST_CHUNK, HOST_FRAME, HostAnswer, HostCall, HostFault, HostOrder, HostReply, HostRequest},
     cbor::{self, CborError},
 };
@@ -18,6 +18,7 @@ use tokio::{
 use tracing::warn;
 
 use crate::{
+    checkpoints::Checkpoints,
     danger::Meddler,
     orders::{Desk, RegistrationError, RegistrationQuote, Told},
     proofs::{Proofs, Publication, Published},
@@ -55,6 +56,7 @@ impl From<io::Error> for PortError {
 pub(crate) struct Service {
     pub(crate) store: Store,
     pub(crate) proofs: Proofs,
+    pub(crate) checkpoints: Checkpoints,
     pub(crate) desk: Desk,
     pub(crate) meddler: Option<Arc<dyn Meddler>>,
 }
@@ -68,8 +70,13 @@ impl Service {
         let (changes, inbox) = mpsc::channel::<HostCall>(QUEUE);
         // All that serves this port ends with it.
         let mut tasks = JoinSet::new();
-        let changer =
-            Changer { service: self.clone(), uploads: HashSet::new(), speaker: None, answers: answers.clone() };
+        let changer = Changer {
+            service: self.clone(),
+            uploads: HashSet::new(),
+            committed: None,
+            speaker: None,
+            answers: answers.clone(),
+        };
         let changing = tokio::spawn(changer.run_all(inbox));
         tasks.spawn(async move {
             while let Some(frame) = outbox.recv().await {
@@ -166,6 +173,9 @@ const MAX_BATCH: usize = 1024;
 struct Changer {
     service: Service,
     uploads: HashSet<u64>,
+    /// The last upload that was committed: all that it may have kept as a checkpoint, since what that
+    /// replaces is removed.
+    committed: Option<Digest>,
     /// The key of this enclave, known from its first proof on.
     speaker: Option<Address>,
     answers: mpsc::Sender<Vec<u8>>,
@@ -213,6 +223,22 @@ impl Changer {
                 let committed = store.commit_upload(UploadId(*upload), asset).await;
                 self.uploads.remove(upload);
                 committed.map_err(fault)?;
+                self.committed = Some(*asset);
+                Ok(HostReply::Done)
+            }
+            HostRequest::Keep { job, asset } => {
+                if self.committed != Some(*asset) {
+                    return Err(HostFault::Bad);
+                }
+                self.service.checkpoints.keep(*job, *asset).await.map_err(|_| HostFault::Io)?;
+                Ok(HostReply::Done)
+            }
+            HostRequest::Recall { job } => {
+                let asset = self.service.checkpoints.recall(*job).await.map_err(|_| HostFault::Io)?;
+                Ok(HostReply::Recalled { asset })
+            }
+            HostRequest::Forget { job } => {
+                self.service.checkpoints.forget(*job).await.map_err(|_| HostFault::Io)?;
                 Ok(HostReply::Done)
             }
             HostRequest::Abort { upload } => {
@@ -340,15 +366,14 @@ fn fault(error: StoreError) -> HostFault {
 mod tests {
     use super::*;
     use crate::proofs::tests::{LEDGER, Signer};
-    use glacier_wire::{
-        Digest,
-        api::{OrderFault, RegistrationOrder},
-    };
+    use glacier_wire::api::{OrderFault, RegistrationOrder};
     use std::{collections::HashMap, time::Duration};
 
     async fn service(dir: &std::path::Path) -> Service {
         let store = Store::open(dir.join("store"), 1 << 30).await.unwrap();
-        Service { store, proofs: Proofs::open(&dir.join("proofs")).unwrap(), desk: Desk::default(), meddler: None }
+        let checkpoints = Checkpoints::open(&dir.join("checkpoints"), store.clone()).unwrap();
+        let proofs = Proofs::open(&dir.join("proofs")).unwrap();
+        Service { store, proofs, checkpoints, desk: Desk::default(), meddler: None }
     }
 
     async fn ask(port: &mut UnixStream, id: u32, request: HostRequest) {

@@ -139,6 +139,8 @@ impl Job {
                 limits: draft.limits,
                 settlement,
                 salt: Digest(salt),
+                plan: Digest::ZERO,
+                contributions: Vec::new(),
             },
             signatures: Vec::new(),
         })

@@ -389,7 +389,7 @@ impl Bundle {
             ("chip", manifest.enclave_id == proof.enclave_id),
             ("model", manifest.model == proof.model),
             ("settlement", manifest.settlement == proof.settlement),
-            ("data", manifest.work != Work::Inference || glacier_wire::Commitment::from(manifest.data) == proof.input),
+            ("data", !matches!(manifest.work, Work::Inference | Work::Training) || manifest.input() == proof.input),
             ("units", proof.units <= manifest.limits.units),
         ]
         .into_iter()

@@ -3,8 +3,8 @@
 use alloy_sol_types::{Eip712Domain, SolStruct, eip712_domain, sol};
 use glacier_proof::{Checkpoint, Registration, WorkProof};
 use glacier_wire::{
-    Address, Commitment, Digest, EnclaveId, Grant, Limits, LogHash, Manifest, ManifestHash, Measurement, PlatformKind,
-    ProofHash, Recipient, Role, Settlement, UnixTime, Work,
+    Address, Commitment, Contribution, Digest, EnclaveId, Grant, Limits, LogHash, Manifest, ManifestHash, Measurement,
+    PlatformKind, ProofHash, Recipient, Role, Settlement, UnixTime, Work,
 };
 use proptest::prelude::*;
 
@@ -12,10 +12,12 @@ mod typed {
     use super::sol;
     sol! {
         #[derive(Debug)]
+        struct Contribution { address provider; bytes32 data; }
+        #[derive(Debug)]
         struct Manifest {
             string work; address dataProvider; address modelProvider; bytes32 data; bytes32 model; bytes32 measurement;
             bytes32 enclaveId; bytes32[] recipients; uint64 memoryBytes; uint64 units; uint64 runs; uint64 notAfter;
-            address payer; uint64 price; bytes32 salt;
+            address payer; uint64 price; bytes32 salt; bytes32 plan; Contribution[] contributions;
         }
         #[derive(Debug)]
         struct Grant { bytes32 manifest; string role; address enclaveKey; uint64 uses; uint64 notAfter; bytes32 nonce; }
@@ -50,7 +52,8 @@ proptest! {
 
     #[test]
     fn manifests_hash_alike(
-        words in any::<[[u8; 32]; 5]>(), addresses in any::<[[u8; 20]; 4]>(), numbers in any::<[u64; 6]>(),
+        words in any::<[[u8; 32]; 6]>(), addresses in any::<[[u8; 20]; 4]>(), numbers in any::<[u64; 6]>(),
+        contributions in prop::collection::vec(any::<([u8; 20], [u8; 32])>(), 0..3),
         recipients in prop::collection::vec(any::<[u8; 32]>(), 0..5), deployment in any::<bool>(),
     ) {
         let manifest = Manifest {
@@ -60,14 +63,18 @@ proptest! {
             enclave_id: EnclaveId(words[3]), recipients: recipients.iter().copied().map(Recipient).collect(),
             limits: Limits { memory: numbers[0], units: numbers[1], runs: numbers[2], not_after: UnixTime(numbers[3]) },
             settlement: Settlement { chain_id: numbers[4], ledger: Address(addresses[2]), payer: Address(addresses[3]), price: numbers[5] },
-            salt: Digest(words[4]),
+            salt: Digest(words[4]), plan: Digest(words[5]),
+            contributions: contributions.iter()
+                .map(|(provider, data)| Contribution { provider: Address(*provider), data: Digest(*data) }).collect(),
         };
         let theirs = typed::Manifest {
             work: manifest.work.as_str().into(), dataProvider: addresses[0].into(), modelProvider: addresses[1].into(),
             data: words[0].into(), model: words[1].into(), measurement: words[2].into(), enclaveId: words[3].into(),
             recipients: recipients.iter().map(|word| (*word).into()).collect(),
             memoryBytes: numbers[0], units: numbers[1], runs: numbers[2], notAfter: numbers[3],
-            payer: addresses[3].into(), price: numbers[5], salt: words[4].into(),
+            payer: addresses[3].into(), price: numbers[5], salt: words[4].into(), plan: words[5].into(),
+            contributions: contributions.iter()
+                .map(|(provider, data)| typed::Contribution { provider: (*provider).into(), data: (*data).into() }).collect(),
         };
         let hash = theirs.eip712_signing_hash(&domain(numbers[4], Address(addresses[2])));
         prop_assert_eq!(manifest.hash().0, hash.0);

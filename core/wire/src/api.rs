@@ -28,11 +28,15 @@ pub struct Join {
     /// judges expiry, so a host that sets the clock back revives nothing.
     #[n(3)]
     pub now: UnixTime,
+    /// Training: the newest checkpoint that this party has been told of; zero for none. What the host
+    /// brings back must be no older: a rolled-back training is refused.
+    #[n(4)]
+    pub checkpoint: u64,
 }
 
 impl Join {
     /// Largest body that is read.
-    pub const MAX_BYTES: usize = 16 << 10;
+    pub const MAX_BYTES: usize = SignedManifest::MAX_BYTES.saturating_add(4096);
 }
 
 /// How far a job is.
@@ -60,6 +64,9 @@ pub enum Phase {
     /// Ended without a result; keys, model and data are gone.
     #[n(5)]
     Refused,
+    /// The owner of the data has stopped a training for now; its last checkpoint waits.
+    #[n(6)]
+    Paused,
 }
 
 /// What happened inside, in order. Told to the parties only.
@@ -111,6 +118,23 @@ pub enum Event {
         /// Its sequence number.
         #[n(0)]
         sequence: u64,
+    },
+    /// Training goes on from a checkpoint.
+    #[n(6)]
+    Resumed {
+        /// Its number.
+        #[n(0)]
+        checkpoint: u64,
+    },
+    /// Training has ended, with refined weights.
+    #[n(7)]
+    Trained {
+        /// Steps of the optimiser.
+        #[n(0)]
+        steps: u64,
+        /// Multiply-accumulates.
+        #[n(1)]
+        units: u64,
     },
 }
 
@@ -271,6 +295,16 @@ refusal_codes! {
     25 App "app" 422,
     /// The job has no result yet.
     26 NotReady "not-ready" 409,
+    /// The host brings back an older checkpoint than the party was told of, or none.
+    27 CheckpointStale "checkpoint-stale" 409,
+    /// The checkpoint is not one that this enclave sealed for this job.
+    28 CheckpointForged "checkpoint-forged" 422,
+    /// A party has withdrawn its grant, or the owner of the data has cancelled.
+    29 Withdrawn "withdrawn" 409,
+    /// The training plan is not there, or cannot be carried out with this model and data.
+    30 PlanInvalid "plan-invalid" 422,
+    /// The loss or a gradient is no longer a finite number.
+    31 Diverged "diverged" 422,
 }
 
 impl core::fmt::Display for RefusalCode {
@@ -414,6 +448,30 @@ pub enum HostRequest {
         #[n(1)]
         fault: OrderFault,
     },
+    /// A committed upload is the newest checkpoint of a job; the one before may go.
+    #[n(11)]
+    Keep {
+        /// Of which job.
+        #[n(0)]
+        job: ManifestHash,
+        /// The age file.
+        #[n(1)]
+        asset: Digest,
+    },
+    /// Which is the newest checkpoint of a job? Answered with [`HostReply::Recalled`].
+    #[n(12)]
+    Recall {
+        /// Of which job.
+        #[n(0)]
+        job: ManifestHash,
+    },
+    /// The job has ended: its checkpoint may go.
+    #[n(13)]
+    Forget {
+        /// Which job.
+        #[n(0)]
+        job: ManifestHash,
+    },
 }
 
 /// What the host wants of the enclave. Nothing in it is believed, and nothing it names makes the
@@ -512,6 +570,13 @@ pub enum HostReply {
         /// What.
         #[n(0)]
         order: HostOrder,
+    },
+    /// A checkpoint, if there is one.
+    #[n(6)]
+    Recalled {
+        /// The age file.
+        #[n(0)]
+        asset: Option<Digest>,
     },
 }
 

@@ -36,6 +36,6 @@ pub use id::{
     ProofHash, Recipient, UnixTime, hex_bytes,
 };
 pub use identity::{BadKey, BadSignature, Identity, Signature, sign_with};
-pub use manifest::{Limits, Manifest, ManifestError, Settlement, SignedManifest, Work};
+pub use manifest::{Contribution, Limits, Manifest, ManifestError, PlanFault, Settlement, SignedManifest, Work};
 pub use secret::FileKey;
 pub use tensor::{Dtype, Outputs, Tensor, TensorError};

@@ -3,7 +3,7 @@
 use crate::{
     cbor,
     eip712::{Domain, StructHasher},
-    id::{Address, Digest, EnclaveId, ManifestHash, Measurement, Recipient, UnixTime},
+    id::{Address, Commitment, Digest, EnclaveId, ManifestHash, Measurement, Recipient, UnixTime},
     identity::{BadSignature, Signature},
 };
 use alloc::vec::Vec;
@@ -25,6 +25,9 @@ pub enum Work {
     /// A developer's own application.
     #[n(2)]
     App,
+    /// One model refined on one or more data sets; the refined model goes to the recipients.
+    #[n(3)]
+    Training,
 }
 
 impl Work {
@@ -34,6 +37,7 @@ impl Work {
             Self::Inference => "inference",
             Self::Deployment => "deployment",
             Self::App => "app",
+            Self::Training => "training",
         }
     }
 }
@@ -78,6 +82,20 @@ pub struct Settlement {
     pub price: u64,
 }
 
+/// A further data set of a training job, and whose it is.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode,
+)]
+#[serde(deny_unknown_fields)]
+pub struct Contribution {
+    /// Owner of the data set.
+    #[n(0)]
+    pub provider: Address,
+    /// The data asset.
+    #[n(1)]
+    pub data: Digest,
+}
+
 /// Who brings which asset, to which code on which chip, for what, within which limits, and who gets the result.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode)]
 #[serde(deny_unknown_fields)]
@@ -115,6 +133,13 @@ pub struct Manifest {
     /// Random: makes two otherwise equal jobs different.
     #[n(10)]
     pub salt: Digest,
+    /// How to train: the digest of a [`TrainingPlan`]. Zero for all other work.
+    #[n(11)]
+    pub plan: Digest,
+    /// Data sets that a training job reads after `data`, in this order, each of another provider. Empty
+    /// for all other work.
+    #[n(12)]
+    pub contributions: Vec<Contribution>,
 }
 
 /// A manifest that contradicts itself or lacks a signature.
@@ -130,6 +155,15 @@ pub enum ManifestError {
     /// More recipients than [`Manifest::MAX_RECIPIENTS`].
     #[error("the manifest names too many recipients")]
     TooManyRecipients,
+    /// More contributions than [`Manifest::MAX_CONTRIBUTIONS`].
+    #[error("the manifest names too many contributions")]
+    TooManyContributions,
+    /// Two data sets of one provider: a grant would not say which it is for.
+    #[error("{0} brings two data sets")]
+    ContributesTwice(Address),
+    /// The training plan is not there, is not the one that was signed, or cannot be carried out.
+    #[error("the training plan {0}")]
+    Plan(PlanFault),
     /// A party has not signed.
     #[error("{0} has not signed the manifest")]
     Unsigned(Address),
@@ -138,16 +172,33 @@ pub enum ManifestError {
     Signature(BadSignature),
 }
 
+/// What is wrong with the training plan of a signed manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PlanFault {
+    /// The manifest names one, and it is not there; or the other way round.
+    #[error("that the manifest names is missing")]
+    Missing,
+    /// Its digest is not the one that was signed.
+    #[error("is not the one that was signed")]
+    Other,
+    /// It contradicts itself.
+    #[error("contradicts itself")]
+    Unfit,
+}
+
 impl Manifest {
     /// Most recipients of one result.
     pub const MAX_RECIPIENTS: usize = 16;
+    /// Most contributions to one training.
+    pub const MAX_CONTRIBUTIONS: usize = 16;
     /// Largest encoded manifest that is read.
     pub const MAX_BYTES: usize = 4096;
 
     /// The EIP-712 type, as wallets show it and contracts hash it.
     pub const TYPE: &str = "Manifest(string work,address dataProvider,address modelProvider,bytes32 data,bytes32 model,\
         bytes32 measurement,bytes32 enclaveId,bytes32[] recipients,uint64 memoryBytes,uint64 units,uint64 runs,uint64 notAfter,\
-        address payer,uint64 price,bytes32 salt)";
+        address payer,uint64 price,bytes32 salt,bytes32 plan,Contribution[] contributions)\
+        Contribution(address provider,bytes32 data)";
 
     /// What is signed. Two manifests that differ in one bit differ here.
     pub fn hash(&self) -> ManifestHash {
@@ -167,6 +218,8 @@ impl Manifest {
             .address(&self.settlement.payer)
             .uint(self.settlement.price)
             .word(&self.salt.0)
+            .word(&self.plan.0)
+            .words(&self.contributions.iter().map(Contribution::struct_hash).collect::<Vec<_>>())
             .finish();
         ManifestHash(self.domain().digest(hash))
     }
@@ -189,7 +242,20 @@ impl Manifest {
         if self.recipients.len() > Self::MAX_RECIPIENTS {
             return Err(ManifestError::TooManyRecipients);
         }
+        if self.work != Work::Training {
+            refuse(!self.plan.is_zero(), "training plan")?;
+            refuse(!self.contributions.is_empty(), "contribution")?;
+        }
         match self.work {
+            Work::Training => {
+                need(!self.plan.is_zero(), "training plan")?;
+                self.check_contributions()?;
+                need(!self.data_provider.is_zero(), "data provider")?;
+                need(!self.model_provider.is_zero(), "model provider")?;
+                need(!self.data.is_zero(), "data asset")?;
+                need(!self.model.is_zero(), "model asset")?;
+                need(!self.recipients.is_empty(), "recipient")
+            }
             Work::Inference => {
                 need(!self.data_provider.is_zero(), "data provider")?;
                 need(!self.model_provider.is_zero(), "model provider")?;
@@ -208,15 +274,56 @@ impl Manifest {
         }
     }
 
+    fn check_contributions(&self) -> Result<(), ManifestError> {
+        if self.contributions.len() > Self::MAX_CONTRIBUTIONS {
+            return Err(ManifestError::TooManyContributions);
+        }
+        let mut known = alloc::vec![self.data_provider];
+        for Contribution { provider, data } in &self.contributions {
+            if provider.is_zero() || data.is_zero() {
+                return Err(ManifestError::Missing("contribution's provider or data"));
+            }
+            if known.contains(provider) {
+                return Err(ManifestError::ContributesTwice(*provider));
+            }
+            known.push(*provider);
+        }
+        Ok(())
+    }
+
+    /// The data sets and their owners, in the order in which the job reads them.
+    pub fn data_sets(&self) -> impl Iterator<Item = Contribution> + '_ {
+        let first = Contribution { provider: self.data_provider, data: self.data };
+        core::iter::once(first).filter(|first| !first.data.is_zero()).chain(self.contributions.iter().copied())
+    }
+
+    /// What a proof of this job says went in: the data asset, or [`Commitment::to_data_sets`] of several.
+    pub fn input(&self) -> Commitment {
+        if self.contributions.is_empty() {
+            return self.data.into();
+        }
+        Commitment::to_data_sets(self.data_sets().map(|set| set.data))
+    }
+
     /// Everybody whose signature is needed, each once.
     pub fn signers(&self) -> Vec<Address> {
         let mut signers = Vec::new();
-        for party in [self.data_provider, self.model_provider, self.settlement.payer] {
+        let contributors = self.contributions.iter().map(|contribution| contribution.provider);
+        for party in [self.data_provider, self.model_provider, self.settlement.payer].into_iter().chain(contributors) {
             if !party.is_zero() && !signers.contains(&party) {
                 signers.push(party);
             }
         }
         signers
+    }
+}
+
+impl Contribution {
+    fn struct_hash(&self) -> [u8; 32] {
+        StructHasher::new("Contribution(address provider,bytes32 data)")
+            .address(&self.provider)
+            .word(&self.data.0)
+            .finish()
     }
 }
 

@@ -177,7 +177,13 @@ impl From<SealedResult> for Commitment {
 impl ResultWriter {
     pub(crate) async fn begin(host: Arc<HostPort>, recipients: &[Recipient]) -> Result<Self, Refusal> {
         // The key is dropped at once: only the recipients can unwrap it again.
-        let sealer = generate_file_key().and_then(|key| Sealer::new(&key, recipients)).map_err(cannot_seal)?;
+        let key = generate_file_key().map_err(cannot_seal)?;
+        Self::under(host, &key, recipients).await
+    }
+
+    /// Under a given key.
+    pub(crate) async fn under(host: Arc<HostPort>, key: &FileKey, recipients: &[Recipient]) -> Result<Self, Refusal> {
+        let sealer = Sealer::new(key, recipients).map_err(cannot_seal)?;
         match host.call(HostRequest::Create).await? {
             HostReply::Created { upload } => Ok(Self { host, upload, sealer, pending: Vec::new() }),
             _ => Err(HostError::Broken.into()),

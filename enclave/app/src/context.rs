@@ -85,6 +85,14 @@ impl Context {
             .map_err(|fault| Refusal::new(RefusalCode::Busy, format!("no worker could be started: {fault}")))
     }
 
+    pub(crate) fn host(&self) -> Arc<HostPort> {
+        self.0.host.clone()
+    }
+
+    pub(crate) fn platform_handle(&self) -> &dyn Platform {
+        &*self.0.platform
+    }
+
     /// Signs a Work Proof and hands it to the host as well.
     pub async fn prove(&self, statement: &Statement, manifest: Option<SignedManifest>) -> Result<Bundle, Refusal> {
         let Proved { proof, published, logged } = self.0.prover.prove(statement, Standing::Told).await?;

@@ -34,6 +34,7 @@
 
 mod app;
 mod asset;
+mod checkpoint;
 mod context;
 mod epoch;
 mod host;
@@ -55,6 +56,7 @@ mod tally;
 
 pub use app::{App, Request, Response, Worked};
 pub use asset::{AssetReader, ResultWriter, SealedResult};
+pub use checkpoint::{Checkpoint, Checkpoints};
 pub use context::Context;
 pub use glacier_platform::{CountingAllocator, Ending, Leash, Worker};
 pub use glacier_wire::{

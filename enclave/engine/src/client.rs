@@ -3,6 +3,7 @@
 use crate::{
     frame::{CHUNK, HEADER, Header, Kind, TENSORS},
     info::{Limits, ModelInfo},
+    link::{Inbox, put},
 };
 use glacier_wire::{
     Tensor,
@@ -10,11 +11,8 @@ use glacier_wire::{
 };
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{
-        UnixStream,
-        unix::{ReadHalf, WriteHalf},
-    },
+    io::AsyncWriteExt,
+    net::{UnixStream, unix::WriteHalf},
     sync::{Notify, mpsc},
 };
 use zeroize::{Zeroize, Zeroizing};
@@ -312,62 +310,6 @@ async fn send(
     }
     put(write, Header::new(Kind::End, 0), &[]).await?;
     result
-}
-
-async fn put(write: &mut WriteHalf<'_>, header: Header, payload: &[u8]) -> Result<(), EngineError> {
-    let header = header.encode().map_err(|_| EngineError::Protocol)?;
-    write.write_all(&header).await.map_err(|_| EngineError::Gone)?;
-    write.write_all(payload).await.map_err(|_| EngineError::Gone)
-}
-
-/// Reads frames; what came with one frame of the next is kept.
-struct Inbox {
-    buffer: Zeroizing<Vec<u8>>,
-    start: usize,
-    end: usize,
-}
-
-impl Inbox {
-    /// A small answer is read in one go.
-    const ROOM: usize = 64 << 10;
-
-    fn new() -> Self {
-        Self { buffer: Zeroizing::new(vec![0; Self::ROOM]), start: 0, end: 0 }
-    }
-
-    async fn frame(&mut self, read: &mut ReadHalf<'_>) -> Result<(Header, Vec<u8>), EngineError> {
-        let header = loop {
-            let bytes = self.buffer.get(self.start..self.end).unwrap_or_default();
-            if let Some(header) = bytes.first_chunk::<HEADER>() {
-                break Header::decode(header).map_err(|_| EngineError::Protocol)?;
-            }
-            self.buffer.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, self.end.saturating_sub(self.start));
-            let room = self.buffer.get_mut(self.end..).unwrap_or_default();
-            match read.read(room).await {
-                Ok(0) | Err(_) => return Err(EngineError::Gone),
-                Ok(n) => self.end = self.end.saturating_add(n),
-            }
-        };
-        self.start = self.start.saturating_add(HEADER);
-        let mut payload = Vec::new();
-        // The length is bounded by its kind; still the enclave must not abort where the host gives it no memory.
-        payload.try_reserve_exact(header.len).map_err(|_| EngineError::Protocol)?;
-        let here = header.len.min(self.end.saturating_sub(self.start));
-        let taken = self.start..self.start.saturating_add(here);
-        self.start = taken.end;
-        if let Some(bytes) = self.buffer.get_mut(taken) {
-            payload.extend_from_slice(bytes);
-            bytes.zeroize();
-        }
-        if payload.len() < header.len {
-            let have = payload.len();
-            payload.resize(header.len, 0);
-            let rest = payload.get_mut(have..).unwrap_or_default();
-            read.read_exact(rest).await.map_err(|_| EngineError::Gone)?;
-        }
-        Ok((header, payload))
-    }
 }
 
 pub(crate) fn encode<T: minicbor::Encode<()>>(value: &T) -> Vec<u8> {

@@ -5,26 +5,30 @@
 //! carry before memory is taken.
 
 /// Bytes of a header: kind and payload length (`u32`), two numbers (`u64`), all little-endian.
-pub(crate) const HEADER: usize = 24;
+pub const HEADER: usize = 24;
 /// Most bytes of model or data in one [`Kind::Chunk`].
-pub(crate) const CHUNK: usize = 1 << 20;
+pub const CHUNK: usize = 1 << 20;
 /// Most bytes of tensors in one request, answer or window.
-pub(crate) const TENSORS: usize = 256 << 20;
+pub const TENSORS: usize = 256 << 20;
+/// Largest training order.
+const ORDER: usize = 256 << 10;
+/// Largest report on training.
+const REPORT: usize = 4 << 20;
 /// Largest refusal.
 const REFUSAL: usize = 16 << 10;
 
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// To the worker: a model of `x` bytes follows in chunks. Payload: `Limits`.
     Load,
     /// To the worker: data of `x` bytes follows in chunks.
     Rows,
     /// To the worker: run once. Payload: tensors.
     Infer,
-    /// To the worker: a piece of model or data.
+    /// A piece of model, data or state.
     Chunk,
-    /// To the worker: no more chunks.
+    /// No more chunks.
     End,
     /// From the worker: the model is ready. Payload: `ModelInfo`.
     Loaded,
@@ -36,10 +40,22 @@ pub(crate) enum Kind {
     Answer,
     /// From the worker, instead of an answer. Payload: `Refusal`.
     Refused,
+    /// To the worker: train. Payload: the order; a model of `x` bytes and a state of `y` bytes follow in chunks.
+    Train,
+    /// From the worker: it can be trained. Payload: what the model is.
+    Ready,
+    /// From the worker: send data set `x` from its start. It is answered with [`Kind::Chunk`]s and an end.
+    Pass,
+    /// From the worker: how training goes.
+    Progress,
+    /// From the worker: checkpoint `x`, a state of `y` bytes, follows in chunks.
+    Checkpoint,
+    /// From the worker: done. Payload: the report; a model of `x` bytes follows in chunks.
+    Trained,
 }
 
 impl Kind {
-    const ALL: [(u32, Self, usize); 10] = [
+    const ALL: [(u32, Self, usize); 16] = [
         (1, Self::Load, 64),
         (2, Self::Rows, 0),
         (3, Self::Infer, TENSORS),
@@ -50,6 +66,12 @@ impl Kind {
         (18, Self::Done, 0),
         (19, Self::Answer, TENSORS),
         (20, Self::Refused, REFUSAL),
+        (32, Self::Train, ORDER),
+        (33, Self::Ready, crate::ModelInfo::MAX_BYTES),
+        (34, Self::Pass, 0),
+        (35, Self::Progress, REPORT),
+        (36, Self::Checkpoint, 0),
+        (37, Self::Trained, REPORT),
     ];
 
     fn code(self) -> u32 {
@@ -59,25 +81,29 @@ impl Kind {
 
 /// What stands before a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Header {
-    pub(crate) kind: Kind,
+pub struct Header {
+    /// What follows.
+    pub kind: Kind,
     /// Bytes of payload.
-    pub(crate) len: usize,
-    pub(crate) x: u64,
-    pub(crate) y: u64,
+    pub len: usize,
+    /// See [`Kind`].
+    pub x: u64,
+    /// See [`Kind`].
+    pub y: u64,
 }
 
 /// A header that the other end should not have sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct BadFrame;
+pub struct BadFrame;
 
 impl Header {
-    pub(crate) fn new(kind: Kind, len: usize) -> Self {
+    /// A header with both numbers zero.
+    pub fn new(kind: Kind, len: usize) -> Self {
         Self { kind, len, x: 0, y: 0 }
     }
 
     /// Checks the payload against the bound of its kind.
-    pub(crate) fn encode(self) -> Result<[u8; HEADER], BadFrame> {
+    pub fn encode(self) -> Result<[u8; HEADER], BadFrame> {
         let max = Kind::ALL.iter().find(|(_, kind, _)| *kind == self.kind).map_or(0, |(_, _, max)| *max);
         let len = u32::try_from(self.len).map_err(|_| BadFrame)?;
         if self.len > max {
@@ -91,7 +117,11 @@ impl Header {
         Ok(out)
     }
 
-    pub(crate) fn decode(bytes: &[u8; HEADER]) -> Result<Self, BadFrame> {
+    /// Checks the kind, and the payload against the bound of its kind.
+    ///
+    /// # Errors
+    /// [`BadFrame`]: no such kind, or too long.
+    pub fn decode(bytes: &[u8; HEADER]) -> Result<Self, BadFrame> {
         let (words, _) = bytes.as_chunks::<4>();
         let [code, len, x0, x1, y0, y1] = words else { return Err(BadFrame) };
         let wide = |low: &[u8; 4], high: &[u8; 4]| {

@@ -16,9 +16,10 @@
 mod client;
 mod data;
 mod engine;
-mod frame;
+pub mod frame;
 mod info;
 pub mod ingest;
+pub mod link;
 pub mod meter;
 pub mod onnx;
 #[cfg(feature = "rten")]

@@ -3,9 +3,10 @@
 use crate::{
     client::{Answer, encode},
     engine::{Engine, Model, RunError},
-    frame::{BadFrame, CHUNK, HEADER, Header, Kind, TENSORS},
+    frame::{HEADER, Header, Kind, TENSORS},
     info::Limits,
     ingest::{self, Sink},
+    link::{Chunks, Link, protocol},
     onnx::{Graph, ModelError},
 };
 use glacier_wire::{
@@ -29,7 +30,7 @@ pub fn work(stream: UnixStream) {
 
 /// [`work`] with another engine.
 pub fn work_with(stream: UnixStream, engine: &dyn Engine) {
-    let mut link = Link { stream };
+    let mut link = Link::new(stream);
     // Errors are the enclave's end of the stream: nobody is left to be told.
     let Ok(Some((mut model, limits))) = load(&mut link, engine) else { return };
     let mut left = limits.units;
@@ -46,7 +47,7 @@ fn load(link: &mut Link, engine: &dyn Engine) -> io::Result<Option<(Model, Limit
             return Err(protocol());
         }
         let limits: Limits = minicbor::decode(&payload).map_err(|_| protocol())?;
-        let mut chunks = Chunks { link, left: header.x, piece: 0, ended: false };
+        let mut chunks = Chunks::new(link, header.x);
         let loaded = receive(&mut chunks, &limits).and_then(|bytes| Ok(Model::load(engine, bytes, &limits)?));
         chunks.drain()?;
         match loaded {
@@ -60,16 +61,16 @@ fn load(link: &mut Link, engine: &dyn Engine) -> io::Result<Option<(Model, Limit
 }
 
 fn receive(chunks: &mut Chunks<'_>, limits: &Limits) -> Result<Vec<u8>, Refusal> {
-    if chunks.left > Graph::MAX_BYTES {
+    if chunks.left() > Graph::MAX_BYTES {
         return Err(ModelError::TooLarge { what: "bytes", max: Graph::MAX_BYTES }.into());
     }
     let memory = |needed| Refusal::from(RunError::Memory { needed, limit: limits.memory });
     // The model is held twice while it is loaded: as it came, and as the engine keeps it.
-    let needed = chunks.left.saturating_mul(2);
+    let needed = chunks.left().saturating_mul(2);
     if needed > limits.memory {
         return Err(memory(needed));
     }
-    let len = usize::try_from(chunks.left).map_err(|_| memory(needed))?;
+    let len = usize::try_from(chunks.left()).map_err(|_| memory(needed))?;
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(len).map_err(|_| memory(needed))?;
     chunks.read_to_end(&mut bytes).map_err(|_| Refusal::from(ModelError::Truncated))?;
@@ -127,17 +128,17 @@ fn rows(
     left: &mut u64,
 ) -> (Result<(u64, u64), Refusal>, io::Result<()>) {
     let writer = match link.stream.try_clone() {
-        Ok(stream) => Link { stream },
+        Ok(stream) => Link::new(stream),
         Err(error) => return (Ok((0, 0)), Err(error)),
     };
     let info = model.info().clone();
-    let mut chunks = Chunks { link, left: len, piece: 0, ended: false };
+    let mut chunks = Chunks::new(link, len);
     let mut run = Run { model, limits, left, writer, units: 0 };
     let done = ingest::read(&mut chunks, &info, &mut run).map_err(|Stop(refusal)| refusal);
     let units = run.units;
     let done = match done {
         // Bytes that no format asked for, or fewer than announced.
-        Ok(_) if chunks.left > 0 => Err(crate::DataError::Trailing.into()),
+        Ok(_) if chunks.left() > 0 => Err(crate::DataError::Trailing.into()),
         Ok(rows) => Ok((rows, units)),
         Err(refusal) => Err(refusal),
     };
@@ -202,103 +203,6 @@ impl Sink for Run<'_> {
         let header = Header { kind: Kind::Window, len: 0, x: rows, y: units };
         self.writer.send(header, &payload).map_err(|_| Stop(too_large()))
     }
-}
-
-/// Blocking frames.
-struct Link {
-    stream: UnixStream,
-}
-
-impl Link {
-    /// The next frame; `None` when the enclave has hung up.
-    fn next(&mut self) -> io::Result<Option<(Header, Vec<u8>)>> {
-        let Some(header) = self.header()? else { return Ok(None) };
-        let mut payload = vec![0; header.len];
-        self.stream.read_exact(&mut payload)?;
-        Ok(Some((header, payload)))
-    }
-
-    fn header(&mut self) -> io::Result<Option<Header>> {
-        let mut bytes = [0; HEADER];
-        let first = self.stream.read(&mut bytes)?;
-        if first == 0 {
-            return Ok(None);
-        }
-        self.stream.read_exact(bytes.get_mut(first..).unwrap_or_default())?;
-        Header::decode(&bytes).map(Some).map_err(|BadFrame| protocol())
-    }
-
-    fn send(&mut self, header: Header, payload: &[u8]) -> io::Result<()> {
-        let header = Header { len: payload.len(), ..header };
-        self.stream.write_all(&header.encode().map_err(|BadFrame| protocol())?)?;
-        self.stream.write_all(payload)
-    }
-
-    fn refuse(&mut self, refusal: Refusal) -> io::Result<()> {
-        self.send(Header::new(Kind::Refused, 0), &encode(&refusal))
-    }
-}
-
-/// The bytes in the chunks of one exchange.
-struct Chunks<'a> {
-    link: &'a mut Link,
-    /// Announced and not yet read.
-    left: u64,
-    /// Of the current chunk.
-    piece: usize,
-    ended: bool,
-}
-
-impl Chunks<'_> {
-    /// Moves to the next chunk; false after the last.
-    fn advance(&mut self) -> io::Result<bool> {
-        while self.piece == 0 && !self.ended {
-            let header = self.link.header()?.ok_or_else(protocol)?;
-            match header.kind {
-                Kind::Chunk => self.piece = header.len,
-                Kind::End => self.ended = true,
-                _ => return Err(protocol()),
-            }
-        }
-        Ok(!self.ended)
-    }
-
-    /// Reads up to the end, so that the next exchange can begin.
-    fn drain(&mut self) -> io::Result<()> {
-        let mut scrap = vec![0; CHUNK.min(64 << 10)];
-        while self.advance()? {
-            let room = scrap.len().min(self.piece);
-            let n = self.link.stream.read(scrap.get_mut(..room).unwrap_or_default())?;
-            if n == 0 {
-                return Err(protocol());
-            }
-            self.piece = self.piece.saturating_sub(n);
-        }
-        Ok(())
-    }
-}
-
-impl Read for Chunks<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if into.is_empty() || self.left == 0 {
-            return Ok(0);
-        }
-        if !self.advance()? {
-            return Err(protocol());
-        }
-        let room = into.len().min(self.piece).min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        let n = self.link.stream.read(into.get_mut(..room).unwrap_or_default())?;
-        if n == 0 {
-            return Err(protocol());
-        }
-        self.piece = self.piece.saturating_sub(n);
-        self.left = self.left.saturating_sub(n as u64);
-        Ok(n)
-    }
-}
-
-fn protocol() -> io::Error {
-    io::ErrorKind::InvalidData.into()
 }
 
 fn too_large() -> Refusal {

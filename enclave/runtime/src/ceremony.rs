@@ -1,7 +1,7 @@
 //! The ceremony: every party shows the same signed manifest, grants, and releases its key. Then,
 //! and only then, the job starts.
 
-use crate::{deployment::Deployments, job::Job};
+use crate::{deployment::Deployments, job::Job, training::Training};
 use glacier_app::{Address, Context, Refusal, RefusalCode};
 use glacier_wire::{
     FileKey, Manifest, ManifestHash, Nonce, Role, SignedManifest, UnixTime, Work,
@@ -20,8 +20,8 @@ const MAX_GRANTS: usize = 1 << 20;
 
 /// What the parties released. Wiped when dropped.
 pub(crate) struct Keys {
-    /// Opens the data asset; a deployment has none.
-    pub(crate) data: Option<FileKey>,
+    /// Open the data assets, in the order of [`Manifest::data_sets`]; a deployment has none.
+    pub(crate) data: Vec<FileKey>,
     /// Opens the model asset.
     pub(crate) model: FileKey,
 }
@@ -32,6 +32,8 @@ pub(crate) struct Ready {
     pub(crate) keys: Keys,
     pub(crate) uses: u64,
     pub(crate) floor: UnixTime,
+    /// The newest checkpoint that any party was told of.
+    pub(crate) checkpoint: u64,
 }
 
 /// All ceremonies of this key epoch.
@@ -48,12 +50,15 @@ struct Table {
 
 struct Ceremony {
     job: Arc<Job>,
-    data: Option<FileKey>,
+    /// Of each data set.
+    data: Vec<Option<FileKey>>,
     model: Option<FileKey>,
     /// Uses that the least generous grant so far leaves.
     uses: u64,
     /// The latest time that any party of this job has stated.
     floor: UnixTime,
+    /// The newest checkpoint that any party was told of.
+    checkpoint: u64,
 }
 
 impl Ceremonies {
@@ -68,11 +73,12 @@ impl Ceremonies {
         let hash = check_manifest(cx, &join.manifest)?;
         check_grant(cx, peer, &join, hash)?;
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (job, ready) = table.admit(cx, join, hash)?;
+        let (job, ready) = table.admit(cx, peer, join, hash)?;
         drop(table);
         if let Some(ready) = ready {
             match job.manifest().work {
                 Work::Deployment => deployments.start(cx.clone(), job.clone(), ready),
+                Work::Training => Training::start(cx.clone(), job.clone(), ready),
                 _ => job.clone().start(cx.clone(), ready.keys),
             }
         }
@@ -95,8 +101,8 @@ fn check_manifest(cx: &Context, signed: &SignedManifest) -> Result<ManifestHash,
     if signed.manifest.enclave_id != cx.enclave_id() {
         return elsewhere("the manifest names another chip than this");
     }
-    if !matches!(signed.manifest.work, Work::Inference | Work::Deployment) {
-        return elsewhere("this enclave does inference; the manifest names other work");
+    if !matches!(signed.manifest.work, Work::Inference | Work::Deployment | Work::Training) {
+        return elsewhere("this enclave does inference and training; the manifest names other work");
     }
     Ok(hash)
 }
@@ -104,7 +110,7 @@ fn check_manifest(cx: &Context, signed: &SignedManifest) -> Result<ManifestHash,
 /// Whether the caller gave this grant, in a role it has, for this job and this key epoch.
 fn check_grant(cx: &Context, peer: Address, join: &Join, hash: ManifestHash) -> Result<(), Refusal> {
     let (manifest, grant) = (&join.manifest.manifest, &join.grant.grant);
-    if party(manifest, grant.role) != Some(peer) {
+    if !acts(manifest, grant.role, peer) {
         let detail = format!("the manifest does not name you in the role of {} provider", grant.role.as_str());
         return Err(Refusal::new(RefusalCode::NotYours, detail));
     }
@@ -121,19 +127,29 @@ fn check_grant(cx: &Context, peer: Address, join: &Join, hash: ManifestHash) -> 
     Ok(())
 }
 
-/// Who acts in a role.
-fn party(manifest: &Manifest, role: Role) -> Option<Address> {
-    match (manifest.work, role) {
-        (Work::Deployment, Role::Data) => None,
-        (_, Role::Data) => Some(manifest.data_provider),
-        (_, Role::Model) => Some(manifest.model_provider),
-        _ => None,
+/// Whether this party has this role.
+fn acts(manifest: &Manifest, role: Role, peer: Address) -> bool {
+    match role {
+        Role::Data => data_set(manifest, peer).is_some(),
+        Role::Model => manifest.model_provider == peer,
+        _ => false,
     }
+}
+
+/// Which of the data sets is this party's.
+fn data_set(manifest: &Manifest, peer: Address) -> Option<usize> {
+    manifest.data_sets().position(|set| set.provider == peer)
 }
 
 impl Table {
     /// Enters the grant. Returns the keys when the ceremony is complete.
-    fn admit(&mut self, cx: &Context, join: Join, hash: ManifestHash) -> Result<(Arc<Job>, Option<Ready>), Refusal> {
+    fn admit(
+        &mut self,
+        cx: &Context,
+        peer: Address,
+        join: Join,
+        hash: ManifestHash,
+    ) -> Result<(Arc<Job>, Option<Ready>), Refusal> {
         let grant = join.grant.grant;
         let floor = self.ceremonies.get(&hash).map_or(UnixTime(0), |ceremony| ceremony.floor);
         let now = cx.now().max(join.now).max(floor);
@@ -154,19 +170,20 @@ impl Table {
             self.make_room()?;
             let job = Arc::new(Job::new(hash, join.manifest));
             self.order.push(hash);
-            let ceremony = Ceremony { job, data: None, model: None, uses: u64::MAX, floor };
+            let data = job.manifest().data_sets().map(|_| None).collect();
+            let ceremony = Ceremony { job, data, model: None, uses: u64::MAX, floor, checkpoint: 0 };
             self.ceremonies.insert(hash, ceremony);
         }
         let Some(ceremony) = self.ceremonies.get_mut(&hash) else {
             return Err(Refusal::new(RefusalCode::Busy, "the job could not be entered"));
         };
-        ceremony.check_open(grant.role)?;
+        ceremony.check_open(grant.role, peer)?;
         self.grants.insert(Nonce(grant.nonce.0));
         ceremony.floor = now;
         ceremony.uses = ceremony.uses.min(grant.uses);
-        match grant.role {
-            Role::Data => ceremony.data = Some(join.file_key),
-            _ => ceremony.model = Some(join.file_key),
+        ceremony.checkpoint = ceremony.checkpoint.max(join.checkpoint);
+        if let Some(place) = ceremony.place(grant.role, peer) {
+            *place = Some(join.file_key);
         }
         ceremony.job.granted(grant.role);
         Ok((ceremony.job.clone(), ceremony.take_keys()))
@@ -188,7 +205,7 @@ impl Table {
 
 impl Ceremony {
     /// Whether this role may still grant.
-    fn check_open(&mut self, role: Role) -> Result<(), Refusal> {
+    fn check_open(&mut self, role: Role, peer: Address) -> Result<(), Refusal> {
         if self.job.runs_left() == 0 {
             return Err(Refusal::new(RefusalCode::GrantExhausted, "the manifest's runs are used up"));
         }
@@ -198,24 +215,29 @@ impl Ceremony {
             Phase::Refused => self.job.reopen(),
             _ => return Err(Refusal::new(RefusalCode::GrantExhausted, "the job has started already")),
         }
-        let granted = match role {
-            Role::Data => self.data.is_some(),
-            _ => self.model.is_some(),
-        };
-        if granted {
-            return Err(Refusal::new(RefusalCode::GrantReplayed, "this role has granted already"));
+        match self.place(role, peer) {
+            Some(None) => Ok(()),
+            Some(Some(_)) => Err(Refusal::new(RefusalCode::GrantReplayed, "you have granted already")),
+            None => Err(Refusal::new(RefusalCode::NotYours, "the manifest names no asset of yours in this role")),
         }
-        Ok(())
+    }
+
+    /// Where a party's key goes.
+    fn place(&mut self, role: Role, peer: Address) -> Option<&mut Option<FileKey>> {
+        match role {
+            Role::Data => self.data.get_mut(data_set(self.job.manifest(), peer)?),
+            _ => Some(&mut self.model),
+        }
     }
 
     /// The keys, once everybody has released theirs. They leave the table for good.
     fn take_keys(&mut self) -> Option<Ready> {
-        let needs_data = self.job.manifest().work == Work::Inference;
-        if self.model.is_none() || (needs_data && self.data.is_none()) {
+        if self.model.is_none() || self.data.iter().any(Option::is_none) {
             return None;
         }
         let uses = std::mem::replace(&mut self.uses, u64::MAX);
-        Some(Ready { keys: Keys { data: self.data.take(), model: self.model.take()? }, uses, floor: self.floor })
+        let keys = Keys { data: self.data.iter_mut().filter_map(Option::take).collect(), model: self.model.take()? };
+        Some(Ready { keys, uses, floor: self.floor, checkpoint: self.checkpoint })
     }
 }
 

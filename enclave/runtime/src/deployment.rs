@@ -36,7 +36,7 @@ pub(crate) struct Deployment {
 impl Deployments {
     /// Loads the model, then answers until the manifest or the grant runs out.
     pub(crate) fn start(self: &Arc<Self>, cx: Context, job: Arc<Job>, ready: Ready) {
-        let Ready { keys, uses, floor } = ready;
+        let Ready { keys, uses, floor, .. } = ready;
         let deployments = self.clone();
         tokio::spawn(async move {
             job.enter(Phase::Loading);

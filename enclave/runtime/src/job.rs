@@ -73,13 +73,13 @@ impl Job {
     /// Load, run, return. Owns keys and worker, so that both are gone when it ends.
     async fn load_and_run(&self, cx: &Context, keys: Keys) -> Result<(Digest, RunReport), Refusal> {
         let manifest = &self.signed.manifest;
-        let Some(data_key) = keys.data else {
+        let Some(data_key) = keys.data.first() else {
             return Err(Refusal::new(RefusalCode::ManifestInvalid, "the job names no data"));
         };
         self.enter(Phase::Loading);
         let (mut engine, _) = self.load_model(cx, &keys.model).await?;
         let mut output = cx.seal(&manifest.recipients).await?;
-        let ran = self.run_data(cx, &mut engine, &data_key, &mut output).await;
+        let ran = self.run_data(cx, &mut engine, data_key, &mut output).await;
         engine.end().await;
         match ran {
             Ok(report) => {
@@ -149,7 +149,7 @@ impl Job {
             work: manifest.work,
             manifest: self.hash,
             model: manifest.model,
-            input: manifest.data.into(),
+            input: manifest.input(),
             output: output.into(),
             units: report.units,
             settlement: manifest.settlement,
@@ -215,8 +215,10 @@ impl Job {
 
     pub(crate) fn log(&self, event: Event) {
         self.status.send_modify(|status| {
-            if let Event::Granted { role } = event {
-                status.waiting_for.retain(|waiting| *waiting != role);
+            if let Event::Granted { role } = event
+                && let Some(place) = status.waiting_for.iter().position(|waiting| *waiting == role)
+            {
+                status.waiting_for.remove(place);
             }
             status.events.push(event);
         });
@@ -339,8 +341,9 @@ fn first_fault<A, B>(stream: Result<A, Refusal>, consumer: Result<B, Refusal>) -
     }
 }
 
+/// Who must grant, a role once for each asset.
 fn roles(manifest: &Manifest) -> Vec<Role> {
-    if manifest.data.is_zero() { vec![Role::Model] } else { vec![Role::Data, Role::Model] }
+    manifest.data_sets().map(|_| Role::Data).chain([Role::Model]).collect()
 }
 
 /// All cores: one job runs at a time on most nodes, and the operating system shares fairly where not.

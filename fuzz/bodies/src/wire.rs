@@ -140,6 +140,9 @@ pub(crate) fn host_call_seeds() -> Vec<Vec<u8>> {
             collateral: Some(b"{}".to_vec()),
         },
         HostRequest::Refused { order: HostOrder::Register(order), fault: OrderFault::Platform },
+        HostRequest::Keep { job: ManifestHash([1; 32]), asset },
+        HostRequest::Recall { job: ManifestHash([1; 32]) },
+        HostRequest::Forget { job: ManifestHash([1; 32]) },
     ];
     requests.into_iter().map(|request| cbor::encode(&HostCall { id: 1, request })).collect()
 }
@@ -177,6 +180,8 @@ pub(crate) fn signed(work: Work) -> SignedManifest {
         limits: Limits { memory: 1 << 28, units: 1 << 40, runs: 1, not_after: UnixTime(2_000_000_000) },
         settlement: Settlement { chain_id: 1, ledger: Address::ZERO, payer: party(2).address(), price: 6 },
         salt: Digest([6; 32]),
+        plan: Digest::ZERO,
+        contributions: Vec::new(),
     };
     let hash = manifest.hash();
     let signers = manifest.signers();
