@@ -7,7 +7,10 @@
 //! cannot forge one. What a checkpoint cannot say is whether it is the newest: its number can be held
 //! against the one that a party remembers.
 
-use crate::{AssetReader, Context, ResultWriter, host::HostError};
+use crate::{
+    AssetReader, Context, ResultWriter,
+    host::{HostError, HostPort},
+};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
 use glacier_asset::AgeIdentity;
 use glacier_platform::SealingPurpose;
@@ -15,12 +18,13 @@ use glacier_wire::{
     Digest, FileKey, ManifestHash,
     api::{HostReply, HostRequest, Refusal, RefusalCode},
 };
+use std::sync::Arc;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 /// The checkpoints of one job. Holds the key that seals them.
 pub struct Checkpoints {
-    cx: Context,
+    host: Arc<HostPort>,
     job: ManifestHash,
     key: FileKey,
 }
@@ -42,30 +46,29 @@ impl Checkpoints {
     /// [`RefusalCode::Platform`] where the platform has no sealing key (TDX): nothing is kept there, rather
     /// than kept under what a party could forge.
     pub fn new(cx: &Context, job: ManifestHash, released: &[&FileKey]) -> Result<Self, Refusal> {
-        let unable = |fault: &dyn std::fmt::Display| {
-            Refusal::new(RefusalCode::Platform, format!("checkpoints cannot be sealed: {fault}"))
-        };
-        let chip = cx.platform_handle().sealing_key(SealingPurpose::App).map_err(|fault| unable(&fault))?;
+        let chip = cx.platform_handle().sealing_key(SealingPurpose::App).map_err(cannot_seal)?;
+        Self::under(cx.host(), chip.expose(), job, released)
+    }
+
+    fn under(host: Arc<HostPort>, chip: &[u8; 32], job: ManifestHash, released: &[&FileKey]) -> Result<Self, Refusal> {
         let mut secret = Zeroizing::new(Vec::with_capacity(SECRET));
-        secret.extend_from_slice(chip.expose());
+        secret.extend_from_slice(chip);
         released.iter().for_each(|key| secret.extend_from_slice(key.expose()));
         let mut key = Zeroizing::new([0u8; 16]);
         Salt::new(HKDF_SHA256, LABEL)
             .extract(&secret)
             .expand(&[&job.0], FileKeyLength)
             .and_then(|okm| okm.fill(&mut *key))
-            .map_err(|_| unable(&"no key could be derived"))?;
-        Ok(Self { cx: cx.clone(), job, key: FileKey::new(*key) })
+            .map_err(|_| cannot_seal("no key could be derived"))?;
+        Ok(Self { host, job, key: FileKey::new(*key) })
     }
 
     /// Seals a state under a number and has the host keep it in place of the one before. When this
     /// returns, the host has said that it is on its disk.
     pub async fn keep(&self, number: u64, state: &[u8]) -> Result<(), Refusal> {
         // The format wants somebody who can unwrap the key: an identity that nobody has.
-        let nobody = AgeIdentity::generate()
-            .map_err(|fault| Refusal::new(RefusalCode::Platform, format!("a checkpoint cannot be sealed: {fault}")))?
-            .recipient();
-        let mut file = ResultWriter::under(self.cx.host(), &self.key, &[nobody]).await?;
+        let nobody = AgeIdentity::generate().map_err(cannot_seal)?.recipient();
+        let mut file = ResultWriter::under(self.host.clone(), &self.key, &[nobody]).await?;
         let written = async {
             file.write(&self.job.0).await?;
             file.write(&number.to_le_bytes()).await?;
@@ -79,7 +82,7 @@ impl Checkpoints {
             return Err(refusal);
         }
         let asset = file.finish().await?.digest;
-        match self.cx.host().call(HostRequest::Keep { job: self.job, asset }).await? {
+        match self.host.call(HostRequest::Keep { job: self.job, asset }).await? {
             HostReply::Done => Ok(()),
             _ => Err(HostError::Broken.into()),
         }
@@ -92,7 +95,7 @@ impl Checkpoints {
     /// [`RefusalCode::CheckpointStale`] where it is older, or not there although there was one;
     /// [`RefusalCode::CheckpointForged`] where it is not one that this enclave sealed for this job.
     pub async fn recall(&self, at_least: u64) -> Result<Option<Checkpoint>, Refusal> {
-        let asset = match self.cx.host().call(HostRequest::Recall { job: self.job }).await? {
+        let asset = match self.host.call(HostRequest::Recall { job: self.job }).await? {
             HostReply::Recalled { asset } => asset,
             _ => return Err(HostError::Broken.into()),
         };
@@ -104,11 +107,11 @@ impl Checkpoints {
 
     /// The job has ended: the host may remove what it kept.
     pub async fn forget(&self) {
-        let _ = self.cx.host().call(HostRequest::Forget { job: self.job }).await;
+        let _ = self.host.call(HostRequest::Forget { job: self.job }).await;
     }
 
     async fn open(&self, asset: Digest) -> Result<Checkpoint, Refusal> {
-        let reader = AssetReader::begin(self.cx.host(), asset, &self.key).await.map_err(forged)?;
+        let reader = AssetReader::begin(self.host.clone(), asset, &self.key).await.map_err(forged)?;
         let len = reader.plaintext_len().checked_sub(HEAD as u64).ok_or_else(|| forged(()))?;
         let (sender, mut pieces) = mpsc::channel(2);
         let opening = tokio::spawn(reader.stream(sender, |_| ()));
@@ -170,6 +173,10 @@ fn forged<T>(_: T) -> Refusal {
     Refusal::new(RefusalCode::CheckpointForged, detail)
 }
 
+fn cannot_seal(fault: impl std::fmt::Display) -> Refusal {
+    Refusal::new(RefusalCode::Platform, format!("a checkpoint cannot be sealed: {fault}"))
+}
+
 struct FileKeyLength;
 
 impl KeyType for FileKeyLength {
@@ -185,3 +192,167 @@ const SECRET: usize = 32 + 16 * 20;
 const HEAD: usize = 32 + 8;
 /// Bytes of state that are enciphered at once.
 const PIECE: usize = 1 << 20;
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+mod tests {
+    use super::*;
+    use glacier_wire::{
+        api::{HOST_FRAME, HostAnswer, HostCall, HostFault},
+        cbor,
+    };
+    use std::{collections::HashMap, sync::Mutex};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::UnixStream,
+    };
+
+    /// What a host keeps, in the test's hands.
+    #[derive(Default)]
+    struct Kept {
+        blobs: HashMap<Digest, Vec<u8>>,
+        newest: HashMap<ManifestHash, Digest>,
+        upload: Vec<u8>,
+    }
+
+    fn host() -> (Arc<HostPort>, Arc<Mutex<Kept>>) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let kept = Arc::new(Mutex::new(Kept::default()));
+        tokio::spawn(answer(ours, kept.clone()));
+        (HostPort::new(theirs), kept)
+    }
+
+    async fn answer(mut port: UnixStream, kept: Arc<Mutex<Kept>>) {
+        while let Ok(len) = port.read_u32_le().await {
+            let mut bytes = vec![0; len as usize];
+            port.read_exact(&mut bytes).await.unwrap();
+            let HostCall { id, request } = cbor::decode(&bytes, HOST_FRAME).unwrap();
+            let reply = kept.lock().unwrap().reply(request);
+            let bytes = cbor::encode(&HostAnswer { id, reply });
+            port.write_all(&(bytes.len() as u32).to_le_bytes()).await.unwrap();
+            port.write_all(&bytes).await.unwrap();
+        }
+    }
+
+    impl Kept {
+        fn reply(&mut self, request: HostRequest) -> HostReply {
+            match request {
+                HostRequest::Create => HostReply::Created { upload: 1 },
+                HostRequest::Append { data, .. } => {
+                    self.upload.extend(data);
+                    HostReply::Done
+                }
+                HostRequest::Commit { asset, .. } => {
+                    self.blobs.insert(asset, std::mem::take(&mut self.upload));
+                    HostReply::Done
+                }
+                HostRequest::Keep { job, asset } => {
+                    self.newest.insert(job, asset);
+                    HostReply::Done
+                }
+                HostRequest::Recall { job } => HostReply::Recalled { asset: self.newest.get(&job).copied() },
+                HostRequest::Forget { job } => {
+                    self.newest.remove(&job);
+                    HostReply::Done
+                }
+                HostRequest::Size { asset } => HostReply::Size { bytes: self.blobs[&asset].len() as u64 },
+                HostRequest::Read { asset, offset, len } => {
+                    HostReply::Data { data: self.blobs[&asset][offset as usize..][..len as usize].to_vec() }
+                }
+                _ => HostReply::Failed { fault: HostFault::Bad },
+            }
+        }
+    }
+
+    const JOB: ManifestHash = ManifestHash([7; 32]);
+
+    fn checkpoints(host: &Arc<HostPort>, chip: u8, job: ManifestHash, party: u8) -> Checkpoints {
+        let keys = [FileKey::new([party; 16]), FileKey::new([9; 16])];
+        Checkpoints::under(host.clone(), &[chip; 32], job, &keys.each_ref()).unwrap()
+    }
+
+    async fn recall(checkpoints: &Checkpoints, at_least: u64) -> Result<Option<(u64, Vec<u8>)>, RefusalCode> {
+        let Some(checkpoint) = checkpoints.recall(at_least).await.map_err(|refusal| refusal.code)? else {
+            return Ok(None);
+        };
+        let number = checkpoint.number();
+        let state = checkpoint.state(1 << 30).await.map_err(|refusal| refusal.code)?;
+        Ok(Some((number, state.to_vec())))
+    }
+
+    #[tokio::test]
+    async fn a_state_comes_back_to_a_later_start_of_the_same_enclave() {
+        let (host, _) = host();
+        let before = checkpoints(&host, 1, JOB, 2);
+        assert_eq!(recall(&before, 0).await, Ok(None));
+        let state: Vec<u8> = (0..3_000_001u32).map(|at| (at % 251) as u8).collect();
+        before.keep(5, &state).await.unwrap();
+        assert_eq!(recall(&checkpoints(&host, 1, JOB, 2), 5).await, Ok(Some((5, state))));
+        before.keep(6, b"").await.unwrap();
+        assert_eq!(recall(&before, 5).await, Ok(Some((6, Vec::new()))));
+        before.forget().await;
+        assert_eq!(recall(&before, 0).await, Ok(None));
+    }
+
+    #[tokio::test]
+    async fn a_rolled_back_or_withheld_checkpoint_is_refused() {
+        let (host, kept) = host();
+        let checkpoints = checkpoints(&host, 1, JOB, 2);
+        checkpoints.keep(1, b"one").await.unwrap();
+        let one = kept.lock().unwrap().newest[&JOB];
+        checkpoints.keep(2, b"two").await.unwrap();
+        kept.lock().unwrap().newest.insert(JOB, one);
+        assert_eq!(recall(&checkpoints, 2).await, Err(RefusalCode::CheckpointStale));
+        // A party that was told of none has nothing to hold against it: training would go the same way again.
+        assert_eq!(recall(&checkpoints, 0).await, Ok(Some((1, b"one".to_vec()))));
+        kept.lock().unwrap().newest.clear();
+        assert_eq!(recall(&checkpoints, 1).await, Err(RefusalCode::CheckpointStale));
+    }
+
+    #[tokio::test]
+    async fn what_this_enclave_did_not_seal_for_this_job_is_refused() {
+        let (host, kept) = host();
+        let ours = checkpoints(&host, 1, JOB, 2);
+        ours.keep(1, b"ours").await.unwrap();
+        // Another chip, and parties that granted other keys, derive another key.
+        assert_eq!(recall(&checkpoints(&host, 2, JOB, 2), 0).await, Err(RefusalCode::CheckpointForged));
+        assert_eq!(recall(&checkpoints(&host, 1, JOB, 3), 0).await, Err(RefusalCode::CheckpointForged));
+        let other = ManifestHash([8; 32]);
+        checkpoints(&host, 1, other, 2).keep(9, b"another job's").await.unwrap();
+        let theirs = kept.lock().unwrap().newest[&other];
+        kept.lock().unwrap().newest.insert(JOB, theirs);
+        assert_eq!(recall(&ours, 0).await, Err(RefusalCode::CheckpointForged));
+    }
+
+    #[tokio::test]
+    async fn an_altered_or_cut_checkpoint_is_refused() {
+        let (host, kept) = host();
+        let checkpoints = checkpoints(&host, 1, JOB, 2);
+        checkpoints.keep(1, &[5; 200_000]).await.unwrap();
+        let asset = kept.lock().unwrap().newest[&JOB];
+        let whole = kept.lock().unwrap().blobs[&asset].clone();
+        for at in [10, 200, 100_000, whole.len() - 1] {
+            let mut altered = whole.clone();
+            altered[at] ^= 1;
+            kept.lock().unwrap().blobs.insert(asset, altered);
+            assert_eq!(recall(&checkpoints, 0).await, Err(RefusalCode::CheckpointForged), "at {at}");
+            kept.lock().unwrap().blobs.insert(asset, whole[..at].to_vec());
+            assert_eq!(recall(&checkpoints, 0).await, Err(RefusalCode::CheckpointForged), "cut at {at}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_state_beyond_the_jobs_memory_is_refused_before_it_is_read() {
+        let (host, _) = host();
+        let checkpoints = checkpoints(&host, 1, JOB, 2);
+        checkpoints.keep(1, &[5; 1000]).await.unwrap();
+        let checkpoint = checkpoints.recall(0).await.unwrap().unwrap();
+        assert_eq!(checkpoint.state(999).await.unwrap_err().code, RefusalCode::MemoryLimit);
+    }
+}
