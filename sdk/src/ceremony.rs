@@ -13,7 +13,7 @@ use crate::{
 use glacier_attest::Policy;
 use glacier_proof::{Bundle, Judge, ProofCheck, VerifiedProof};
 use glacier_wire::{
-    Commitment, Digest, EnclaveId, FileKey, Grant, Identity, Manifest, ManifestHash, Measurement, Role, SignedManifest,
+    Address, Digest, EnclaveId, FileKey, Grant, Identity, Manifest, ManifestHash, Measurement, Role, SignedManifest,
     UnixTime,
     api::{JobStatus, Join, Phase},
 };
@@ -60,10 +60,24 @@ impl Session {
     /// Grants and releases the file key, after checking that this session's enclave is the one that
     /// the manifest names.
     pub async fn join(&self, identity: &Identity, release: Release<'_>) -> Result<JobStatus, Error> {
+        let asset =
+            sole_asset(&release.manifest.manifest, release.role, identity.address()).ok_or(Error::NotYourRole)?;
+        self.join_with(identity, release, asset, 0).await
+    }
+
+    /// The same for one of several data sets of this party, and for a training that goes on: `checkpoint` is
+    /// the newest that this party was told of, and an enclave whose host brings back an older one refuses.
+    pub async fn join_with(
+        &self,
+        identity: &Identity,
+        release: Release<'_>,
+        asset: Digest,
+        checkpoint: u64,
+    ) -> Result<JobStatus, Error> {
         release.manifest.verify().map_err(crate::job::JobError::from)?;
         let manifest = &release.manifest.manifest;
         self.require_place(manifest)?;
-        if identity.address() != self.party() || party(manifest, release.role) != Some(identity.address()) {
+        if identity.address() != self.party() || !assets(manifest, release.role, self.party()).any(|own| own == asset) {
             return Err(Error::NotYourRole);
         }
         let mut nonce = [0u8; 32];
@@ -81,6 +95,8 @@ impl Session {
             grant: grant.sign(&manifest.domain(), identity),
             file_key: release.file_key,
             now: now(),
+            checkpoint,
+            asset,
         };
         Ok(self.post("/glacier/v1/jobs", &join).await?.cbor(MAX_STATUS)?)
     }
@@ -165,7 +181,7 @@ impl Session {
         }
         if let Some(signed) = &bundle.manifest
             && !signed.manifest.data.is_zero()
-            && proof.proof().input != Commitment::from(signed.manifest.data)
+            && proof.proof().input != signed.manifest.input()
         {
             return Err(Unproved::OtherInput);
         }
@@ -190,11 +206,15 @@ impl Session {
     }
 }
 
-fn party(manifest: &Manifest, role: Role) -> Option<glacier_wire::Address> {
-    let party = match role {
-        Role::Data => manifest.data_provider,
-        Role::Model => manifest.model_provider,
-        _ => return None,
-    };
-    (!party.is_zero()).then_some(party)
+/// A party's assets in a role.
+pub(crate) fn assets(manifest: &Manifest, role: Role, party: Address) -> impl Iterator<Item = Digest> {
+    let model = (role == Role::Model && manifest.model_provider == party).then_some(manifest.model);
+    let data = manifest.data_sets().filter(move |set| role == Role::Data && set.provider == party).map(|set| set.data);
+    data.chain(model)
+}
+
+/// The same where it is one, and so needs no naming.
+fn sole_asset(manifest: &Manifest, role: Role, party: Address) -> Option<Digest> {
+    let mut assets = assets(manifest, role, party);
+    assets.next().filter(|_| assets.next().is_none())
 }

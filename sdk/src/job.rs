@@ -2,8 +2,8 @@
 
 use crate::file::{self, FileError, NewFile};
 use glacier_wire::{
-    Address, BadSignature, Digest, EnclaveId, Identity, Limits, Manifest, ManifestError, ManifestHash, Measurement,
-    Recipient, Settlement, SignedManifest, UnixTime, Work,
+    Address, BadSignature, Contribution, Digest, EnclaveId, Identity, Limits, Manifest, ManifestError, ManifestHash,
+    Measurement, Recipient, Settlement, SignedManifest, UnixTime, Work, training::TrainingPlan,
 };
 use std::path::Path;
 
@@ -61,6 +61,10 @@ pub struct Draft {
     pub limits: Limits,
     /// Where and what it pays. A zero payer is replaced by the data provider, or for a deployment the model provider.
     pub settlement: Settlement,
+    /// How to train; for training alone.
+    pub plan: Option<TrainingPlan>,
+    /// Further data sets; for training alone.
+    pub contributions: Vec<Contribution>,
 }
 
 impl Draft {
@@ -90,7 +94,22 @@ impl Draft {
             recipients,
             limits: Limits { memory: Self::MEMORY, units: Self::UNITS, runs: 1, not_after },
             settlement: free_of_charge(),
+            plan: None,
+            contributions: Vec::new(),
         }
+    }
+
+    /// One model refined on one data set, or on several.
+    pub fn training(
+        data: (Address, Digest),
+        model: (Address, Digest),
+        plan: TrainingPlan,
+        place: (Measurement, EnclaveId),
+        recipients: Vec<Recipient>,
+        not_after: UnixTime,
+    ) -> Self {
+        let inference = Self::inference(data, model, place, recipients, not_after);
+        Self { work: Work::Training, plan: Some(plan), ..inference }
     }
 
     /// One model that answers many.
@@ -106,6 +125,8 @@ impl Draft {
             recipients: Vec::new(),
             limits: Limits { memory: Self::MEMORY, units: Self::UNITS, runs: Self::RUNS, not_after },
             settlement: free_of_charge(),
+            plan: None,
+            contributions: Vec::new(),
         }
     }
 }
@@ -116,7 +137,7 @@ fn free_of_charge() -> Settlement {
 
 impl Job {
     /// Largest document that is read.
-    const MAX_BYTES: u64 = 64 << 10;
+    const MAX_BYTES: u64 = 256 << 10;
 
     /// Writes a draft down as a manifest with a fresh salt. Nobody has signed it yet.
     pub fn propose(draft: Draft) -> Result<Self, JobError> {
@@ -139,10 +160,11 @@ impl Job {
                 limits: draft.limits,
                 settlement,
                 salt: Digest(salt),
-                plan: Digest::ZERO,
-                contributions: Vec::new(),
+                plan: draft.plan.as_ref().map_or(Digest::ZERO, TrainingPlan::digest),
+                contributions: draft.contributions,
             },
             signatures: Vec::new(),
+            plan: draft.plan,
         })
     }
 

@@ -345,6 +345,7 @@ async fn a_result_is_fetched_only_when_its_proof_holds() {
             manifest: Some(about.clone()),
             logged: None,
             settled: None,
+            training: None,
         }
     };
     let hash = manifest.manifest.hash();

@@ -11,8 +11,10 @@ use glacier_attest::{
     Anchors, AppraisalError, Binding, Check, Endorsements, Genuine, Outcome, Policy, Verdict, appraise_enclave,
 };
 use glacier_wire::{
-    Address, BadSignature, Claims, Evidence, ManifestError, PlatformKind, Purpose, SignedManifest, UnixTime, Work,
+    Address, BadSignature, Claims, Commitment, Evidence, Manifest, ManifestError, PlatformKind, Purpose,
+    SignedManifest, UnixTime, Work,
     cbor::{self, CborError},
+    training::TrainingRecord,
 };
 
 /// A Work Proof, the evidence of the enclave that signed it, and the manifest it was done under.
@@ -37,6 +39,10 @@ pub struct Bundle {
     #[n(4)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled: Option<Settled>,
+    /// How a training went: what its proof's output commits to. Absent for all other work.
+    #[n(5)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<TrainingRecord>,
 }
 
 macro_rules! checks {
@@ -78,7 +84,8 @@ checks! {
     Platform "platform",
     /// All parties of the manifest signed it.
     ManifestSignatures "manifest-signatures",
-    /// The proof is about this manifest, its model, its data and its settlement.
+    /// The proof is about this manifest, its model, its data and its settlement; a training's also about the
+    /// record in the bundle, and that about the manifest's plan, model and data.
     ManifestBinding "manifest-binding",
     /// The key signed the head of its log that the bundle holds. Skipped, and nothing is held against
     /// the proof, where the bundle holds none.
@@ -264,7 +271,11 @@ impl ProofAppraisal {
 
 impl Bundle {
     /// Largest encoded form that is read.
-    pub const MAX_BYTES: usize = Evidence::MAX_BYTES.saturating_add(Settled::MAX_BYTES).saturating_add(16 << 10);
+    pub const MAX_BYTES: usize = Evidence::MAX_BYTES
+        .saturating_add(Settled::MAX_BYTES)
+        .saturating_add(SignedManifest::MAX_BYTES)
+        .saturating_add(TrainingRecord::MAX_BYTES)
+        .saturating_add(16 << 10);
 
     /// Reads the encoded form.
     pub fn decode(bytes: &[u8]) -> Result<Self, CborError> {
@@ -391,6 +402,7 @@ impl Bundle {
             ("settlement", manifest.settlement == proof.settlement),
             ("data", !matches!(manifest.work, Work::Inference | Work::Training) || manifest.input() == proof.input),
             ("units", proof.units <= manifest.limits.units),
+            ("training record", self.fits_record(manifest)),
         ]
         .into_iter()
         .find(|(_, holds)| !holds);
@@ -400,6 +412,25 @@ impl Bundle {
             None => Ok(()),
         };
         (Ok(()), binding)
+    }
+}
+
+impl Bundle {
+    /// Whether the training record is the one that the proof commits to, and of this manifest.
+    fn fits_record(&self, manifest: &Manifest) -> bool {
+        let proof = &self.proof.proof;
+        match &self.training {
+            None => manifest.work != Work::Training,
+            Some(record) => {
+                manifest.work == Work::Training
+                    && Commitment::from(record.digest()) == proof.output
+                    && record.check().is_ok()
+                    && record.plan == manifest.plan
+                    && record.model == manifest.model
+                    && record.data.iter().copied().eq(manifest.data_sets().map(|set| set.data))
+                    && record.units == proof.units
+            }
+        }
     }
 }
 

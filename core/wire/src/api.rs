@@ -32,6 +32,9 @@ pub struct Join {
     /// brings back must be no older: a rolled-back training is refused.
     #[n(4)]
     pub checkpoint: u64,
+    /// The asset of the manifest that `file_key` opens.
+    #[n(5)]
+    pub asset: Digest,
 }
 
 impl Join {

@@ -5,6 +5,7 @@ use crate::{
     eip712::{Domain, StructHasher},
     id::{Address, Commitment, Digest, EnclaveId, ManifestHash, Measurement, Recipient, UnixTime},
     identity::{BadSignature, Signature},
+    training::{TrainingPlan, Validation},
 };
 use alloc::vec::Vec;
 
@@ -136,8 +137,7 @@ pub struct Manifest {
     /// How to train: the digest of a [`TrainingPlan`]. Zero for all other work.
     #[n(11)]
     pub plan: Digest,
-    /// Data sets that a training job reads after `data`, in this order, each of another provider. Empty
-    /// for all other work.
+    /// Data sets that a training job reads after `data`, in this order. Empty for all other work.
     #[n(12)]
     pub contributions: Vec<Contribution>,
 }
@@ -158,9 +158,9 @@ pub enum ManifestError {
     /// More contributions than [`Manifest::MAX_CONTRIBUTIONS`].
     #[error("the manifest names too many contributions")]
     TooManyContributions,
-    /// Two data sets of one provider: a grant would not say which it is for.
-    #[error("{0} brings two data sets")]
-    ContributesTwice(Address),
+    /// One data set twice.
+    #[error("data set {0} is named twice")]
+    Twice(Digest),
     /// The training plan is not there, is not the one that was signed, or cannot be carried out.
     #[error("the training plan {0}")]
     Plan(PlanFault),
@@ -175,14 +175,14 @@ pub enum ManifestError {
 /// What is wrong with the training plan of a signed manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PlanFault {
-    /// The manifest names one, and it is not there; or the other way round.
+    /// The manifest names one, and it is not there.
     #[error("that the manifest names is missing")]
     Missing,
     /// Its digest is not the one that was signed.
     #[error("is not the one that was signed")]
     Other,
-    /// It contradicts itself.
-    #[error("contradicts itself")]
+    /// It contradicts itself, or holds out a data set that the manifest does not contribute.
+    #[error("contradicts itself, or holds out a data set that is no contribution")]
     Unfit,
 }
 
@@ -278,15 +278,15 @@ impl Manifest {
         if self.contributions.len() > Self::MAX_CONTRIBUTIONS {
             return Err(ManifestError::TooManyContributions);
         }
-        let mut known = alloc::vec![self.data_provider];
+        let mut known = alloc::vec![self.data];
         for Contribution { provider, data } in &self.contributions {
             if provider.is_zero() || data.is_zero() {
                 return Err(ManifestError::Missing("contribution's provider or data"));
             }
-            if known.contains(provider) {
-                return Err(ManifestError::ContributesTwice(*provider));
+            if known.contains(data) {
+                return Err(ManifestError::Twice(*data));
             }
-            known.push(*provider);
+            known.push(*data);
         }
         Ok(())
     }
@@ -337,15 +337,20 @@ pub struct SignedManifest {
     /// Signatures over [`Manifest::hash`], in any order.
     #[n(1)]
     pub signatures: Vec<Signature>,
+    /// How to train, where the manifest names a plan: what is signed is its digest.
+    #[n(2)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<TrainingPlan>,
 }
 
 impl SignedManifest {
     /// Largest encoded form that is read.
-    pub const MAX_BYTES: usize = 8192;
+    pub const MAX_BYTES: usize = TrainingPlan::MAX_BYTES + 8192;
 
     /// Checks the document itself, and that each party signed exactly it.
     pub fn verify(&self) -> Result<ManifestHash, ManifestError> {
         self.manifest.check()?;
+        self.check_plan().map_err(ManifestError::Plan)?;
         let hash = self.manifest.hash();
         let signers = self.manifest.signers();
         let mut signed = Vec::new();
@@ -362,6 +367,21 @@ impl SignedManifest {
             Some(party) => Err(ManifestError::Unsigned(party)),
             None => Ok(hash),
         }
+    }
+
+    /// Whether the plan is the one that the manifest names, and one that can be followed.
+    fn check_plan(&self) -> Result<(), PlanFault> {
+        let Some(plan) = &self.plan else {
+            return if self.manifest.plan.is_zero() { Ok(()) } else { Err(PlanFault::Missing) };
+        };
+        if plan.digest() != self.manifest.plan {
+            return Err(PlanFault::Other);
+        }
+        let held_out = match plan.validation {
+            Validation::Asset(asset) => self.manifest.contributions.iter().any(|set| set.data == asset),
+            _ => true,
+        };
+        if held_out && plan.check().is_ok() { Ok(()) } else { Err(PlanFault::Unfit) }
     }
 
     /// Reads the encoded form.

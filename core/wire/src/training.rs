@@ -5,16 +5,15 @@
 //! [`Privacy`] does not, because nobody may know its noise. A [`TrainingRecord`] is what the Work Proof
 //! commits to; [`TrainingMetrics`] go to the data provider alone.
 
+mod progress;
 mod record;
 mod value;
 mod word;
 
-use crate::{
-    cbor,
-    id::{Address, Digest},
-};
+use crate::{cbor, id::Digest};
 use alloc::{format, string::String, vec::Vec};
 
+pub use progress::{Point, Refined, TrainingPage};
 pub use record::{EpochMetrics, Measured, PrivacySpent, RecordError, TrainingMetrics, TrainingRecord};
 pub use value::{BadSeed, BadValidation, ClassWeights, NotFinite, Real, Seed, Target, Validation};
 pub use word::{Ending, LoraResult, Loss, Metric, Optimiser, Sampling, Schedule, Scores, UnknownWord, nearest};
@@ -154,10 +153,6 @@ pub struct TrainingPlan {
     /// Steps between two checkpoints; 0: one after each epoch.
     #[n(37)]
     pub checkpoint_every: u32,
-    /// Data of further providers. The manifest names the first.
-    #[n(38)]
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub contributions: Vec<Contribution>,
 }
 
 /// Adapters of low rank: `W + alpha / rank · A·B` (Hu et al. 2021).
@@ -221,20 +216,6 @@ pub struct Privacy {
     #[n(4)]
     #[serde(default)]
     pub sampling: Sampling,
-}
-
-/// One more provider's data set.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode,
-)]
-#[serde(deny_unknown_fields)]
-pub struct Contribution {
-    /// Its owner.
-    #[n(0)]
-    pub provider: Address,
-    /// The asset.
-    #[n(1)]
-    pub data: Digest,
 }
 
 /// A plan that cannot be followed. Each names the member, what it says and what it may say.
@@ -338,7 +319,6 @@ impl Default for TrainingPlan {
             standardise: false,
             privacy: None,
             checkpoint_every: 0,
-            contributions: Vec::new(),
         }
     }
 }
@@ -368,8 +348,6 @@ impl TrainingPlan {
     pub const MAX_PATTERNS: usize = 64;
     /// Longest name or pattern, in bytes.
     pub const MAX_NAME: usize = 256;
-    /// Most further providers.
-    pub const MAX_CONTRIBUTIONS: usize = 16;
     /// The members, as TOML spells them.
     pub const MEMBERS: &[&str] = &[
         "epochs",
@@ -410,7 +388,6 @@ impl TrainingPlan {
         "standardise",
         "privacy",
         "checkpoint_every",
-        "contributions",
     ];
 
     /// What the manifest names. Two plans that differ in one bit differ here.
@@ -587,22 +564,9 @@ impl TrainingPlan {
                 "at most 64 patterns of 1 to 256 bytes are allowed",
             )?;
         }
-        if self.contributions.len() > Self::MAX_CONTRIBUTIONS {
-            let found = self.contributions.len();
-            return Err(PlanError::Length { field: "contributions", found, allowed: "at most 16 are allowed" });
-        }
-        for contribution in &self.contributions {
-            need(!contribution.provider.is_zero(), "contributions.provider", "each contribution has an owner")?;
-            need(!contribution.data.is_zero(), "contributions.data", "each contribution is an asset")?;
-        }
-        let mut assets: Vec<Digest> = self.contributions.iter().map(|contribution| contribution.data).collect();
-        if let Validation::Asset(asset) = self.validation {
-            need(!asset.is_zero(), "validation", "the asset has a digest")?;
-            assets.push(asset);
-        }
-        match twice(&assets) {
-            Some(place) => Err(PlanError::Twice { field: "contributions", place }),
-            None => Ok(()),
+        match self.validation {
+            Validation::Asset(asset) => need(!asset.is_zero(), "validation", "the asset has a digest"),
+            _ => Ok(()),
         }
     }
 

@@ -98,7 +98,14 @@ impl Context {
         let Proved { proof, published, logged } = self.0.prover.prove(statement, Standing::Told).await?;
         // However it went: the host may lose the proof, the party has its own copy.
         let _ = published.await;
-        Ok(Bundle { proof, evidence: Arc::unwrap_or_clone(self.0.epoch.evidence()), manifest, logged, settled: None })
+        Ok(Bundle {
+            proof,
+            evidence: Arc::unwrap_or_clone(self.0.epoch.evidence()),
+            manifest,
+            logged,
+            settled: None,
+            training: None,
+        })
     }
 
     /// Signs a Work Proof, and hands it to the host in due course.

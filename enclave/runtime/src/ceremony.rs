@@ -4,7 +4,7 @@
 use crate::{deployment::Deployments, job::Job, training::Training};
 use glacier_app::{Address, Context, Refusal, RefusalCode};
 use glacier_wire::{
-    FileKey, Manifest, ManifestHash, Nonce, Role, SignedManifest, UnixTime, Work,
+    Digest, FileKey, Manifest, ManifestHash, Nonce, Role, SignedManifest, UnixTime, Work,
     api::{Event, Join, Phase},
 };
 use std::{
@@ -73,7 +73,7 @@ impl Ceremonies {
         let hash = check_manifest(cx, &join.manifest)?;
         check_grant(cx, peer, &join, hash)?;
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (job, ready) = table.admit(cx, peer, join, hash)?;
+        let (job, ready) = table.admit(cx, join, hash)?;
         drop(table);
         if let Some(ready) = ready {
             match job.manifest().work {
@@ -110,8 +110,8 @@ fn check_manifest(cx: &Context, signed: &SignedManifest) -> Result<ManifestHash,
 /// Whether the caller gave this grant, in a role it has, for this job and this key epoch.
 fn check_grant(cx: &Context, peer: Address, join: &Join, hash: ManifestHash) -> Result<(), Refusal> {
     let (manifest, grant) = (&join.manifest.manifest, &join.grant.grant);
-    if !acts(manifest, grant.role, peer) {
-        let detail = format!("the manifest does not name you in the role of {} provider", grant.role.as_str());
+    if !owns(manifest, grant.role, join.asset, peer) {
+        let detail = format!("the manifest does not name you as the {} provider of this asset", grant.role.as_str());
         return Err(Refusal::new(RefusalCode::NotYours, detail));
     }
     join.grant
@@ -127,29 +127,18 @@ fn check_grant(cx: &Context, peer: Address, join: &Join, hash: ManifestHash) -> 
     Ok(())
 }
 
-/// Whether this party has this role.
-fn acts(manifest: &Manifest, role: Role, peer: Address) -> bool {
+/// Whether the asset is this party's to release in this role.
+fn owns(manifest: &Manifest, role: Role, asset: Digest, peer: Address) -> bool {
     match role {
-        Role::Data => data_set(manifest, peer).is_some(),
-        Role::Model => manifest.model_provider == peer,
+        Role::Data => manifest.data_sets().any(|set| set.provider == peer && set.data == asset),
+        Role::Model => manifest.model_provider == peer && manifest.model == asset,
         _ => false,
     }
 }
 
-/// Which of the data sets is this party's.
-fn data_set(manifest: &Manifest, peer: Address) -> Option<usize> {
-    manifest.data_sets().position(|set| set.provider == peer)
-}
-
 impl Table {
     /// Enters the grant. Returns the keys when the ceremony is complete.
-    fn admit(
-        &mut self,
-        cx: &Context,
-        peer: Address,
-        join: Join,
-        hash: ManifestHash,
-    ) -> Result<(Arc<Job>, Option<Ready>), Refusal> {
+    fn admit(&mut self, cx: &Context, join: Join, hash: ManifestHash) -> Result<(Arc<Job>, Option<Ready>), Refusal> {
         let grant = join.grant.grant;
         let floor = self.ceremonies.get(&hash).map_or(UnixTime(0), |ceremony| ceremony.floor);
         let now = cx.now().max(join.now).max(floor);
@@ -177,12 +166,12 @@ impl Table {
         let Some(ceremony) = self.ceremonies.get_mut(&hash) else {
             return Err(Refusal::new(RefusalCode::Busy, "the job could not be entered"));
         };
-        ceremony.check_open(grant.role, peer)?;
+        ceremony.check_open(grant.role, join.asset)?;
         self.grants.insert(Nonce(grant.nonce.0));
         ceremony.floor = now;
         ceremony.uses = ceremony.uses.min(grant.uses);
         ceremony.checkpoint = ceremony.checkpoint.max(join.checkpoint);
-        if let Some(place) = ceremony.place(grant.role, peer) {
+        if let Some(place) = ceremony.place(grant.role, join.asset) {
             *place = Some(join.file_key);
         }
         ceremony.job.granted(grant.role);
@@ -205,7 +194,7 @@ impl Table {
 
 impl Ceremony {
     /// Whether this role may still grant.
-    fn check_open(&mut self, role: Role, peer: Address) -> Result<(), Refusal> {
+    fn check_open(&mut self, role: Role, asset: Digest) -> Result<(), Refusal> {
         if self.job.runs_left() == 0 {
             return Err(Refusal::new(RefusalCode::GrantExhausted, "the manifest's runs are used up"));
         }
@@ -215,7 +204,7 @@ impl Ceremony {
             Phase::Refused => self.job.reopen(),
             _ => return Err(Refusal::new(RefusalCode::GrantExhausted, "the job has started already")),
         }
-        match self.place(role, peer) {
+        match self.place(role, asset) {
             Some(None) => Ok(()),
             Some(Some(_)) => Err(Refusal::new(RefusalCode::GrantReplayed, "you have granted already")),
             None => Err(Refusal::new(RefusalCode::NotYours, "the manifest names no asset of yours in this role")),
@@ -223,9 +212,9 @@ impl Ceremony {
     }
 
     /// Where a party's key goes.
-    fn place(&mut self, role: Role, peer: Address) -> Option<&mut Option<FileKey>> {
+    fn place(&mut self, role: Role, asset: Digest) -> Option<&mut Option<FileKey>> {
         match role {
-            Role::Data => self.data.get_mut(data_set(self.job.manifest(), peer)?),
+            Role::Data => self.data.get_mut(self.job.manifest().data_sets().position(|set| set.data == asset)?),
             _ => Some(&mut self.model),
         }
     }

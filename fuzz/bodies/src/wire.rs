@@ -1,13 +1,14 @@
 //! Documents of `glacier-wire`.
 
 use glacier_wire::{
-    Address, Claims, Digest, Dtype, EnclaveId, Evidence, FileKey, Grant, Identity, Limits, Manifest, Measurement,
-    Outputs, Purpose, Recipient, Role, Settlement, SignedManifest, Tensor, UnixTime, Work,
+    Address, Claims, Contribution, Digest, Dtype, EnclaveId, Evidence, FileKey, Grant, Identity, Limits, Manifest,
+    ManifestHash, Measurement, Outputs, Purpose, Recipient, Role, Settlement, SignedManifest, Tensor, UnixTime, Work,
     api::{
         HOST_FRAME, HostAnswer, HostCall, HostFault, HostOrder, HostReply, HostRequest, Join, OrderFault,
         RegistrationOrder, SettlementOrder,
     },
     cbor,
+    training::TrainingPlan,
 };
 
 pub(crate) fn manifest(bytes: &[u8]) {
@@ -76,11 +77,14 @@ where
 }
 
 pub(crate) fn manifest_seeds() -> Vec<Vec<u8>> {
-    [Work::Inference, Work::Deployment, Work::App].map(|work| cbor::encode(&signed(work))).into()
+    [Work::Inference, Work::Deployment, Work::App, Work::Training].map(|work| cbor::encode(&signed(work))).into()
 }
 
 pub(crate) fn job_file_seeds() -> Vec<Vec<u8>> {
-    [Work::Inference, Work::Deployment].iter().filter_map(|work| serde_json::to_vec(&signed(*work)).ok()).collect()
+    [Work::Inference, Work::Deployment, Work::Training]
+        .iter()
+        .filter_map(|work| serde_json::to_vec(&signed(*work)).ok())
+        .collect()
 }
 
 pub(crate) fn join_seeds() -> Vec<Vec<u8>> {
@@ -94,7 +98,14 @@ pub(crate) fn join_seeds() -> Vec<Vec<u8>> {
         nonce: Digest([7; 32]),
     };
     let grant = grant.sign(&manifest.manifest.domain(), &party(1));
-    vec![cbor::encode(&Join { manifest, grant, file_key: FileKey::new([9; 16]), now: UnixTime(1_800_000_000) })]
+    vec![cbor::encode(&Join {
+        manifest,
+        grant,
+        file_key: FileKey::new([9; 16]),
+        now: UnixTime(1_800_000_000),
+        checkpoint: 3,
+        asset: Digest([4; 32]),
+    })]
 }
 
 pub(crate) fn claims_seeds() -> Vec<Vec<u8>> {
@@ -168,6 +179,7 @@ pub(crate) fn outputs_seeds() -> Vec<Vec<u8>> {
 
 pub(crate) fn signed(work: Work) -> SignedManifest {
     let deployment = work == Work::Deployment;
+    let plan = (work == Work::Training).then(TrainingPlan::default);
     let manifest = Manifest {
         work,
         data_provider: if deployment { Address::ZERO } else { party(1).address() },
@@ -180,14 +192,17 @@ pub(crate) fn signed(work: Work) -> SignedManifest {
         limits: Limits { memory: 1 << 28, units: 1 << 40, runs: 1, not_after: UnixTime(2_000_000_000) },
         settlement: Settlement { chain_id: 1, ledger: Address::ZERO, payer: party(2).address(), price: 6 },
         salt: Digest([6; 32]),
-        plan: Digest::ZERO,
-        contributions: Vec::new(),
+        plan: plan.as_ref().map_or(Digest::ZERO, TrainingPlan::digest),
+        contributions: plan
+            .iter()
+            .map(|_| Contribution { provider: party(1).address(), data: Digest([8; 32]) })
+            .collect(),
     };
     let hash = manifest.hash();
     let signers = manifest.signers();
     let parties = [party(1), party(2)];
     let signatures = parties.iter().filter(|party| signers.contains(&party.address()));
-    SignedManifest { signatures: signatures.map(|party| party.sign(&hash.0)).collect(), manifest }
+    SignedManifest { signatures: signatures.map(|party| party.sign(&hash.0)).collect(), manifest, plan }
 }
 
 pub(crate) fn party(secret: u8) -> Identity {

@@ -86,6 +86,8 @@ impl Scene {
             grant: grant.sign(&self.job.manifest.domain(), self.key(role).identity()),
             file_key: self.file_key(role),
             now: glacier::verify::now(),
+            checkpoint: 0,
+            asset: if role == Role::Data { self.job.manifest.data } else { self.job.manifest.model },
         }
     }
 

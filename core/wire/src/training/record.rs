@@ -23,8 +23,7 @@ pub struct TrainingRecord {
     /// The model asset.
     #[n(1)]
     pub model: Digest,
-    /// The data assets: the manifest's, then the plan's contributions in their order, then validation where
-    /// that is an asset of its own.
+    /// The data assets, in the order of the manifest.
     #[n(2)]
     pub data: Vec<Digest>,
     /// [`weights_digest`](Self::weights_digest) before the first epoch and after each.
@@ -89,7 +88,7 @@ impl TrainingRecord {
     /// Largest encoded record that is read: 10,001 digests and the rest.
     pub const MAX_BYTES: usize = 400 << 10;
     /// Most data assets.
-    pub const MAX_DATA: usize = TrainingPlan::MAX_CONTRIBUTIONS + 2;
+    pub const MAX_DATA: usize = crate::Manifest::MAX_CONTRIBUTIONS + 1;
     /// Longest name of a processor, in bytes.
     pub const MAX_PROCESSOR: usize = 128;
 

@@ -35,7 +35,6 @@ fn full() -> TrainingPlan {
         validation: Validation::Asset(Digest([3; 32])),
         early_stopping: Some(EarlyStopping::default()),
         metrics: vec![Metric::F1, Metric::Auc],
-        contributions: vec![Contribution { provider: Address([1; 20]), data: Digest([2; 32]) }],
         ..plan()
     }
 }
@@ -186,7 +185,6 @@ fn every_member_is_in_the_digest() {
     differs(&|p| p.standardise = true);
     differs(&|p| p.privacy = private().privacy);
     differs(&|p| p.checkpoint_every = 1);
-    differs(&|p| p.contributions = full().contributions);
     assert_eq!(seen.len(), TrainingPlan::MEMBERS.len() + 1);
 }
 
@@ -283,10 +281,6 @@ fn contradictions_are_refused() {
         ("validation", |p| {
             p.early_stopping = Some(EarlyStopping::default());
             p.validation = Validation::None;
-        }),
-        ("contributions", |p| p.contributions = vec![full().contributions[0]; 2]),
-        ("contributions.provider", |p| {
-            p.contributions = vec![Contribution { provider: Address::ZERO, data: Digest([1; 32]) }];
         }),
         ("privacy.noise", |p| p.privacy = private().privacy.map(|it| Privacy { noise: Real::ZERO, ..it })),
         ("privacy.delta", |p| p.privacy = private().privacy.map(|it| Privacy { delta: Real::ONE, ..it })),

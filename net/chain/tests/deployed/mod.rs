@@ -198,7 +198,14 @@ impl Enclave {
 }
 
 pub fn bundle(proof: SignedProof) -> Bundle {
-    Bundle { proof, evidence: Evidence::new(vec![], vec![], vec![]), manifest: None, logged: None, settled: None }
+    Bundle {
+        proof,
+        evidence: Evidence::new(vec![], vec![], vec![]),
+        manifest: None,
+        logged: None,
+        settled: None,
+        training: None,
+    }
 }
 
 pub fn tokens(whole: u64) -> U256 {
