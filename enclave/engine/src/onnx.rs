@@ -16,9 +16,11 @@ mod graph;
 mod proto;
 mod read;
 mod tensor;
+mod values;
 mod write;
 
 pub use edit::{Standard, patch, set_metadata, standardise};
 pub use error::{ModelError, Name};
 pub use graph::{Attr, Constant, Data, Graph, Node, ValueId};
+pub use values::{Elements, Literal};
 pub use write::{Writer, list};

@@ -11,3 +11,5 @@
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects
 )]
+
+pub mod kernel;
