@@ -28,6 +28,7 @@ mod identity;
 mod manifest;
 mod secret;
 mod tensor;
+pub mod training;
 
 pub use evidence::{Claims, Device, Document, DocumentKind, Evidence, Purpose, ReportData};
 pub use grant::{Grant, Role, SignedGrant};
