@@ -4,7 +4,10 @@ use glacier_engine::{
     DataError,
     onnx::{ModelError, Name},
 };
-use glacier_wire::api::{Refusal, RefusalCode};
+use glacier_wire::{
+    api::{Refusal, RefusalCode},
+    training::{PlanError, Real},
+};
 
 /// A model, data or plan that cannot be trained with. Names say where; values are never quoted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -76,6 +79,143 @@ pub enum TrainError {
     /// A part of the state that must not be missing is: a defect, returned instead of a crash.
     #[error("the state of node {0} is inconsistent")]
     State(Name),
+    /// The plan contradicts itself.
+    #[error("the training plan: {0}")]
+    Plan(#[from] PlanError),
+    /// The plan does not fit the model.
+    #[error("the training plan: `{field}` names {name}, which the model does not have")]
+    Unknown {
+        /// Member of the plan.
+        field: &'static str,
+        /// What it names.
+        name: Name,
+    },
+    /// The plan does not fit model or data in another way.
+    #[error("the training plan: {0}")]
+    Unfit(&'static str),
+    /// A label that is no class.
+    #[error("the label of row {row} is none of the {classes} classes")]
+    Label {
+        /// From 1.
+        row: u64,
+        /// How many there are.
+        classes: u64,
+    },
+    /// A target that is no number, or not between 0 and 1 where it must be.
+    #[error("the target of row {row} is not finite, or not from 0 to 1 where the loss needs that")]
+    Target {
+        /// From 1.
+        row: u64,
+    },
+    /// Targets of another kind or shape than the loss compares the output with.
+    #[error("output {output} does not fit the targets: the loss needs {needed}")]
+    Targets {
+        /// Which output.
+        output: Name,
+        /// What would fit.
+        needed: &'static str,
+    },
+    /// The data gave another number of rows than it has.
+    #[error("the data has {expected} rows and gave {found}")]
+    Rows {
+        /// Counted before.
+        expected: u64,
+        /// Given in an epoch.
+        found: u64,
+    },
+    /// A loss or gradient that is no finite number.
+    #[error("epoch {epoch}, batch {batch}, step {step}: {fault}")]
+    NotFinite {
+        /// From 1.
+        epoch: u32,
+        /// Of this epoch, from 1.
+        batch: u64,
+        /// Of the run, from 1.
+        step: u64,
+        /// What is to blame.
+        fault: Fault,
+    },
+    /// The gradient became larger than the plan allows.
+    #[error("epoch {epoch}, batch {batch}, step {step}: the gradient's norm is {norm}, the limit {limit}: it explodes")]
+    Exploded {
+        /// From 1.
+        epoch: u32,
+        /// Of this epoch, from 1.
+        batch: u64,
+        /// Of the run, from 1.
+        step: u64,
+        /// Found.
+        norm: Real,
+        /// Allowed.
+        limit: Real,
+    },
+    /// More multiply-accumulates than may be spent.
+    #[error("training needs {needed} units, and {limit} may be spent")]
+    Units {
+        /// In all.
+        needed: u64,
+        /// Allowed.
+        limit: u64,
+    },
+    /// More epochs than may be run.
+    #[error("the plan has {epochs} epochs, and {limit} may be run")]
+    Epochs {
+        /// By the plan.
+        epochs: u32,
+        /// Allowed.
+        limit: u32,
+    },
+    /// More of the rows' privacy than may be spent.
+    #[error("the plan spends an epsilon of {epsilon}, and {limit} may be spent")]
+    Epsilon {
+        /// By the plan.
+        epsilon: Real,
+        /// Allowed.
+        limit: Real,
+    },
+    /// Bytes that are no checkpoint of this run.
+    #[error("the checkpoint is not one of this run: {0}")]
+    Checkpoint(&'static str),
+    /// A run that has ended.
+    #[error("the run has ended")]
+    Ended,
+}
+
+/// What is no finite number.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The data.
+    #[error("column {column} of input {input} is not finite")]
+    Input {
+        /// Which.
+        input: Name,
+        /// Place in a row, from 0.
+        column: u64,
+    },
+    /// The graph's own arithmetic.
+    #[error("column {column} of output {output} is not finite")]
+    Output {
+        /// Which.
+        output: Name,
+        /// Place in a row, from 0.
+        column: u64,
+    },
+    /// The loss of finite outputs.
+    #[error("the loss is not finite")]
+    Loss,
+    /// The gradient of a finite loss.
+    #[error("the gradient of {weight} is not finite")]
+    Gradient {
+        /// Which weight.
+        weight: Name,
+    },
+    /// A weight after the step.
+    #[error("{weight} is not finite after the step")]
+    Weight {
+        /// Which weight.
+        weight: Name,
+    },
 }
 
 impl From<TrainError> for Refusal {
@@ -92,6 +232,17 @@ impl From<TrainError> for Refusal {
             }
             TrainError::Memory { .. } | TrainError::Threads { .. } => RefusalCode::MemoryLimit,
             TrainError::Backward | TrainError::State(_) => RefusalCode::EngineCrashed,
+            TrainError::Plan(_) | TrainError::Unknown { .. } | TrainError::Unfit(_) | TrainError::Ended => {
+                RefusalCode::BadRequest
+            }
+            TrainError::Label { .. }
+            | TrainError::Target { .. }
+            | TrainError::Targets { .. }
+            | TrainError::Rows { .. }
+            | TrainError::NotFinite { .. }
+            | TrainError::Exploded { .. } => RefusalCode::DataInvalid,
+            TrainError::Units { .. } | TrainError::Epochs { .. } | TrainError::Epsilon { .. } => RefusalCode::UnitLimit,
+            TrainError::Checkpoint(_) => RefusalCode::BadRequest,
         };
         Refusal::new(code, error.to_string())
     }

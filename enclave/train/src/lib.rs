@@ -12,4 +12,12 @@
     clippy::arithmetic_side_effects
 )]
 
+mod error;
 pub mod kernel;
+pub mod source;
+mod tensor;
+mod weights;
+
+pub use error::{Fault, TrainError};
+pub use tensor::{IntTensor, Tensor, Value, volume};
+pub use weights::{Span, SpanKind, Weights};
