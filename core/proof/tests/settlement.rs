@@ -199,7 +199,14 @@ fn a_policy_judges_the_registrations_quote_whatever_its_age() {
 fn a_bundle_carries_it_in_one_encoding_and_says_nothing_without_it() {
     let (signed, settled) = settled(1, 3);
     let evidence = Evidence::new(vec![], vec![], vec![]);
-    let mut bundle = Bundle { proof: signed, evidence, manifest: None, logged: None, settled: Some(settled.clone()), training: None };
+    let mut bundle = Bundle {
+        proof: signed,
+        evidence,
+        manifest: None,
+        logged: None,
+        settled: Some(settled.clone()),
+        training: None,
+    };
     assert_eq!(Bundle::decode(&cbor::encode(&bundle)), Ok(bundle.clone()));
     let json = serde_json::to_string(&bundle).unwrap();
     assert_eq!(serde_json::from_str::<Bundle>(&json).unwrap(), bundle);

@@ -1,11 +1,15 @@
 //! One batch job: load, run, return, wipe, prove.
 
-use crate::ceremony::Keys;
-use glacier_app::{Context, Ending, Leash, Refusal, RefusalCode, ResultWriter, Statement, Worker};
-use glacier_engine::{Client, EngineError, Limits, ModelInfo, RunReport};
+use crate::{
+    ceremony::Keys,
+    training::Training,
+    worker::{Process, Role},
+};
+use glacier_app::{Context, Refusal, RefusalCode, ResultWriter, Statement};
+use glacier_engine::{Client, Limits, ModelInfo, RunReport};
 use glacier_proof::Bundle;
 use glacier_wire::{
-    Digest, FileKey, Manifest, ManifestHash, Role, SignedManifest,
+    Digest, FileKey, Manifest, ManifestHash, Role as Party, SignedManifest, Work,
     api::{Event, JobStatus, Phase},
 };
 use std::{
@@ -15,14 +19,11 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{
-    net::UnixStream,
-    sync::{mpsc, watch},
-};
+use tokio::sync::{mpsc, watch};
 use zeroize::Zeroizing;
 
 /// Pieces of an asset that wait between the cipher and the worker. Each is about a megabyte.
-const PIECES: usize = 2;
+pub(crate) const PIECES: usize = 2;
 
 /// A job as its parties see it, from the first grant to the end.
 pub(crate) struct Job {
@@ -31,6 +32,7 @@ pub(crate) struct Job {
     status: watch::Sender<JobStatus>,
     runs: AtomicU64,
     bundle: OnceLock<Arc<Bundle>>,
+    training: Option<Training>,
 }
 
 impl Job {
@@ -44,20 +46,28 @@ impl Job {
             events: Vec::new(),
             refusal: None,
         };
-        Self { hash, signed, status: watch::Sender::new(status), runs: AtomicU64::new(0), bundle: OnceLock::new() }
+        let training = (signed.manifest.work == Work::Training).then(Training::default);
+        let (status, runs, bundle) = (watch::Sender::new(status), AtomicU64::new(0), OnceLock::new());
+        Self { hash, signed, status, runs, bundle, training }
     }
 
     /// Begins the job in a task of its own. Nobody waits for it: the parties ask for its status.
     pub(crate) fn start(self: Arc<Self>, cx: Context, keys: Keys) {
         tokio::spawn(async move {
-            match self.run(&cx, keys).await {
-                Ok(bundle) => {
-                    let _ = self.bundle.set(Arc::new(bundle));
-                    self.enter(Phase::Done);
-                }
-                Err(refusal) => self.refuse(refusal),
-            }
+            let ended = self.run(&cx, keys).await;
+            self.conclude(ended);
         });
+    }
+
+    /// The job is over, with a proof or with the reason why there is none.
+    pub(crate) fn conclude(&self, ended: Result<Bundle, Refusal>) {
+        match ended {
+            Ok(bundle) => {
+                let _ = self.bundle.set(Arc::new(bundle));
+                self.enter(Phase::Done);
+            }
+            Err(refusal) => self.refuse(refusal),
+        }
     }
 
     /// The whole path. Each step is one call; what a step hands on is all that remains of it.
@@ -67,7 +77,7 @@ impl Job {
         // worker's process.
         self.log(Event::Wiped);
         let (output, report) = done?;
-        self.prove(cx, output, report).await
+        self.prove(cx, output, report.units).await
     }
 
     /// Load, run, return. Owns keys and worker, so that both are gone when it ends.
@@ -98,7 +108,7 @@ impl Job {
     /// Brings the model into a worker process of its own.
     pub(crate) async fn load_model(&self, cx: &Context, key: &FileKey) -> Result<(Engine, ModelInfo), Refusal> {
         let limits = &self.signed.manifest.limits;
-        let mut engine = Engine::start(cx.worker(limits.memory)?)?;
+        let mut engine = Engine::start(cx, limits.memory)?;
         let reader = cx.open(self.signed.manifest.model, key).await?;
         self.expect_bytes(reader.ciphertext_len());
         let (pieces, mut inbox) = mpsc::channel(PIECES);
@@ -107,7 +117,7 @@ impl Job {
         let (opened, loaded) =
             tokio::join!(reader.stream(pieces, |bytes| self.loaded(bytes)), engine.load(len, &mut inbox, limits));
         let (opened, info) = first_fault(opened, loaded)?;
-        self.log(Event::Opened { role: Role::Model, bytes: opened });
+        self.log(Event::Opened { role: Party::Model, bytes: opened });
         Ok((engine, info))
     }
 
@@ -139,11 +149,11 @@ impl Job {
         written?;
         // The digest is known at the end of the stream: until it matches, the result is not finished.
         let (opened, report) = first_fault(opened, ran)?;
-        self.log(Event::Opened { role: Role::Data, bytes: opened });
+        self.log(Event::Opened { role: Party::Data, bytes: opened });
         Ok(report)
     }
 
-    async fn prove(&self, cx: &Context, output: Digest, report: RunReport) -> Result<Bundle, Refusal> {
+    pub(crate) async fn prove(&self, cx: &Context, output: Digest, units: u64) -> Result<Bundle, Refusal> {
         let manifest = &self.signed.manifest;
         let statement = Statement {
             work: manifest.work,
@@ -151,7 +161,7 @@ impl Job {
             model: manifest.model,
             input: manifest.input(),
             output: output.into(),
-            units: report.units,
+            units,
             settlement: manifest.settlement,
         };
         let bundle = cx.prove(&statement, Some(self.signed.clone())).await?;
@@ -168,6 +178,15 @@ impl Job {
 
     pub(crate) fn manifest(&self) -> &Manifest {
         &self.signed.manifest
+    }
+
+    pub(crate) fn signed(&self) -> &SignedManifest {
+        &self.signed
+    }
+
+    /// How its training goes, where that is what it does.
+    pub(crate) fn training(&self) -> Option<&Training> {
+        self.training.as_ref()
     }
 
     pub(crate) fn status(&self) -> JobStatus {
@@ -245,11 +264,11 @@ impl Job {
         });
     }
 
-    fn expect_bytes(&self, bytes: u64) {
+    pub(crate) fn expect_bytes(&self, bytes: u64) {
         self.status.send_modify(|status| status.loaded.1 = status.loaded.1.saturating_add(bytes));
     }
 
-    fn loaded(&self, bytes: u64) {
+    pub(crate) fn loaded(&self, bytes: u64) {
         self.status.send_modify(|status| status.loaded.0 = status.loaded.0.saturating_add(bytes));
     }
 
@@ -261,15 +280,13 @@ impl Job {
 /// A worker process and the engine in it. Dropping it kills the process.
 pub(crate) struct Engine {
     client: Client,
-    leash: Arc<Leash>,
+    process: Process,
 }
 
 impl Engine {
-    fn start(worker: Worker) -> Result<Self, Refusal> {
-        let broken = |_| Refusal::new(RefusalCode::Platform, "the worker's socket could not be used");
-        let Worker { stream, leash } = worker;
-        stream.set_nonblocking(true).map_err(broken)?;
-        Ok(Self { client: Client::new(UnixStream::from_std(stream).map_err(broken)?), leash: Arc::new(leash) })
+    fn start(cx: &Context, memory: u64) -> Result<Self, Refusal> {
+        let (stream, process) = Process::start(cx, Role::Inference, memory)?;
+        Ok(Self { client: Client::new(stream), process })
     }
 
     async fn load(
@@ -279,7 +296,7 @@ impl Engine {
         limits: Limits,
     ) -> Result<ModelInfo, Refusal> {
         let loaded = self.client.load(len, pieces, limits).await;
-        self.explain(loaded).await
+        self.process.explain(loaded).await
     }
 
     async fn rows(
@@ -290,7 +307,7 @@ impl Engine {
         progress: impl FnMut(u64) + Send,
     ) -> Result<RunReport, Refusal> {
         let ran = self.client.rows(len, &mut pieces, answers, progress).await;
-        self.explain(ran).await
+        self.process.explain(ran).await
     }
 
     pub(crate) async fn infer(
@@ -298,35 +315,12 @@ impl Engine {
         inputs: &[glacier_wire::Tensor],
     ) -> Result<glacier_engine::Inference, Refusal> {
         let answer = self.client.infer(inputs).await;
-        self.explain(answer).await
+        self.process.explain(answer).await
     }
 
-    /// Ends the process and waits until it has. Its memory goes back to the kernel, which clears it
-    /// before anybody else gets it.
+    /// Ends the process and waits until it has.
     pub(crate) async fn end(self) {
-        self.leash.kill();
-        let _ = self.ending().await;
-    }
-
-    async fn ending(&self) -> Option<Ending> {
-        let leash = self.leash.clone();
-        tokio::task::spawn_blocking(move || leash.ending()).await.ok()
-    }
-
-    /// Turns a worker's silence into the reason for it.
-    async fn explain<T>(&mut self, outcome: Result<T, EngineError>) -> Result<T, Refusal> {
-        match outcome {
-            Ok(value) => Ok(value),
-            Err(EngineError::Refused(refusal)) => Err(refusal),
-            Err(EngineError::Gone) => Err(match self.ending().await {
-                Some(Ending::MemoryLimit) => {
-                    Refusal::new(RefusalCode::MemoryLimit, "the job needs more memory than its manifest allows")
-                }
-                _ => Refusal::new(RefusalCode::EngineCrashed, "the engine did not survive this input"),
-            }),
-            Err(EngineError::Cut) => Err(Refusal::new(RefusalCode::AssetMalformed, "the asset ended early")),
-            Err(fault) => Err(Refusal::new(RefusalCode::EngineCrashed, fault.to_string())),
-        }
+        self.process.end().await;
     }
 }
 
@@ -342,11 +336,11 @@ fn first_fault<A, B>(stream: Result<A, Refusal>, consumer: Result<B, Refusal>) -
 }
 
 /// Who must grant, a role once for each asset.
-fn roles(manifest: &Manifest) -> Vec<Role> {
-    manifest.data_sets().map(|_| Role::Data).chain([Role::Model]).collect()
+fn roles(manifest: &Manifest) -> Vec<Party> {
+    manifest.data_sets().map(|_| Party::Data).chain([Party::Model]).collect()
 }
 
 /// All cores: one job runs at a time on most nodes, and the operating system shares fairly where not.
-fn threads() -> u32 {
+pub(crate) fn threads() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1))
 }

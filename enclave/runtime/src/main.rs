@@ -7,11 +7,13 @@
 //! 2. [`ceremony`]: the party joins a job with its signed manifest, its grant and the key of its asset;
 //!    when every party has, the job starts.
 //! 3. [`job`]: load, run, return, wipe, prove. A batch job from start to end.
-//! 4. [`deployment`]: a model that stays loaded and answers many data providers, over the
+//! 4. [`training`]: the same for a model that is refined, which may outlive workers and the enclave itself.
+//!    What its owner is told of it is its [`course`].
+//! 5. [`deployment`]: a model that stays loaded and answers many data providers, over the
 //!    Open Inference Protocol ([`oip`]).
 //!
 //! Sessions, evidence and the chain of proofs belong to the frame, `glacier-app`; what models do
-//! belongs to `glacier-engine`, which runs in a process of its own for each job.
+//! belongs to `glacier-engine` and `glacier-train`, which run in a [`worker`] process for each job.
 
 #![deny(
     clippy::unwrap_used,
@@ -22,10 +24,13 @@
 )]
 
 mod ceremony;
+mod course;
 mod deployment;
 mod job;
 mod oip;
 mod service;
+mod training;
+mod worker;
 
 use glacier_app::CountingAllocator;
 use std::process::ExitCode;
@@ -35,5 +40,5 @@ use std::process::ExitCode;
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 fn main() -> ExitCode {
-    glacier_app::serve_with_worker(service::AiService::default(), glacier_engine::worker::work)
+    glacier_app::serve_with_worker(service::AiService::default(), worker::work)
 }

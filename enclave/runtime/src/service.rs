@@ -1,6 +1,6 @@
 //! Which request goes where.
 
-use crate::{ceremony::Ceremonies, deployment::Deployments, job::Job, oip};
+use crate::{ceremony::Ceremonies, deployment::Deployments, job::Job, oip, training::Wish};
 use glacier_app::{App, Context, Refusal, RefusalCode, Request, Response};
 use glacier_wire::{Address, ManifestHash, api::Join};
 use std::{sync::Arc, time::Duration};
@@ -8,7 +8,14 @@ use std::{sync::Arc, time::Duration};
 /// Longest that a status request waits for news.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
-/// Private inference, as an application on the SDK.
+/// How long each page of a training's course takes.
+const PACE: Duration = Duration::from_millis(250);
+
+fn no_training() -> Refusal {
+    Refusal::new(RefusalCode::NotFound, "this job is no training")
+}
+
+/// Private inference and training, as an application on the SDK.
 #[derive(Default)]
 pub(crate) struct AiService {
     ceremonies: Ceremonies,
@@ -24,6 +31,11 @@ impl App for AiService {
             ("GET", ["glacier", "v1", "jobs", hash]) => self.status(hash, &request).await,
             ("GET", ["glacier", "v1", "jobs", hash, "result"]) => self.result(hash, &request),
             ("GET", ["glacier", "v1", "jobs", hash, "proof"]) => self.proof(hash, &request),
+            ("GET", ["glacier", "v1", "jobs", hash, "training"]) => self.training(hash, &request).await,
+            ("GET", ["glacier", "v1", "jobs", hash, "refined"]) => self.refined(hash, &request),
+            ("POST", ["glacier", "v1", "jobs", hash, "pause"]) => self.pause(hash, &request, Wish::Pause),
+            ("POST", ["glacier", "v1", "jobs", hash, "continue"]) => self.pause(hash, &request, Wish::Run),
+            ("POST", ["glacier", "v1", "jobs", hash, "withdraw"]) => self.withdraw(hash, &request),
             (_, ["v2", ..]) => Ok(oip::answer(&self.deployments, cx, &request).await),
             _ => Err(Refusal::new(RefusalCode::NotFound, "there is nothing at this path")),
         }
@@ -48,16 +60,53 @@ impl AiService {
 
     /// The proof that names the result file, for the one whose result it is.
     fn result(&self, hash: &str, request: &Request) -> Result<Response, Refusal> {
+        Ok(Response::cbor(&*self.owned_job(hash, request.peer())?.bundle()?))
+    }
+
+    /// How a training goes, from `?points=N&epochs=M` on: at one pace, in pages of one length.
+    async fn training(&self, hash: &str, request: &Request) -> Result<Response, Refusal> {
+        let job = self.owned_job(hash, request.peer())?;
+        let training = job.training().ok_or_else(no_training)?;
+        tokio::time::sleep(PACE).await;
+        let epochs = job.signed().plan.as_ref().map_or(0, |plan| plan.epochs);
+        let (points, told) = (request.query("points").unwrap_or(0), request.query("epochs").unwrap_or(0));
+        Ok(Response::bytes(training.course.page(points, told, epochs).pad()))
+    }
+
+    /// Where the refined model is, and how good it was after each epoch.
+    fn refined(&self, hash: &str, request: &Request) -> Result<Response, Refusal> {
+        let job = self.owned_job(hash, request.peer())?;
+        let training = job.training().ok_or_else(no_training)?;
+        let refined = training.refined();
+        Ok(Response::cbor(refined.ok_or_else(|| Refusal::new(RefusalCode::NotReady, "the job has no result yet"))?))
+    }
+
+    /// The owner of the data stops a training for a while, or has it go on.
+    fn pause(&self, hash: &str, request: &Request, wish: Wish) -> Result<Response, Refusal> {
+        let job = self.owned_job(hash, request.peer())?;
+        job.training().ok_or_else(no_training)?.wish(wish);
+        Ok(Response::cbor(&job.status()))
+    }
+
+    /// Any party takes its grant back: a training ends, and nothing is kept of it.
+    fn withdraw(&self, hash: &str, request: &Request) -> Result<Response, Refusal> {
         let job = self.party_job(hash, request.peer())?;
-        if job.manifest().data_provider != request.peer() {
-            return Err(Refusal::new(RefusalCode::NotYours, "the result belongs to the data provider"));
-        }
-        Ok(Response::cbor(&*job.bundle()?))
+        job.training().ok_or_else(no_training)?.wish(Wish::Withdraw);
+        Ok(Response::cbor(&job.status()))
     }
 
     /// The proof, for any party of the job.
     fn proof(&self, hash: &str, request: &Request) -> Result<Response, Refusal> {
         Ok(Response::cbor(&*self.party_job(hash, request.peer())?.bundle()?))
+    }
+
+    /// A job whose result is the caller's.
+    fn owned_job(&self, hash: &str, peer: Address) -> Result<Arc<Job>, Refusal> {
+        let job = self.party_job(hash, peer)?;
+        if job.manifest().data_provider != peer {
+            return Err(Refusal::new(RefusalCode::NotYours, "the result belongs to the data provider"));
+        }
+        Ok(job)
     }
 
     /// A job that the caller is a party of. To others it does not exist.

@@ -12,11 +12,14 @@
     clippy::arithmetic_side_effects
 )]
 
+pub mod client;
 mod error;
 pub mod kernel;
+pub mod protocol;
 pub mod source;
 mod tensor;
 mod weights;
+pub mod worker;
 
 pub use error::{Fault, TrainError};
 pub use tensor::{IntTensor, Tensor, Value, volume};

@@ -106,7 +106,8 @@ mod tests {
     fn every_page_has_one_length_and_the_fullest_fits() {
         let real = Real::new(-1.0e-7).unwrap();
         let point = Point { step: u64::MAX, loss: real, rate: real, norm: real };
-        let validation = Metric::WORDS.iter().map(|word| Measured { metric: word.parse().unwrap(), value: real }).collect();
+        let validation =
+            Metric::WORDS.iter().map(|word| Measured { metric: word.parse().unwrap(), value: real }).collect();
         let epoch = EpochMetrics { epoch: u32::MAX, steps: u64::MAX, loss: real, validation };
         let empty = TrainingPage {
             points: Vec::new(),
