@@ -2,6 +2,8 @@
 
 use crate::command::{chain, completions, demo, infer, job, key, measure, node, seal, serve, verifier, verify};
 use clap::{Parser, Subcommand};
+use glacier::Settle;
+use glacier_wire::Address;
 use std::path::PathBuf;
 
 const STATUS: &str = "\
@@ -104,4 +106,28 @@ pub(crate) struct PolicyArg {
     /// Policy that the enclave must meet (TOML); what it does not name is refused
     #[arg(long, value_name = "FILE", env = "GLACIER_POLICY", hide_env_values = true)]
     pub(crate) policy: PathBuf,
+}
+
+/// Where the Work Proof is to count.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct SettleArgs {
+    /// Contract where the Work Proof counts [default: where the node settles, by its host's word]
+    #[arg(long, value_name = "ADDR", requires = "chain_id")]
+    ledger: Option<Address>,
+    /// Chain of that contract (EIP-155)
+    #[arg(long, value_name = "ID", requires = "ledger")]
+    chain_id: Option<u64>,
+    /// Have the Work Proof count nowhere: nobody earns by it
+    #[arg(long, conflicts_with_all = ["ledger", "chain_id"])]
+    no_settle: bool,
+}
+
+impl SettleArgs {
+    pub(crate) fn settle(&self) -> Settle {
+        match (self.chain_id, self.ledger) {
+            (Some(chain_id), Some(ledger)) => Settle::At { chain_id, ledger },
+            _ if self.no_settle => Settle::Nowhere,
+            _ => Settle::AsNode,
+        }
+    }
 }

@@ -9,6 +9,7 @@ mod door;
 mod error;
 mod explain;
 mod files;
+mod network;
 mod output;
 mod progress;
 mod units;

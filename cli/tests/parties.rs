@@ -4,64 +4,8 @@
 mod support;
 
 use serde_json::Value;
-use std::{
-    fs,
-    io::{BufRead, BufReader, Read},
-    path::Path,
-    process::{Child, Command, Stdio},
-};
-use support::Party;
-
-/// A node in a process of its own, ended with the test.
-struct Node {
-    child: Child,
-    facts: Value,
-    party: Party,
-}
-
-impl Node {
-    fn start() -> Self {
-        support::need_programs();
-        let party = Party::new();
-        let mut command = party.command("--json node run --listen 127.0.0.1:0 --write-policy policy.toml");
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        // One object on stdout, which ends with the line that closes it.
-        let mut text = String::new();
-        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
-            let line = line.unwrap();
-            text.push_str(&line);
-            if line == "}" {
-                break;
-            }
-        }
-        Self { child, facts: serde_json::from_str(&text).unwrap(), party }
-    }
-
-    fn url(&self) -> &str {
-        self.facts["address"].as_str().unwrap()
-    }
-
-    /// Where, and what is accepted there: the end of every command line that talks to it.
-    fn door(&self) -> String {
-        format!("--node {} --policy {}", self.url(), self.party.path("policy.toml").display())
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
-        let _ = self.child.wait();
-    }
-}
-
-fn model_and_data() -> (&'static Path, &'static Path) {
-    const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/breast-cancer/");
-    (Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/breast-cancer/model.onnx")), Path::new(FOLDER))
-}
-
-fn text<'a>(value: &'a Value, member: &str) -> &'a str {
-    value[member].as_str().unwrap_or_else(|| panic!("{member} in {value}"))
-}
+use std::{fs, io::Read, process::Command};
+use support::{Node, Party, model_and_data, text};
 
 /// Keys, sealed assets and a job that all three have signed, as `job.json` in each folder.
 fn signed_job(node: &Node, hospital: &Party, firm: &Party, payer: &Party) -> String {

@@ -60,6 +60,8 @@ pub struct ChainConfig {
     pub checkpoint_proofs: u64,
     /// Settle what has waited for so many seconds. Default 600.
     pub checkpoint_seconds: u64,
+    /// Whether the node claims by itself what it has earned, once for each root that comes into force. Default true.
+    pub claim: bool,
 }
 
 impl Default for ChainConfig {
@@ -72,6 +74,7 @@ impl Default for ChainConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             checkpoint_proofs: 64,
             checkpoint_seconds: 600,
+            claim: true,
         }
     }
 }

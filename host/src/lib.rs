@@ -36,4 +36,4 @@ pub use log::{ConsistencyPage, HeadPage, InclusionPage, Logs};
 pub use node::Node;
 pub use orders::{RegistrationError, RegistrationQuote};
 pub use proofs::{ProofError, StoredProof};
-pub use status::{EnclaveState, Status};
+pub use status::{EnclaveState, Settles, Status};

@@ -34,7 +34,7 @@ use crate::{
     port::Service,
     proofs::Proofs,
     relay::relay,
-    status::{Counters, EnclaveState, Status},
+    status::{Counters, EnclaveState, Settles, Status},
 };
 
 /// First byte of a TLS handshake record: no HTTP method begins with it.
@@ -209,6 +209,11 @@ impl Shared {
             blobs: usage.blobs,
             uploads: usage.unfinished,
             proofs: self.service.proofs.count().await.unwrap_or_default(),
+            settles: self
+                .service
+                .desk
+                .settled_at()
+                .map(|SettlementOrder { chain_id, ledger }| Settles { chain_id, ledger }),
         }
     }
 }

@@ -5,6 +5,8 @@ use std::{
     time::Instant,
 };
 
+use glacier_wire::Address;
+
 use crate::enclave::ChipInfo;
 
 /// `GET /status`. Said by the host, so worth as much as the host: believe evidence.
@@ -38,6 +40,18 @@ pub struct Status {
     pub uploads: u64,
     /// Work Proofs kept.
     pub proofs: u64,
+    /// Where the node settles; absent for one that does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settles: Option<Settles>,
+}
+
+/// Where a node's work counts: what a manifest names for its proof to be paid here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Settles {
+    /// EIP-155 chain id.
+    pub chain_id: u64,
+    /// The contract, `WorkLedger`.
+    pub ledger: Address,
 }
 
 /// Whether there is an enclave.

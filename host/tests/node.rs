@@ -201,6 +201,10 @@ async fn a_node_says_what_it_runs_and_ends_it() {
     let status = status(&client, &node).await;
     assert_eq!((status.state, status.restarts, status.enclave.as_ref()), (EnclaveState::Up, 0, Some(&info)));
     assert!(info.simulated);
+    assert_eq!(status.settles, None);
+    node.order_settlement(LEDGER.chain_id, LEDGER.ledger);
+    let settles = glacier_host::Settles { chain_id: LEDGER.chain_id, ledger: LEDGER.ledger };
+    assert_eq!(self::status(&client, &node).await.settles, Some(settles));
     let mode = std::fs::metadata(dir.path().join("home")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
     let process = PathBuf::from(format!("/proc/{}", info.pid));

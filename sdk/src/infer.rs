@@ -11,6 +11,7 @@ use crate::{
     node::Node,
     seal::{SealError, Sealed, seal_file},
     session::Session,
+    settle::Settle,
     verify::now,
 };
 use glacier_asset::{AssetError, Header, Parsed};
@@ -38,6 +39,10 @@ pub struct Options {
     pub lasts: u64,
     /// Whether the chip makes a new quote for this session.
     pub freshness: Freshness,
+    /// Where the Work Proof is to count.
+    pub settle: Settle,
+    /// What each run pays there, out of a deposit that the escrow holds for the manifest; in the token's smallest unit.
+    pub price: u64,
 }
 
 impl Default for Options {
@@ -48,6 +53,8 @@ impl Default for Options {
             runs: Draft::RUNS,
             lasts: 3600,
             freshness: Freshness::Cached,
+            settle: Settle::default(),
+            price: 0,
         }
     }
 }
@@ -133,6 +140,7 @@ pub async fn infer(
         not_after,
     );
     (draft.limits.memory, draft.limits.units) = (options.memory, options.units);
+    draft.settlement = options.settle.settlement(node, key.address(), options.price).await?;
     let manifest = sign(draft, key, watch)?;
     for brought in [&model, &data] {
         let release =
@@ -167,6 +175,7 @@ pub async fn serve(
     let place = session.place()?;
     let mut draft = Draft::deployment((key.address(), model.sealed.digest), place, not_after);
     (draft.limits.memory, draft.limits.units, draft.limits.runs) = (options.memory, options.units, options.runs);
+    draft.settlement = options.settle.settlement(node, key.address(), options.price).await?;
     let manifest = sign(draft, key, watch)?;
     let release = Release {
         role: Role::Model,

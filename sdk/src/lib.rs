@@ -78,6 +78,7 @@
 //! | [`job`] | the document that all parties sign |
 //! | [`node`] | the host, and the way through it |
 //! | [`session`] | one attested connection |
+//! | [`settle`] | where proofs count |
 //! | [`ceremony`] | joining, waiting, collecting |
 //! | [`deployment`] | served models, and proved answers |
 //! | [`mod@infer`] | the common cases in one call |
@@ -108,6 +109,7 @@ pub mod output;
 pub mod policy;
 pub mod seal;
 pub mod session;
+pub mod settle;
 mod transfer;
 pub mod verify;
 
@@ -128,3 +130,4 @@ pub use output::{Format, Results};
 pub use policy::{Policy, parse_policy, read_policy};
 pub use seal::{open_file, seal_file, seal_for};
 pub use session::Session;
+pub use settle::Settle;

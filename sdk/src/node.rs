@@ -7,7 +7,7 @@ use crate::{
 };
 use glacier_attest::Policy;
 use glacier_channel::{Client, Freshness};
-use glacier_wire::{Claims, Digest, Evidence, Identity};
+use glacier_wire::{Address, Claims, Digest, Evidence, Identity};
 use reqwest::Url;
 use std::{io, time::Duration};
 use tokio::net::TcpStream;
@@ -88,6 +88,22 @@ impl Node {
     pub async fn status(&self) -> Result<serde_json::Value, NodeError> {
         let bytes = self.document(&["status"], MAX_STATUS).await?;
         serde_json::from_slice(&bytes).map_err(|_| NodeError::Malformed)
+    }
+
+    /// Chain id and ledger where the node settles, by its host's word; `None` for one that settles nowhere.
+    ///
+    /// # Errors
+    /// No answer, or one that is not of a node.
+    pub async fn settles(&self) -> Result<Option<(u64, Address)>, NodeError> {
+        #[derive(serde::Deserialize)]
+        struct Settles {
+            chain_id: u64,
+            ledger: Address,
+        }
+        let mut status = self.status().await?;
+        let named = status.get_mut("settles").map(serde_json::Value::take).unwrap_or_default();
+        let named: Option<Settles> = serde_json::from_value(named).map_err(|_| NodeError::Malformed)?;
+        Ok(named.map(|settles| (settles.chain_id, settles.ledger)))
     }
 
     /// Opens a session with the node's enclave, if `policy` accepts it. `identity` is who the enclave

@@ -6,7 +6,7 @@ use super::{
     verify::Proven,
 };
 use crate::{
-    args::{NodeArg, PolicyArg},
+    args::{NodeArg, PolicyArg, SettleArgs},
     checks::{self, Line},
     context::{Context, now},
     door::Door,
@@ -54,6 +54,8 @@ pub(crate) struct Args {
     /// How many multiply-accumulates may be spent; for a model file of yours
     #[arg(long, value_name = "N", default_value = "10T")]
     units: Count,
+    #[command(flatten)]
+    settle: SettleArgs,
 }
 
 /// A model as people name it.
@@ -109,8 +111,13 @@ async fn ask(name: ManifestHash, args: Args, door: &Door, cx: &Context) -> Outco
 async fn bring(model: &Path, args: Args, door: &Door, cx: &Context) -> Outcome {
     require_plain(model)?;
     require_plain(&args.input)?;
-    let options =
-        Options { memory: args.memory.0, units: args.units.0, freshness: freshness(args.fresh), ..Options::default() };
+    let options = Options {
+        memory: args.memory.0,
+        units: args.units.0,
+        freshness: freshness(args.fresh),
+        settle: args.settle.settle(),
+        ..Options::default()
+    };
     let (mut watcher, mut seen) = (Watcher::new(cx.output), Vec::new());
     let inference = glacier::infer(&door.node, &door.policy, &door.key, model, &args.input, &options, &mut |step| {
         if let Step::Accepted(session) = &step {

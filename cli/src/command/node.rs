@@ -265,6 +265,10 @@ impl Report for Said {
                 status.uploads
             ),
         )?;
-        field(page, "proofs", grouped(status.proofs))
+        field(page, "proofs", grouped(status.proofs))?;
+        match &status.settles {
+            Some(settles) => field(page, "settles", format_args!("on {}, chain {}", settles.ledger, settles.chain_id)),
+            None => field(page, "settles", "nowhere"),
+        }
     }
 }

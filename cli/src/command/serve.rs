@@ -1,7 +1,7 @@
 //! `glacier serve`: the model provider opens a deployment.
 
 use crate::{
-    args::{NodeArg, PolicyArg},
+    args::{NodeArg, PolicyArg, SettleArgs},
     checks::{self, Line},
     context::Context,
     door::Door,
@@ -41,6 +41,11 @@ pub(crate) struct Args {
     /// How many multiply-accumulates may be spent
     #[arg(long, value_name = "N", default_value = "10T")]
     units: Count,
+    #[command(flatten)]
+    settle: SettleArgs,
+    /// What each answer pays, in the token's smallest unit: you pay, out of a `glacier chain deposit` for the deployment
+    #[arg(long, value_name = "N", default_value = "0")]
+    price: u64,
     /// Have the chip make a new quote for this session
     #[arg(long)]
     fresh: bool,
@@ -55,6 +60,8 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
         runs: args.runs.0,
         lasts: args.lasts.0.as_secs(),
         freshness: if args.fresh { Freshness::Fresh } else { Freshness::Cached },
+        settle: args.settle.settle(),
+        price: args.price,
     };
     let (mut watcher, mut seen) = (Watcher::new(cx.output), None);
     let served = glacier::serve(&door.node, &door.policy, &door.key, &args.model, &options, &mut |step| {

@@ -1,10 +1,10 @@
 //! `glacier verifier`: the watchman of a network.
 
 use crate::{
-    command::verify::chain::{connect, node_log, silent},
+    command::verify::chain::{node_log, silent},
     context::{Context, now},
     error::{Exit, Failure, Outcome},
-    files,
+    files, network,
     output::{Report, paint},
 };
 use glacier_chain::{MemoryError, OperatorKey, Outbox, Round, Sender, WatchError, Watchman};
@@ -23,7 +23,7 @@ pub(crate) struct Args {
     /// The network's contracts, as its deployment wrote them (JSON)
     #[arg(long, value_name = "FILE", env = "GLACIER_CHAIN", hide_env_values = true)]
     chain: PathBuf,
-    /// JSON-RPC service of the network's chain [default: http://127.0.0.1:8545]
+    /// JSON-RPC of the network's chain [default: what the file `rpc` beside the contracts says, or http://127.0.0.1:8545]
     #[arg(long, value_name = "URL", env = "GLACIER_RPC", hide_env_values = true)]
     rpc: Option<Url>,
     /// Node whose log is held against what is settled; may be repeated
@@ -47,7 +47,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
-    let (chain, deployment) = connect(&args.chain, args.rpc.as_ref()).await?;
+    let (chain, deployment) = network::open(&args.chain, args.rpc.as_ref(), None).await?;
     deployment.check(&chain).await.map_err(silent)?;
     let place = format!("{}-{}", deployment.chain_id, deployment.registry);
     let path = cx.home.join(format!("watched-{place}.json"));

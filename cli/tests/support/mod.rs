@@ -4,9 +4,12 @@
 
 use std::{
     fmt::Write as _,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
 };
+
+use serde_json::Value;
 
 /// The binary under test.
 pub(crate) const GLACIER: &str = env!("CARGO_BIN_EXE_glacier");
@@ -98,6 +101,63 @@ impl Party {
         out.push_str(rest);
         out
     }
+}
+
+/// A node in a process of its own, ended with the test.
+pub(crate) struct Node {
+    pub(crate) child: Child,
+    pub(crate) facts: Value,
+    pub(crate) party: Party,
+}
+
+impl Node {
+    pub(crate) fn start() -> Self {
+        Self::of(Party::new(), "")
+    }
+
+    /// With more on the command line.
+    pub(crate) fn of(party: Party, more: &str) -> Self {
+        need_programs();
+        let run = format!("--json node run --listen 127.0.0.1:0 --write-policy policy.toml {more}");
+        let mut command = party.command(&run);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        // One object on stdout, which ends with the line that closes it.
+        let mut text = String::new();
+        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+            let line = line.unwrap();
+            text.push_str(&line);
+            if line == "}" {
+                break;
+            }
+        }
+        Self { child, facts: serde_json::from_str(&text).unwrap(), party }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        self.facts["address"].as_str().unwrap()
+    }
+
+    /// Where, and what is accepted there: the end of every command line that talks to it.
+    pub(crate) fn door(&self) -> String {
+        format!("--node {} --policy {}", self.url(), self.party.path("policy.toml").display())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        let _ = self.child.wait();
+    }
+}
+
+/// A classifier, and the folder with its data.
+pub(crate) fn model_and_data() -> (&'static Path, &'static Path) {
+    const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/breast-cancer/");
+    (Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/breast-cancer/model.onnx")), Path::new(FOLDER))
+}
+
+pub(crate) fn text<'a>(value: &'a Value, member: &str) -> &'a str {
+    value[member].as_str().unwrap_or_else(|| panic!("{member} in {value}"))
 }
 
 fn redact_word(word: &str) -> String {

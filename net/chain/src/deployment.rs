@@ -315,20 +315,34 @@ impl Deployment {
         Ok(())
     }
 
-    /// Lets the sender propose roots. Only the vault's admin.
+    /// Lets `proposer` propose roots. Only the vault's admin.
     ///
     /// # Errors
     /// The vault's refusal, or the chain.
     pub async fn allow_proposing(&self, sender: &Sender, proposer: Address) -> Result<(), DeployError> {
+        let role = RewardVault::new(self.vault, sender.chain().provider()).PROPOSER_ROLE().call().await?;
+        self.grant(sender, ("proposer", role), proposer).await.map(drop)
+    }
+
+    /// Lets `watchman` veto roots. Only the vault's admin. Tells whether it was not allowed to before.
+    ///
+    /// # Errors
+    /// The vault's refusal, or the chain.
+    pub async fn allow_vetoing(&self, sender: &Sender, watchman: Address) -> Result<bool, DeployError> {
+        let role = RewardVault::new(self.vault, sender.chain().provider()).WATCHMAN_ROLE().call().await?;
+        self.grant(sender, ("watchman", role), watchman).await
+    }
+
+    async fn grant(&self, sender: &Sender, role: (&str, B256), account: Address) -> Result<bool, DeployError> {
         let head = sender.chain().head().await?.number;
+        let (name, role) = role;
         let vault = RewardVault::new(self.vault, sender.chain().provider());
-        let role = vault.PROPOSER_ROLE().call().await?;
-        if vault.hasRole(role, proposer).call().await? {
-            return Ok(());
+        if vault.hasRole(role, account).call().await? {
+            return Ok(false);
         }
-        let call = RewardVault::grantRoleCall { role, account: proposer }.abi_encode();
-        sender.call_since(head, &format!("grant/proposer/{}/{proposer}", self.vault), self.vault, call).await?;
-        Ok(())
+        let call = RewardVault::grantRoleCall { role, account }.abi_encode();
+        sender.call_since(head, &format!("grant/{name}/{}/{account}", self.vault), self.vault, call).await?;
+        Ok(true)
     }
 
     /// What the schedule allows in one epoch, in units of 10^-18.

@@ -61,6 +61,39 @@ pub(crate) async fn epochs_of_root(chain: &Chain, deployment: &Deployment, root:
     Ok(epochs.into_iter().rev().collect())
 }
 
+/// Who has ever paid in for a job on these terms, each once.
+pub(crate) async fn depositors(
+    chain: &Chain,
+    deployment: &Deployment,
+    manifest: B256,
+    payer: Address,
+    price: u64,
+) -> Result<Vec<Address>, ChainError> {
+    let filter =
+        Filter::new().address(deployment.escrow).event_signature(JobEscrow::Deposited::SIGNATURE_HASH).topic2(manifest);
+    let found = logs(chain, deployment, filter).await?;
+    let events = found.iter().filter_map(|log| JobEscrow::Deposited::decode_log(&log.inner).ok());
+    let fitting = events.filter(|event| (event.payer, event.price) == (payer, price));
+    Ok(fitting.map(|event| event.depositor).collect::<BTreeSet<_>>().into_iter().collect())
+}
+
+/// What the ledger has counted of a key's work.
+pub(crate) async fn units(chain: &Chain, deployment: &Deployment, key: Address) -> Result<u64, ChainError> {
+    let filter = Filter::new()
+        .address(deployment.ledger)
+        .event_signature(vec![WorkLedger::Settled::SIGNATURE_HASH, WorkLedger::ProofSettled::SIGNATURE_HASH])
+        .topic1(key.into_word());
+    let mut counted = 0u64;
+    for log in logs(chain, deployment, filter).await? {
+        if let Ok(event) = WorkLedger::Settled::decode_log(&log.inner) {
+            counted = counted.max(event.units);
+        } else if let Ok(event) = WorkLedger::ProofSettled::decode_log(&log.inner) {
+            counted = counted.saturating_add(event.units);
+        }
+    }
+    Ok(counted)
+}
+
 /// What an account took out of the escrow in a transaction.
 pub(crate) async fn withdrawn(
     chain: &Chain,

@@ -1,8 +1,8 @@
 //! Keeps an enclave registered and its work settled and paid, beside the node that runs it.
 
-use crate::{Operator, OperatorError, OutboxError, SendError, observer::wire};
-use alloy::primitives::{Address, U256};
-use glacier_proof::SignedCheckpoint;
+use crate::{Bond, Operator, OperatorError, OutboxError, SendError, observer::wire};
+use alloy::primitives::{Address, B256, U256};
+use glacier_proof::{SignedCheckpoint, SignedProof};
 use glacier_wire::{EnclaveId, api::RegistrationOrder};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -30,6 +30,13 @@ pub trait Enclave: Send + Sync + 'static {
         chain_id: u64,
         ledger: glacier_wire::Address,
     ) -> impl Future<Output = Result<Vec<SignedCheckpoint>, String>> + Send;
+
+    /// The proof of a key with this number, if it is here. The error is for people.
+    fn proof(
+        &self,
+        key: glacier_wire::Address,
+        sequence: u64,
+    ) -> impl Future<Output = Result<Option<SignedProof>, String>> + Send;
 }
 
 /// An enclave that runs.
@@ -63,13 +70,17 @@ pub struct Terms {
     pub renew_before: Duration,
     /// Between two looks.
     pub pause: Duration,
+    /// Between two looks for something to claim; none leaves that to others. Each root that comes into force is claimed from
+    /// once, whatever it gives: tokens have no price here that could be held against gas.
+    pub claim: Option<Duration>,
 }
 
 impl Default for Terms {
-    /// 64 proofs, ten minutes, three days, two seconds.
+    /// 64 proofs, ten minutes, three days, two seconds, a minute.
     fn default() -> Self {
         let (wait, renew_before) = (Duration::from_secs(600), Duration::from_secs(3 * 86_400));
-        Self { proofs: 64, wait, renew_before, pause: Duration::from_secs(2) }
+        let (pause, claim) = (Duration::from_secs(2), Some(Duration::from_secs(60)));
+        Self { proofs: 64, wait, renew_before, pause, claim }
     }
 }
 
@@ -94,8 +105,12 @@ pub struct Standing {
     pub earns: bool,
     /// Proofs of that key that are settled.
     pub settled: u64,
+    /// Units (multiply-accumulates) of that key that are settled: what is paid for.
+    pub units: u64,
     /// Tokens of the owner, in units of 10^-18.
     pub balance: U256,
+    /// What the owner has behind the chip.
+    pub bond: Bond,
     /// Transactions that are under way.
     pub under_way: u64,
     /// What went wrong last, if it is not mended yet.
@@ -150,6 +165,12 @@ struct State {
     waiting: BTreeMap<glacier_wire::Address, Instant>,
     /// When a renewal may be tried again.
     renew_again: Option<Instant>,
+    /// When something to claim may be looked for again.
+    claim_again: Option<Instant>,
+    /// For which epoch and root that was done.
+    claimed: Option<(Option<u32>, B256)>,
+    /// Proofs of a key that were held against the escrow.
+    collected: BTreeMap<glacier_wire::Address, u64>,
     fault: Option<String>,
 }
 
@@ -171,7 +192,7 @@ impl<E: Enclave> Keeper<E> {
         &self.operator
     }
 
-    /// Registers, renews and settles until it is dropped. A fault is told, and tried again.
+    /// Registers, renews, settles and claims until it is dropped. A fault is told, and tried again.
     pub async fn run(&self) {
         let mut pause = self.terms.pause;
         loop {
@@ -194,7 +215,29 @@ impl<E: Enclave> Keeper<E> {
     async fn step(&self) -> Result<(), KeeperError> {
         self.register().await?;
         self.renew().await?;
-        self.settle(false).await.map(drop)
+        self.settle(false).await?;
+        self.claim_due().await
+    }
+
+    /// Claims and collects where an epoch is over or a root has come into force since the last look.
+    async fn claim_due(&self) -> Result<(), KeeperError> {
+        let Some(pause) = self.terms.claim else { return Ok(()) };
+        if self.state().claim_again.is_some_and(|again| Instant::now() < again) {
+            return Ok(());
+        }
+        self.state().claim_again = Instant::now().checked_add(pause);
+        self.collect(false).await?;
+        let due = self.operator.due().await?;
+        if self.state().claimed == Some(due) {
+            return Ok(());
+        }
+        match self.claim().await {
+            Ok(amount) => info!(%amount, "what was earned is claimed"),
+            Err(KeeperError::Operator(OperatorError::NothingToClaim)) => {}
+            Err(error) => return Err(error),
+        }
+        self.state().claimed = Some(due);
+        Ok(())
     }
 
     /// Registers the enclave that runs, unless it is; returns its key.
@@ -292,13 +335,64 @@ impl<E: Enclave> Keeper<E> {
         Ok(self.operator.claim().await?)
     }
 
-    /// Takes out what the escrow owes.
+    /// Has the escrow credit what proofs of this node's enclaves have earned; `all` looks at those again that were looked at
+    /// before, as a deposit may have come since. Returns how many were credited.
     ///
     /// # Errors
-    /// The escrow's refusal, or the chain.
-    pub async fn withdraw(&self) -> Result<Option<U256>, KeeperError> {
+    /// The node's proofs, or the chain.
+    pub async fn collect(&self, all: bool) -> Result<u64, KeeperError> {
         let _turn = self.turn.lock().await;
-        Ok(self.operator.withdraw().await?)
+        let (chain_id, ledger) = (self.operator.deployment().chain_id, wire(self.operator.deployment().ledger));
+        let mut credited = 0u64;
+        for head in self.enclave.heads(chain_id, ledger).await.map_err(KeeperError::Node)? {
+            let (key, size) = (head.checkpoint.enclave_key, head.checkpoint.size);
+            let first = if all { 0 } else { self.state().collected.get(&key).copied().unwrap_or_default() };
+            for sequence in first..size {
+                let Some(signed) = self.enclave.proof(key, sequence).await.map_err(KeeperError::Node)? else { break };
+                let at = &signed.proof.settlement;
+                if at.price > 0
+                    && (at.chain_id, at.ledger) == (chain_id, ledger)
+                    && self.operator.collect(&signed).await?
+                {
+                    credited = credited.saturating_add(1);
+                }
+            }
+            self.state().collected.insert(key, size);
+        }
+        Ok(credited)
+    }
+
+    /// Takes out what jobs have paid, and what was bonded and is free again.
+    ///
+    /// # Errors
+    /// The contracts' refusal, or the chain.
+    pub async fn withdraw(&self) -> Result<U256, KeeperError> {
+        self.collect(true).await?;
+        let _turn = self.turn.lock().await;
+        let paid = self.operator.withdraw().await?.unwrap_or_default();
+        let Some(running) = self.enclave.running() else { return Ok(paid) };
+        let freed = self.operator.withdraw_bond(&running.enclave_id).await?.unwrap_or_default();
+        Ok(paid.saturating_add(freed))
+    }
+
+    /// Bonds until `amount` (in units of 10^-18) of the owner's tokens stand behind the chip that runs.
+    ///
+    /// # Errors
+    /// No enclave, too few tokens, the vault's refusal, or the chain.
+    pub async fn bond(&self, amount: U256) -> Result<Bond, KeeperError> {
+        let _turn = self.turn.lock().await;
+        let running = self.enclave.running().ok_or(KeeperError::NoEnclave)?;
+        Ok(self.operator.bond(&running.enclave_id, amount).await?)
+    }
+
+    /// Begins to release the bond behind the chip that runs, all but `keep` (in units of 10^-18).
+    ///
+    /// # Errors
+    /// No enclave, the vault's refusal, or the chain.
+    pub async fn unbond(&self, keep: U256) -> Result<Bond, KeeperError> {
+        let _turn = self.turn.lock().await;
+        let running = self.enclave.running().ok_or(KeeperError::NoEnclave)?;
+        Ok(self.operator.unbond(&running.enclave_id, keep).await?)
     }
 
     /// How things stand.
@@ -316,20 +410,27 @@ impl<E: Enclave> Keeper<E> {
             Some(key) => Some(operator.life(key).await?),
             None => None,
         };
-        let settled = match &key {
-            Some(key) => operator.settled(key).await?,
-            None => 0,
+        let (settled, units) = match &key {
+            Some(key) => (operator.settled(key).await?, operator.units(key).await?),
+            None => (0, 0),
+        };
+        let enclave_id = self.enclave.running().map(|running| running.enclave_id);
+        let bond = match &enclave_id {
+            Some(enclave_id) => operator.bond_of(enclave_id).await?,
+            None => Bond::default(),
         };
         Ok(Standing {
             simulated: deployment.realm == crate::Realm::Simulated,
             chain_id: deployment.chain_id,
             ledger: deployment.ledger,
             owner: operator.sender().address(),
-            enclave_id: self.enclave.running().map(|running| running.enclave_id),
+            enclave_id,
             enclave_key: key,
             live_until: life.map(|life| life.until),
             earns: life.is_some_and(|life| life.earns),
             settled,
+            units,
+            bond,
             balance: operator.balance(operator.sender().address()).await?,
             under_way: operator.sender().outbox().pending()?.len() as u64,
             fault,

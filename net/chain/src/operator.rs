@@ -9,7 +9,7 @@ use crate::{
     observer::{Observer, ObserverError},
 };
 use alloy::{
-    primitives::{Address, B256, U256, aliases::U88},
+    primitives::{Address, B256, U256, aliases::U88, utils::format_ether},
     sol_types::SolCall,
 };
 use glacier_attest::{Compact, CompactError};
@@ -68,6 +68,17 @@ pub enum OperatorError {
     /// The checkpoint is not signed by the key that it names, or names another ledger.
     #[error("the checkpoint is not this network's: {0}")]
     Checkpoint(String),
+    /// There is a deposit for the job already, and it is another one.
+    #[error("this account's deposit for the job names another payer, price or chip")]
+    OtherTerms,
+    /// The account is short of tokens.
+    #[error("the account has {} of {} tokens that it takes", in_tokens(has), in_tokens(needed))]
+    TooFew {
+        /// In units of 10^-18.
+        has: U256,
+        /// In units of 10^-18.
+        needed: U256,
+    },
     /// There is nothing to claim.
     #[error("there is nothing to claim")]
     NothingToClaim,
@@ -183,6 +194,14 @@ impl Operator {
         Ok(self.observer.settled(key).await?.size)
     }
 
+    /// Units of a key that are settled.
+    ///
+    /// # Errors
+    /// The chain does not answer.
+    pub async fn units(&self, key: &glacier_wire::Address) -> Result<u64, OperatorError> {
+        Ok(events::units(self.sender.chain(), self.deployment(), key.0.into()).await?)
+    }
+
     /// Settles a log up to a signed head. One that is settled already costs nothing.
     ///
     /// # Errors
@@ -259,6 +278,14 @@ impl Operator {
         let name = format!("propose/{}/{epoch}/{root:x}", self.deployment().vault);
         self.sender.call_since(head, &name, self.deployment().vault, call.abi_encode()).await?;
         Ok(Some(epoch))
+    }
+
+    /// What would make a claim worth while: the last epoch that is over, and the root in force.
+    ///
+    /// # Errors
+    /// The chain does not answer.
+    pub async fn due(&self) -> Result<(Option<u32>, B256), OperatorError> {
+        Ok((self.last_epoch().await?, self.observer.vault().current().call().await?.root))
     }
 
     /// Claims what the root in force gives this owner beyond what it has.
@@ -348,4 +375,8 @@ pub(crate) fn compact_signature(signature: &[u8; 65]) -> (B256, B256) {
         *first |= 0x80;
     }
     (B256::from_slice(r), vs)
+}
+
+fn in_tokens(amount: &U256) -> String {
+    format_ether(*amount)
 }

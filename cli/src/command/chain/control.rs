@@ -3,6 +3,7 @@
 
 use super::{Done, part::NodeKeeper};
 use crate::error::Failure;
+use alloy::primitives::U256;
 use serde::{Deserialize, Serialize};
 use std::{
     io,
@@ -26,6 +27,13 @@ pub(crate) enum Ask {
     Checkpoint,
     Claim,
     Withdraw,
+    /// Amounts in units of 10^-18.
+    Bond {
+        amount: U256,
+    },
+    Unbond {
+        keep: U256,
+    },
 }
 
 /// What came of it.
@@ -133,7 +141,9 @@ async fn act(keeper: &NodeKeeper, ask: Ask) -> Answer {
             }
             Ask::Checkpoint => settled_now = Some(keeper.settle(true).await?),
             Ask::Claim => received = Some(keeper.claim().await?),
-            Ask::Withdraw => received = Some(keeper.withdraw().await?.unwrap_or_default()),
+            Ask::Withdraw => received = Some(keeper.withdraw().await?),
+            Ask::Bond { amount } => drop(keeper.bond(amount).await?),
+            Ask::Unbond { keep } => drop(keeper.unbond(keep).await?),
         }
         Ok::<_, glacier_chain::KeeperError>(Done { settled_now, received, standing: keeper.standing().await? })
     };

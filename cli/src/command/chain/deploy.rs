@@ -4,6 +4,7 @@ use super::{fault, part};
 use crate::{
     context::{Context, now},
     error::{Exit, Failure, Outcome},
+    network::{self, FLOOR},
     output::{Output, Report, WARN, field, paint},
 };
 use glacier_chain::{Deployment, Outbox, Plan, Realm, Sender};
@@ -14,13 +15,14 @@ use std::{
     io::{self, Write},
     path::PathBuf,
 };
+use url::Url;
 
 /// What was typed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// JSON-RPC of the chain (http or https)
     #[arg(long, value_name = "URL", env = "GLACIER_RPC", hide_env_values = true)]
-    rpc: String,
+    rpc: Url,
     /// Trust the root of this home's simulated chip instead of Intel's: a SIMULATED network, which says so everywhere
     #[arg(long)]
     simulated: bool,
@@ -38,21 +40,18 @@ pub(crate) struct Args {
     output: PathBuf,
 }
 
-/// Worst standing that announced code may run on: `ConfigurationAndSWHardeningNeeded`.
-const FLOOR: u8 = 3;
-
 pub(super) async fn run(args: Args, cx: &Context) -> Outcome {
     if args.output.exists() {
         let help = "move it away, or name another output with -o";
         return Err(Failure::trouble("file-write", format!("{} exists already", args.output.display()), help));
     }
     let key = cx.key()?;
-    let chain = part::connect(&args.rpc, None, args.confirmations).await?;
+    let chain = network::connect(args.rpc, None, args.confirmations).await?;
     // What was under way when this was killed goes on from here.
     let mut journal = args.output.clone().into_os_string();
     journal.push(".outbox");
     let journal = PathBuf::from(journal);
-    let outbox = Outbox::open(&journal, part::operator_key(&key)?).map_err(fault)?;
+    let outbox = Outbox::open(&journal, network::operator_key(&key)?).map_err(fault)?;
     let sender = Sender::new(chain, outbox);
     let owner = sender.address();
     let root = match &args.simulated_root {
@@ -81,7 +80,7 @@ pub(super) async fn run(args: Args, cx: &Context) -> Outcome {
     if deployment.realm == Realm::Simulated {
         deployment.allow_proposing(&sender, owner).await.map_err(fault)?;
     }
-    part::write_deployment(&args.output, &deployment)?;
+    network::write(&args.output, &deployment)?;
     drop(sender);
     let _ = std::fs::remove_file(&journal);
     report(cx.output, &args.output, deployment)

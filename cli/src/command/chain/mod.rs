@@ -2,7 +2,9 @@
 
 pub(crate) mod control;
 mod deploy;
+mod escrow;
 pub(crate) mod part;
+mod watchman;
 
 use crate::{
     context::Context,
@@ -10,7 +12,10 @@ use crate::{
     output::{Report, WARN, field, paint},
     units::{grouped, rfc3339},
 };
-use alloy::primitives::{U256, utils::format_units};
+use alloy::primitives::{
+    U256,
+    utils::{format_units, parse_units},
+};
 use control::{Answer, Ask};
 use glacier_chain::Standing;
 use glacier_wire::UnixTime;
@@ -18,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     io::{self, Write},
     path::PathBuf,
+    str::FromStr,
 };
 
 /// Deploy a network's contracts, or act on the chain for a node that runs on this machine.
@@ -33,8 +39,18 @@ pub(crate) enum Command {
     Checkpoint(NodeArgs),
     /// Claim what was earned in the epochs that are over
     Claim(NodeArgs),
-    /// Take out what was paid for jobs
+    /// Take out what jobs have paid, and what was bonded and is free again
     Withdraw(NodeArgs),
+    /// Bond the operator's tokens behind the node's chip: lost if the chip signs two histories
+    Bond(BondArgs),
+    /// Begin to release the bond; `withdraw` takes it out when the network's period is over
+    Unbond(UnbondArgs),
+    /// Pay in for a job; the escrow gives it to whoever proves the job's work
+    Deposit(escrow::DepositArgs),
+    /// Take back what is left of a deposit whose time is over
+    Refund(escrow::RefundArgs),
+    /// Let somebody veto roots of what was earned; by the key that deployed the network
+    GrantWatchman(watchman::Args),
 }
 
 /// Which node of this machine.
@@ -45,6 +61,40 @@ pub(crate) struct NodeArgs {
     node_home: Option<PathBuf>,
 }
 
+/// What was typed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct BondArgs {
+    /// How much shall stand behind the chip, in tokens, what stands there included
+    #[arg(value_name = "TOKENS")]
+    amount: Tokens,
+    #[command(flatten)]
+    node: NodeArgs,
+}
+
+/// What was typed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct UnbondArgs {
+    /// How much shall go on standing behind the chip, in tokens
+    #[arg(long, value_name = "TOKENS", default_value = "0")]
+    keep: Tokens,
+    #[command(flatten)]
+    node: NodeArgs,
+}
+
+/// An amount as people write it: `12`, `0.5`.
+#[derive(Debug, Clone, Copy)]
+struct Tokens(U256);
+
+impl FromStr for Tokens {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        let amount = parse_units(text, 18).ok().filter(|_| digits);
+        amount.map(|amount| Self(amount.get_absolute())).ok_or("write an amount of tokens such as 12 or 0.5")
+    }
+}
+
 pub(crate) async fn run(command: Command, cx: &Context) -> Outcome {
     let (args, ask) = match command {
         Command::Deploy(args) => return deploy::run(args, cx).await,
@@ -53,6 +103,11 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Outcome {
         Command::Checkpoint(args) => (args, Ask::Checkpoint),
         Command::Claim(args) => (args, Ask::Claim),
         Command::Withdraw(args) => (args, Ask::Withdraw),
+        Command::Bond(args) => (args.node, Ask::Bond { amount: args.amount.0 }),
+        Command::Unbond(args) => (args.node, Ask::Unbond { keep: args.keep.0 }),
+        Command::Deposit(args) => return escrow::deposit(args, cx).await,
+        Command::Refund(args) => return escrow::refund(args, cx).await,
+        Command::GrantWatchman(args) => return watchman::grant(args, cx).await,
     };
     let home = args.node_home.unwrap_or_else(|| cx.home.join("node"));
     let done = control::ask(&home, ask).await?;
@@ -95,8 +150,17 @@ impl Report for Done {
             }
             _ => field(page, "enclave key", paint(WARN, "not registered yet"))?,
         }
-        field(page, "settled", format_args!("{} proofs", grouped(standing.settled)))?;
+        let (proofs, units) = (grouped(standing.settled), grouped(standing.units));
+        field(page, "settled", format_args!("{proofs} proofs, {units} units"))?;
         field(page, "balance", tokens(standing.balance, standing.simulated))?;
+        let bond = &standing.bond;
+        if !bond.active.is_zero() {
+            field(page, "bond", tokens(bond.active, standing.simulated))?;
+        }
+        if !bond.unbonding.is_zero() {
+            let (amount, until) = (tokens(bond.unbonding, standing.simulated), rfc3339(UnixTime(bond.release_at)));
+            field(page, "unbonding", format_args!("{amount}, until {until}"))?;
+        }
         if standing.under_way > 0 {
             field(page, "under way", format_args!("{} transactions", standing.under_way))?;
         }

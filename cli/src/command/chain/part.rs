@@ -1,14 +1,18 @@
 //! The chain beside a node: opened, deployed where it is the node's own, and kept.
 
 use super::{control::Control, fault};
-use crate::{error::Failure, files};
+use crate::{
+    error::Failure,
+    files,
+    network::{self, DEPLOYMENT, FLOOR, RPC},
+};
 use glacier::Key;
 use glacier_chain::{
-    Chain, Deployment, Embedded, Enclave, Genesis, Keeper, Operator, OperatorKey, Outbox, Plan, Quoted, Remote,
-    Running, Sender, Service, Terms, embedded::Clock, serve,
+    Chain, Deployment, Embedded, Enclave, Genesis, Keeper, Operator, Outbox, Plan, Quoted, Running, Sender, Service,
+    Terms, embedded::Clock, serve,
 };
 use glacier_host::{ChainConfig, Node};
-use glacier_proof::SignedCheckpoint;
+use glacier_proof::{SignedCheckpoint, SignedProof};
 use glacier_wire::{Address, Measurement, api::RegistrationOrder};
 use std::{
     fs,
@@ -48,6 +52,10 @@ impl Enclave for NodeEnclave {
         }
         Ok(heads)
     }
+
+    async fn proof(&self, key: Address, sequence: u64) -> Result<Option<SignedProof>, String> {
+        self.0.logs().proof(key, sequence).await.map_err(|error| error.to_string())
+    }
 }
 
 /// The chain's part of a running node. It ends when this is dropped; what was under way goes on with the next run.
@@ -79,11 +87,8 @@ impl Drop for Part {
     }
 }
 
-/// Where the node's own chain tells others its address.
-const RPC: &str = "rpc";
-const DEPLOYMENT: &str = "deployment.json";
-/// The largest deployment file that is read.
-const MAX_DEPLOYMENT: u64 = 64 << 10;
+/// The largest root that is read.
+const MAX_ROOT: u64 = 64 << 10;
 
 /// Everything that the chain beside a node needs.
 pub(crate) struct Setting<'a> {
@@ -100,17 +105,17 @@ pub(crate) struct Setting<'a> {
 }
 
 impl Part {
-    /// Opens or deploys, and begins to keep. `background` has it register, renew and settle by itself.
+    /// Opens or deploys, and begins to keep. `background` has it register, renew, settle and claim by itself.
     pub(crate) async fn start(setting: Setting<'_>, background: bool) -> Result<Self, Failure> {
         let folder = setting.home.join("chain");
         fs::create_dir_all(&folder).map_err(|error| Failure::writing(&folder, &error))?;
         let config = setting.config;
-        let key = operator_key(setting.operator)?;
+        let key = network::operator_key(setting.operator)?;
         let file = config.deployment.clone().unwrap_or_else(|| folder.join(DEPLOYMENT));
         let (chain, rpc) = match &config.rpc {
             Some(url) => {
-                let deployment = read_deployment(&file)?;
-                (connect(url, Some(deployment.chain_id), config.confirmations).await?, None)
+                let deployment = network::read(&file)?;
+                (network::connect(network::url(url)?, Some(deployment.chain_id), config.confirmations).await?, None)
             }
             None => {
                 let (path, genesis) = (folder.join("chain.redb"), Genesis::funding([key.address()]));
@@ -133,10 +138,10 @@ impl Part {
         let sender = Sender::new(chain.clone(), outbox);
         let deployment = if config.rpc.is_none() && !file.exists() {
             let deployment = deploy_own(&sender, setting.home).await?;
-            write_deployment(&file, &deployment)?;
+            network::write(&file, &deployment)?;
             deployment
         } else {
-            read_deployment(&file)?
+            network::read(&file)?
         };
         deployment.check(&chain).await.map_err(fault)?;
         if config.rpc.is_none() {
@@ -148,6 +153,7 @@ impl Part {
             wait: Duration::from_secs(config.checkpoint_seconds),
             ..Terms::default()
         };
+        let terms = Terms { claim: terms.claim.filter(|_| config.claim), ..terms };
         let operator = Operator::new(sender, deployment);
         let keeper = Arc::new(Keeper::new(operator, NodeEnclave(setting.node), terms));
         let control = Control::listen(setting.home, Arc::clone(&keeper)).map_err(|error| {
@@ -165,9 +171,6 @@ impl Part {
     }
 }
 
-/// Worst standing that code of a node's own network may run on: `ConfigurationAndSWHardeningNeeded`.
-const FLOOR: u8 = 3;
-
 /// A network on the node's own chain: it trusts the root of this machine's simulated vendor.
 async fn deploy_own(sender: &Sender, home: &Path) -> Result<Deployment, Failure> {
     let root = simulated_root(&home.join("chip").join("simulated-root.pem"))?;
@@ -178,37 +181,9 @@ async fn deploy_own(sender: &Sender, home: &Path) -> Result<Deployment, Failure>
 
 /// The DER of a PEM file with one certificate.
 pub(super) fn simulated_root(path: &Path) -> Result<Vec<u8>, Failure> {
-    let text = files::read(path, MAX_DEPLOYMENT)?;
+    let text = files::read(path, MAX_ROOT)?;
     let not = |error: der::pem::Error| {
         Failure::not_a("a certificate", path, error, "pass the simulated root that the node wrote, in PEM")
     };
     der::pem::decode_vec(&text).map(|(_, der)| der).map_err(not)
-}
-
-/// The signing half of a key.
-pub(super) fn operator_key(key: &Key) -> Result<OperatorKey, Failure> {
-    OperatorKey::from_bytes(&key.identity().expose_secret()).map_err(fault)
-}
-
-/// Connects to a chain that others keep. Without `expected` its own word for its id is taken.
-pub(super) async fn connect(url: &str, expected: Option<u64>, confirmations: u64) -> Result<Chain, Failure> {
-    let parsed = url.parse().map_err(|_| Failure::trouble("usage", "--rpc is no URL", "pass an http or https URL"))?;
-    let mut remote = Remote::new(parsed, expected.unwrap_or_default());
-    remote.confirmations = confirmations;
-    if expected.is_none() {
-        remote.chain_id = Chain::ask_id(&remote).await.map_err(fault)?;
-    }
-    Chain::connect(&remote).await.map_err(fault)
-}
-
-/// A deployment file.
-pub(crate) fn read_deployment(path: &Path) -> Result<Deployment, Failure> {
-    let text = files::read(path, MAX_DEPLOYMENT)?;
-    serde_json::from_slice(&text)
-        .map_err(|error| Failure::not_a("a deployment", path, error, "pass the file that `glacier chain deploy` wrote"))
-}
-
-pub(super) fn write_deployment(path: &Path, deployment: &Deployment) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(deployment).map_err(fault)?;
-    files::write_new(path, text.as_bytes())
 }

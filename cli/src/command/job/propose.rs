@@ -2,7 +2,7 @@
 
 use super::{Sheet, asset::AssetRef};
 use crate::{
-    args::{NodeArg, PolicyArg},
+    args::{NodeArg, PolicyArg, SettleArgs},
     context::{Context, now},
     door::Door,
     error::{Exit, Failure, Outcome},
@@ -10,7 +10,7 @@ use crate::{
     units::{Count, Size, Span},
 };
 use glacier::{Draft, Freshness, Job};
-use glacier_wire::{Address, Limits, Recipient, Settlement, UnixTime};
+use glacier_wire::{Address, Limits, Recipient, UnixTime};
 use std::path::PathBuf;
 
 /// What was typed.
@@ -50,15 +50,11 @@ pub(crate) struct Args {
     /// Who pays [default: the data provider]
     #[arg(long, value_name = "ADDR")]
     payer: Option<Address>,
-    /// What the run pays, in the ledger's smallest unit
+    /// What the run pays, in the token's smallest unit, out of a `glacier chain deposit` for the job
     #[arg(long, value_name = "N", default_value = "0")]
     price: u64,
-    /// Chain of the ledger (EIP-155)
-    #[arg(long, value_name = "ID", default_value = "0")]
-    chain_id: u64,
-    /// Contract where the Work Proof counts
-    #[arg(long, value_name = "ADDR")]
-    ledger: Option<Address>,
+    #[command(flatten)]
+    settle: SettleArgs,
     /// Where to write the job
     #[arg(short, long, value_name = "JOB", default_value = "job.json")]
     output: PathBuf,
@@ -93,13 +89,10 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
         not_after,
     );
     draft.limits = Limits { memory: args.memory.0, units: args.units.0, runs: args.runs.0, not_after };
-    draft.settlement = Settlement {
-        chain_id: args.chain_id,
-        ledger: args.ledger.unwrap_or(Address::ZERO),
-        // Zero: the data provider.
-        payer: args.payer.unwrap_or(Address::ZERO),
-        price: args.price,
-    };
+    // Zero: the data provider.
+    let payer = args.payer.unwrap_or(Address::ZERO);
+    let settlement = args.settle.settle().settlement(&door.node, payer, args.price).await;
+    draft.settlement = settlement.map_err(explain::node)?;
     let job = Job::propose(draft).map_err(|error| explain::job(&args.output, error))?;
     job.write_new(&args.output).map_err(|error| explain::job(&args.output, error))?;
     cx.output.report(&Sheet::new(&job, args.output.clone(), Some(me)))?;

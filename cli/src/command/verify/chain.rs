@@ -2,16 +2,16 @@
 
 use crate::{
     error::Failure,
-    files,
+    network,
     output::{Output, field},
     progress,
 };
-use glacier_chain::{Chain, Deployment, Live, LiveCheck, NodeLog, Observer, Question, Realm, Remote};
+use glacier_chain::{Deployment, Live, LiveCheck, NodeLog, Observer, Question, Realm};
 use glacier_proof::Bundle;
 use serde::Serialize;
 use std::{
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 use url::Url;
 
@@ -24,24 +24,9 @@ pub(crate) struct ChainArgs {
     /// The network's contracts, as its deployment wrote them (JSON)
     #[arg(long, value_name = "FILE", env = "GLACIER_CHAIN", hide_env_values = true)]
     pub(crate) chain: Option<PathBuf>,
-    /// JSON-RPC service of the network's chain [default: http://127.0.0.1:8545]
+    /// JSON-RPC of the network's chain [default: what the file `rpc` beside the contracts says, or http://127.0.0.1:8545]
     #[arg(long, value_name = "URL", env = "GLACIER_RPC", hide_env_values = true, requires = "chain")]
     pub(crate) rpc: Option<Url>,
-}
-
-const LOCAL: &str = "http://127.0.0.1:8545";
-const MAX_DEPLOYMENT: u64 = 64 << 10;
-
-/// A chain that answers, and the contracts on it.
-pub(crate) async fn connect(file: &Path, rpc: Option<&Url>) -> Result<(Chain, Deployment), Failure> {
-    let bytes = files::read(file, MAX_DEPLOYMENT)?;
-    let deployment: Deployment = serde_json::from_slice(&bytes).map_err(|error| {
-        Failure::not_a("a deployment", file, error, "pass the file that the network's deployment wrote")
-    })?;
-    let local = || Url::parse(LOCAL).map_err(|error| Failure::trouble("internal", error.to_string(), "name --rpc"));
-    let url = rpc.cloned().map_or_else(local, Ok)?;
-    let chain = Chain::connect(&Remote::new(url, deployment.chain_id)).await.map_err(silent)?;
-    Ok((chain, deployment))
 }
 
 /// The log of a node.
@@ -87,7 +72,7 @@ pub(crate) async fn look_up(
     let node = node.map(node_log).transpose()?;
     let spinner = progress::spinner(output, "asking the chain");
     let found = async {
-        let (chain, deployment) = connect(file, args.rpc.as_ref()).await?;
+        let (chain, deployment) = network::open(file, args.rpc.as_ref(), None).await?;
         let observer = Observer::new(chain, deployment);
         let live = observer.look_up(bundle, Question { node: node.as_ref(), ..question }).await.map_err(silent)?;
         Ok(Found::new(live, observer.deployment()))
