@@ -14,6 +14,10 @@
 
 mod error;
 pub mod kernel;
+pub mod loss;
+pub mod metric;
+pub mod schedule;
+pub mod seed;
 pub mod source;
 mod tensor;
 mod weights;
