@@ -16,6 +16,8 @@ mod error;
 pub mod kernel;
 pub mod loss;
 pub mod metric;
+mod network;
+mod op;
 pub mod schedule;
 pub mod seed;
 pub mod source;
@@ -23,5 +25,6 @@ mod tensor;
 mod weights;
 
 pub use error::{Fault, TrainError};
+pub use network::{Mode, Network, Settings};
 pub use tensor::{IntTensor, Tensor, Value, volume};
 pub use weights::{Span, SpanKind, Weights};
