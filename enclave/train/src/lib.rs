@@ -15,12 +15,19 @@
 pub mod client;
 mod error;
 pub mod kernel;
+pub mod loss;
+pub mod metric;
+mod network;
+mod op;
 pub mod protocol;
+pub mod schedule;
+pub mod seed;
 pub mod source;
 mod tensor;
 mod weights;
 pub mod worker;
 
 pub use error::{Fault, TrainError};
+pub use network::{Mode, Network, Settings};
 pub use tensor::{IntTensor, Tensor, Value, volume};
 pub use weights::{Span, SpanKind, Weights};
