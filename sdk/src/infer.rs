@@ -20,6 +20,7 @@ use glacier_channel::Freshness;
 use glacier_wire::{
     FileKey, ManifestHash, Role, SignedManifest, UnixTime,
     api::{Event, JobStatus},
+    training::TrainingPage,
 };
 use std::{
     path::{Path, PathBuf},
@@ -75,13 +76,17 @@ pub enum Step<'a> {
     Joined(Role),
     /// News from inside.
     Status(&'a JobStatus),
+    /// How a training goes since the last time.
+    Course(&'a TrainingPage),
+    /// Nobody answers, or another enclave does: the node is waited for.
+    Waiting(&'a Error),
     /// The sealed result comes from the host: bytes done, bytes in all.
     Fetching(u64, u64),
 }
 
 /// A session that was silent for so long while files were sealed and sent is opened anew: hosts and
 /// routers drop connections on which nothing moves.
-const STALE: Duration = Duration::from_secs(30);
+pub(crate) const STALE: Duration = Duration::from_secs(30);
 
 /// Watches [`Step`]s.
 pub type Watch<'a> = &'a mut (dyn FnMut(Step<'_>) + Send);
@@ -207,7 +212,7 @@ pub async fn ask(
     session.infer(deployment, &inputs).await
 }
 
-async fn accepted(
+pub(crate) async fn accepted(
     node: &Node,
     policy: &Policy,
     key: &Key,
@@ -219,7 +224,7 @@ async fn accepted(
     Ok(session)
 }
 
-fn sign(draft: Draft, key: &Key, watch: Watch<'_>) -> Result<SignedManifest, Error> {
+pub(crate) fn sign(draft: Draft, key: &Key, watch: Watch<'_>) -> Result<SignedManifest, Error> {
     let mut job = Job::propose(draft)?;
     job.sign(key.identity())?;
     let manifest = job.complete()?.clone();
@@ -228,13 +233,13 @@ fn sign(draft: Draft, key: &Key, watch: Watch<'_>) -> Result<SignedManifest, Err
 }
 
 /// A file that was sealed and is at the host.
-struct Brought {
-    role: Role,
-    sealed: Sealed,
+pub(crate) struct Brought {
+    pub(crate) role: Role,
+    pub(crate) sealed: Sealed,
 }
 
 impl Brought {
-    fn file_key(&self, key: &Key) -> Result<FileKey, SealError> {
+    pub(crate) fn file_key(&self, key: &Key) -> Result<FileKey, SealError> {
         match Header::parse(&self.sealed.header)? {
             Parsed::Complete { header, .. } => Ok(header.unwrap(key.age())?),
             Parsed::NeedsMore => Err(AssetError::Truncated.into()),
@@ -242,7 +247,7 @@ impl Brought {
     }
 }
 
-async fn bring(
+pub(crate) async fn bring(
     node: &Node,
     scratch: &Scratch,
     key: &Key,
@@ -250,7 +255,8 @@ async fn bring(
     file: &Path,
     watch: Watch<'_>,
 ) -> Result<Brought, Error> {
-    let to: PathBuf = scratch.path(role.as_str());
+    let mut names = (0u32..).map(|n| scratch.path(&format!("{}-{n}", role.as_str())));
+    let to: PathBuf = names.find(|path| !path.exists()).unwrap_or_default();
     let sealed = seal_file(file, &to, &[key.recipient()], &mut |done, total| watch(Step::Sealing(role, done, total)))?;
     node.upload(&sealed.digest, &to, &mut |done, total| watch(Step::Uploading(role, done, total))).await?;
     Ok(Brought { role, sealed })

@@ -82,6 +82,7 @@
 //! | [`ceremony`] | joining, waiting, collecting |
 //! | [`deployment`] | served models, and proved answers |
 //! | [`mod@infer`] | the common cases in one call |
+//! | [`mod@training`] | the same for training |
 //! | [`input`], [`output`] | tensors and tables as files |
 //! | [`verify`] | evidence and proofs, offline |
 //!
@@ -110,6 +111,7 @@ pub mod policy;
 pub mod seal;
 pub mod session;
 pub mod settle;
+pub mod training;
 mod transfer;
 pub mod verify;
 
@@ -131,3 +133,4 @@ pub use policy::{Policy, parse_policy, read_policy};
 pub use seal::{open_file, seal_file, seal_for};
 pub use session::Session;
 pub use settle::Settle;
+pub use training::{Material, Refinement, train};
