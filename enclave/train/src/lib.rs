@@ -12,8 +12,11 @@
     clippy::arithmetic_side_effects
 )]
 
+pub mod build;
+pub mod data;
 mod error;
 pub mod kernel;
+pub mod scale;
 pub mod source;
 mod tensor;
 mod weights;
