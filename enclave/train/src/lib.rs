@@ -12,7 +12,9 @@
     clippy::arithmetic_side_effects
 )]
 
+pub mod build;
 pub mod client;
+pub mod data;
 mod error;
 pub mod kernel;
 pub mod loss;
@@ -20,6 +22,7 @@ pub mod metric;
 mod network;
 mod op;
 pub mod protocol;
+pub mod scale;
 pub mod schedule;
 pub mod seed;
 pub mod source;

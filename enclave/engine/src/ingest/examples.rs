@@ -67,7 +67,7 @@ pub struct Examples<R> {
 }
 
 enum Open<R> {
-    Table { records: Records<Data<R>>, header: Vec<String>, inputs: Vec<usize>, answers: Vec<usize> },
+    Table { records: Box<Records<Data<R>>>, header: Vec<String>, inputs: Vec<usize>, answers: Vec<usize> },
     Array { array: Array<Data<R>>, answers: Vec<usize> },
     Archive { source: R, inputs: Vec<Array<Entry>>, answers: Vec<Array<Entry>> },
 }
@@ -188,7 +188,7 @@ fn table<R: Read>(data: Data<R>, info: &ModelInfo, wanted: &[Column]) -> Result<
     let row = row_shape(port, inputs.len() as u64)?;
     fits(port, &row)?;
     let names = answers.iter().map(|at| named(*at)).collect();
-    Ok((vec![row], None, names, Open::Table { records, header, inputs, answers }))
+    Ok((vec![row], None, names, Open::Table { records: Box::new(records), header, inputs, answers }))
 }
 
 fn array<R: Read>(data: Data<R>, info: &ModelInfo, wanted: &[Column]) -> Result<Opened<R>, DataError> {

@@ -127,6 +127,10 @@ impl<R: Read> Array<R> {
         };
         let too_large = DataError::TooLarge { what: "one row", max: MAX_ROW };
         let width = crate::meter::product(row).filter(|width| *width <= MAX_ROW / 8).ok_or(too_large)?;
+        // Rows of nothing could be promised without end.
+        if width == 0 {
+            return Err(DataError::NotRows(Name::new(name)));
+        }
         Ok(Self { source, dtype: header.dtype, rows: *rows, row: row.to_vec(), width })
     }
 
