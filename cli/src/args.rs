@@ -1,6 +1,6 @@
 //! What was typed, exactly. Each command turns its part into working values before it begins.
 
-use crate::command::{chain, completions, demo, infer, job, key, measure, node, seal, serve, verifier, verify};
+use crate::command::{chain, completions, demo, infer, job, key, measure, node, seal, serve, train, verifier, verify};
 use clap::{Parser, Subcommand};
 use glacier::Settle;
 use glacier_wire::Address;
@@ -73,6 +73,8 @@ pub(crate) enum Command {
     Job(job::Command),
     /// Send rows to a served model, get predictions and a Work Proof
     Infer(infer::Args),
+    /// Refine a model on your data in an attested enclave: get the weights, and a proof of how they came about
+    Train(Box<train::Args>),
     /// Open a deployment: load your model into an attested enclave, for others to call
     Serve(serve::Args),
     /// Judge evidence, proofs and nodes

@@ -15,6 +15,11 @@ pub(crate) fn bytes(output: Output, what: &'static str, total: u64) -> ProgressB
     bar(output, what, total, "{msg:13} {wide_bar:.cyan/dim} {binary_bytes:>11} of {binary_total_bytes} {eta:>4}")
 }
 
+/// Steps of a known total.
+pub(crate) fn steps(output: Output, total: u64) -> ProgressBar {
+    bar(output, "", total, "{wide_bar:.cyan/dim} {pos}/{len} {eta:>4}  {msg}")
+}
+
 /// Work of unknown length.
 pub(crate) fn spinner(output: Output, what: impl Into<std::borrow::Cow<'static, str>>) -> ProgressBar {
     let style = ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());

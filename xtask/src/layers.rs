@@ -15,6 +15,7 @@ const APP: &str = "glacier-app";
 const ENGINE: &str = "glacier-engine";
 const DEVICES: &str = "glacier-devices";
 const PLATFORM: &str = "glacier-platform";
+const TRAIN: &str = "glacier-train";
 const ENCLAVE: &str = "glacier-enclave";
 const SIMULATOR: &str = "glacier-simulator";
 const STORE: &str = "glacier-store";
@@ -42,8 +43,10 @@ const LAYERS: &[Layer] = &[
     Layer { name: DEVICES, may_use: &[] },
     Layer { name: PLATFORM, may_use: &[WIRE, ASSET, ATTEST, PROOF, DEVICES] },
     Layer { name: ENGINE, may_use: &[WIRE, ASSET, ATTEST, PROOF] },
+    // A pure function of model, data and plan: the enclave trains by it, the owner of the data repeats it.
+    Layer { name: TRAIN, may_use: &[WIRE, ENGINE] },
     Layer { name: APP, may_use: &[WIRE, ASSET, ATTEST, PROOF, CHANNEL, PLATFORM] },
-    Layer { name: ENCLAVE, may_use: &[WIRE, ASSET, ATTEST, PROOF, PLATFORM, ENGINE, APP] },
+    Layer { name: ENCLAVE, may_use: &[WIRE, ASSET, ATTEST, PROOF, PLATFORM, ENGINE, TRAIN, APP] },
     Layer { name: SIMULATOR, may_use: &[WIRE, ASSET, ATTEST, PROOF, PLATFORM] },
     Layer { name: STORE, may_use: &[WIRE, ASSET, ATTEST, PROOF] },
     Layer { name: COLLATERAL, may_use: &[WIRE, ATTEST] },
@@ -55,12 +58,13 @@ const LAYERS: &[Layer] = &[
     // The simulator measures enclave binaries for `glacier measure`.
     Layer {
         name: CLI,
-        may_use: &[WIRE, ASSET, ATTEST, PROOF, MEASURE, DEVICES, SDK, HOST, STORE, COLLATERAL, CHAIN, SIMULATOR],
+        may_use: &[WIRE, ASSET, ATTEST, PROOF, MEASURE, DEVICES, SDK, HOST, STORE, COLLATERAL, CHAIN, SIMULATOR, TRAIN],
     },
     Layer {
         name: TESTKIT,
         may_use: &[
-            WIRE, ASSET, ATTEST, PROOF, CHANNEL, PLATFORM, ENGINE, APP, ENCLAVE, SIMULATOR, STORE, HOST, SDK, CLI,
+            WIRE, ASSET, ATTEST, PROOF, CHANNEL, PLATFORM, ENGINE, TRAIN, APP, ENCLAVE, SIMULATOR, STORE, HOST, SDK,
+            CLI,
         ],
     },
     // Programs at the edge: the front door, and the SDK for applications.
@@ -68,11 +72,11 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "glacier-bench",
         may_use: &[
-            WIRE, ASSET, ATTEST, PROOF, CHANNEL, PLATFORM, ENGINE, APP, ENCLAVE, SIMULATOR, STORE, HOST, SDK, CLI,
-            TESTKIT,
+            WIRE, ASSET, ATTEST, PROOF, CHANNEL, PLATFORM, ENGINE, TRAIN, APP, ENCLAVE, SIMULATOR, STORE, HOST, SDK,
+            CLI, TESTKIT,
         ],
     },
-    Layer { name: "glacier-fuzz-bodies", may_use: &[WIRE, ASSET, ATTEST, PROOF, MEASURE, PLATFORM, ENGINE] },
+    Layer { name: "glacier-fuzz-bodies", may_use: &[WIRE, ASSET, ATTEST, PROOF, MEASURE, PLATFORM, ENGINE, TRAIN] },
     // Process 1 of a measured guest: it relays bytes, and knows nothing of what they say.
     Layer { name: "glacier-guest-init", may_use: &[] },
     Layer { name: "xtask", may_use: &[] },
@@ -107,6 +111,7 @@ const CLOSED: &[Closed] = &[
             ASSET,
             CHANNEL,
             ENGINE,
+            TRAIN,
             APP,
             PLATFORM,
             ENCLAVE,

@@ -11,5 +11,6 @@ pub(crate) mod measure;
 pub(crate) mod node;
 pub(crate) mod seal;
 pub(crate) mod serve;
+pub(crate) mod train;
 pub(crate) mod verifier;
 pub(crate) mod verify;
