@@ -1,6 +1,6 @@
 //! `glacier job join`: the moment at which a key leaves its owner.
 
-use super::status::Progress;
+use super::{status::Progress, told};
 use crate::{
     args::{NodeArg, PolicyArg},
     checks::{self, Line},
@@ -53,11 +53,11 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     let door = Door::find(&args.node, &args.policy, cx)?;
     let job = Job::read(&args.job).map_err(|error| explain::job(&args.job, error))?;
     let manifest = job.complete().map_err(|error| explain::unsigned(&args.job, error))?;
-    let (role, asset) = match args.role {
-        RoleArg::Data => (Role::Data, manifest.manifest.data),
-        RoleArg::Model => (Role::Model, manifest.manifest.model),
+    let (role, assets) = match args.role {
+        RoleArg::Data => (Role::Data, manifest.manifest.data_sets().map(|set| set.data).collect()),
+        RoleArg::Model => (Role::Model, vec![manifest.manifest.model]),
     };
-    require(&args.asset, asset, role)?;
+    let asset = require(&args.asset, &assets, role)?;
     let file_key = cx.keystore()?.file_key(&asset).map_err(explain::keystore)?;
 
     let freshness = if args.fresh { Freshness::Fresh } else { Freshness::Cached };
@@ -69,7 +69,8 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
 
     let limits = &manifest.manifest.limits;
     let release = Release { role, manifest, file_key, uses: limits.runs, not_after: limits.not_after };
-    let mut status = session.join(door.key.identity(), release).await.map_err(explain::client)?;
+    let told = told::recall(cx, &job.hash())?;
+    let mut status = session.join_with(door.key.identity(), release, asset, told).await.map_err(explain::client)?;
     if args.wait {
         let progress = Progress::new(cx.output);
         let waited = session.wait(&job.hash(), &mut |status| progress.show(status)).await;
@@ -88,13 +89,15 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     Ok(Exit::Yes)
 }
 
-/// A file that is not the job's asset is found out before anything is sent.
-fn require(file: &std::path::Path, asset: Digest, role: Role) -> Result<(), Failure> {
+/// Which of the job's assets a file is. One that is none is found out before anything is sent.
+fn require(file: &std::path::Path, assets: &[Digest], role: Role) -> Result<Digest, Failure> {
     let found = files::digest(file)?;
-    if found == asset {
-        return Ok(());
+    if assets.contains(&found) {
+        return Ok(found);
     }
-    let message = format!("{} is asset {found}, the job's {} is {asset}", file.display(), role.as_str());
+    let wanted: Vec<_> = assets.iter().map(Digest::to_string).collect();
+    let message =
+        format!("{} is asset {found}, the job's {} is {}", file.display(), role.as_str(), wanted.join(" and "));
     Err(Failure::trouble(
         "asset-digest",
         message,

@@ -1,12 +1,14 @@
 //! `glacier job`: three parties, one enclave.
 
 mod asset;
+mod control;
 mod join;
 mod propose;
 pub(crate) mod result;
 mod sheet;
 mod sign;
 pub(crate) mod status;
+mod told;
 
 use crate::{context::Context, error::Outcome};
 
@@ -25,6 +27,12 @@ pub(crate) enum Command {
     Status(status::Args),
     /// Fetch the result, open it, and check its Work Proof
     Result(result::Args),
+    /// Stop a training for now; the owner of the data may
+    Pause(control::Args),
+    /// Have a paused training go on from its last checkpoint
+    Continue(control::Args),
+    /// Take your grant back: a training ends, and nothing is kept of it
+    Withdraw(control::Args),
 }
 
 pub(crate) async fn run(command: Command, cx: &Context) -> Outcome {
@@ -34,5 +42,8 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Outcome {
         Command::Join(args) => join::run(args, cx).await,
         Command::Status(args) => status::run(args, cx).await,
         Command::Result(args) => result::run(args, cx).await,
+        Command::Pause(args) => control::run(args, control::Wish::Pause, cx).await,
+        Command::Continue(args) => control::run(args, control::Wish::Continue, cx).await,
+        Command::Withdraw(args) => control::run(args, control::Wish::Withdraw, cx).await,
     }
 }

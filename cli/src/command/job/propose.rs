@@ -3,6 +3,7 @@
 use super::{Sheet, asset::AssetRef};
 use crate::{
     args::{NodeArg, PolicyArg, SettleArgs},
+    command::train::{read_plan, unfit},
     context::{Context, now},
     door::Door,
     error::{Exit, Failure, Outcome},
@@ -10,7 +11,7 @@ use crate::{
     units::{Count, Size, Span},
 };
 use glacier::{Draft, Freshness, Job};
-use glacier_wire::{Address, Limits, Recipient, UnixTime};
+use glacier_wire::{Address, Contribution, Limits, Recipient, UnixTime, Work};
 use std::path::PathBuf;
 
 /// What was typed.
@@ -31,6 +32,12 @@ pub(crate) struct Args {
     /// Who can open the result [default: you, if the data is yours]
     #[arg(long, value_name = "age1...", value_parser = recipient)]
     recipient: Vec<Recipient>,
+    /// Train: the plan says how (TOML)
+    #[arg(long, value_name = "PLAN")]
+    train: Option<PathBuf>,
+    /// A further data set to train on, and whose it is; once for each
+    #[arg(long, value_name = "ADDR=FILE|DIGEST", value_parser = contribution, requires = "train")]
+    contribute: Vec<(Address, AssetRef)>,
     #[command(flatten)]
     node: NodeArg,
     #[command(flatten)]
@@ -65,6 +72,11 @@ fn recipient(text: &str) -> Result<Recipient, String> {
         .map_err(|_| "a recipient begins with age1; `glacier key show` prints it".to_owned())
 }
 
+fn contribution(text: &str) -> Result<(Address, AssetRef), String> {
+    let split = text.split_once('=').and_then(|(address, asset)| Some((address.parse().ok()?, asset.parse().ok()?)));
+    split.ok_or_else(|| "an address and a sealed file are wanted, such as 0x..=data.csv.age".to_owned())
+}
+
 pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     let door = Door::find(&args.node, &args.policy, cx)?;
     let me = door.key.address();
@@ -79,6 +91,12 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
         recipients.push(door.key.recipient());
     }
     let (data, model) = (args.data.digest()?, args.model.digest()?);
+    let plan = args.train.as_deref().map(read_plan).transpose()?;
+    let contributions = args
+        .contribute
+        .iter()
+        .map(|(provider, asset)| Ok::<_, Failure>(Contribution { provider: *provider, data: asset.digest()? }));
+    let contributions = contributions.collect::<Result<Vec<_>, _>>()?;
     let session = door.open(Freshness::Cached, cx).await?;
     let not_after = UnixTime(now().0.saturating_add(args.expires.0.as_secs()));
     let mut draft = Draft::inference(
@@ -89,6 +107,10 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
         not_after,
     );
     draft.limits = Limits { memory: args.memory.0, units: args.units.0, runs: args.runs.0, not_after };
+    if let Some(plan) = plan {
+        plan.check().map_err(|error| unfit(&error))?;
+        draft = Draft { work: Work::Training, plan: Some(plan), contributions, ..draft };
+    }
     // Zero: the data provider.
     let payer = args.payer.unwrap_or(Address::ZERO);
     let settlement = args.settle.settle().settlement(&door.node, payer, args.price).await;

@@ -2,7 +2,8 @@
 
 use crate::{
     args::{NodeArg, PolicyArg},
-    command::verify::Proven,
+    checks,
+    command::{train::Trained, verify::Proven},
     context::{Context, now},
     door::Door,
     error::{Exit, Outcome},
@@ -11,8 +12,8 @@ use crate::{
     progress,
     units::{Size, grouped},
 };
-use glacier::{Format, Freshness, Job, Results, output::OutputError};
-use glacier_wire::ManifestHash;
+use glacier::{Format, Freshness, Job, Refinement, Results, output::OutputError};
+use glacier_wire::{ManifestHash, SignedManifest};
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
@@ -30,7 +31,7 @@ pub(crate) struct Args {
     node: NodeArg,
     #[command(flatten)]
     policy: PolicyArg,
-    /// Where to write the labels: .csv .json .npy .npz
+    /// Where to write the labels (.csv .json .npy .npz), or the refined model
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
     /// Where to write the Work Proof with its evidence, for others to verify
@@ -39,10 +40,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
-    require_format(&args.output)?;
-    let door = Door::find(&args.node, &args.policy, cx)?;
     let job = Job::read(&args.job).map_err(|error| explain::job(&args.job, error))?;
     let manifest = job.complete().map_err(|error| explain::unsigned(&args.job, error))?;
+    if manifest.plan.is_some() {
+        return refined(args, &job, manifest, cx).await;
+    }
+    require_format(&args.output)?;
+    let door = Door::find(&args.node, &args.policy, cx)?;
     let session = door.open(Freshness::Cached, cx).await?;
     let bar = progress::bytes(cx.output, "fetching", 0);
     let finished = session.collect(&door.node, manifest, &door.key, &door.policy, &mut progress::follow(&bar)).await;
@@ -58,6 +62,25 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
         proven: Some(Proven::judge(&finished.bundle, Some(&door.policy), now())),
         ..Collected::new(&finished.results, Some(args.output), args.proof)
     })?;
+    Ok(Exit::Yes)
+}
+
+/// A training's result is a model.
+async fn refined(args: Args, job: &Job, manifest: &SignedManifest, cx: &Context) -> Outcome {
+    let door = Door::find(&args.node, &args.policy, cx)?;
+    let session = door.open(Freshness::Cached, cx).await?;
+    let page = session.course(&job.hash(), 0, 0).await.map_err(explain::client)?;
+    let bar = progress::bytes(cx.output, "fetching", 0);
+    let refined = session.refinement(&door.node, manifest, &door.key, &door.policy, &mut progress::follow(&bar)).await;
+    bar.finish_and_clear();
+    let refined = refined.map_err(explain::client)?;
+    files::write_new(&args.output, &refined.model)?;
+    if let Some(path) = &args.proof {
+        files::write_new(path, &glacier_wire::cbor::encode(&refined.bundle))?;
+    }
+    let refined = Refinement { points: page.points, ..refined };
+    let checks = checks::lines(session.appraisal());
+    cx.output.report(&Trained::new(refined, checks, args.output, args.proof, None))?;
     Ok(Exit::Yes)
 }
 

@@ -5,7 +5,7 @@ use crate::{
     units::{Size, grouped, rfc3339},
 };
 use glacier::Job;
-use glacier_wire::{Address, Digest, EnclaveId, ManifestHash, Measurement, Work};
+use glacier_wire::{Address, Contribution, Digest, EnclaveId, ManifestHash, Measurement, Work, training::TrainingPlan};
 use serde::Serialize;
 use std::{
     io::{self, Write},
@@ -20,8 +20,12 @@ pub(crate) struct Sheet {
     work: Work,
     data_provider: Option<Address>,
     data: Option<Digest>,
+    /// Further data sets.
+    contributions: Vec<Contribution>,
     model_provider: Address,
     model: Digest,
+    /// How to train.
+    plan: Option<TrainingPlan>,
     payer: Address,
     price: u64,
     chain_id: u64,
@@ -52,8 +56,10 @@ impl Sheet {
             work: manifest.work,
             data_provider: Some(manifest.data_provider).filter(|party| !party.is_zero()),
             data: Some(manifest.data).filter(|asset| !asset.is_zero()),
+            contributions: manifest.contributions.clone(),
             model_provider: manifest.model_provider,
             model: manifest.model,
+            plan: job.signed().plan.clone(),
             payer: manifest.settlement.payer,
             price: manifest.settlement.price,
             chain_id: manifest.settlement.chain_id,
@@ -84,8 +90,18 @@ impl Report for Sheet {
             field(page, "data", data)?;
             field(page, "  from", self.who(party))?;
         }
+        for Contribution { provider, data } in &self.contributions {
+            field(page, "data", data)?;
+            field(page, "  from", self.who(provider))?;
+        }
         field(page, "model", self.model)?;
         field(page, "  from", self.who(&self.model_provider))?;
+        if let Some(plan) = &self.plan {
+            // All that is signed is shown: a plan may say what its reader would not agree to.
+            let text = toml::to_string(plan).map_err(io::Error::other)?;
+            field(page, "plan", plan.digest())?;
+            text.lines().try_for_each(|line| writeln!(page, "  {DIM}|{DIM:#} {line}"))?;
+        }
         field(page, "code", self.measurement)?;
         field(page, "on chip", self.enclave_id)?;
         for recipient in &self.recipients {

@@ -1,5 +1,6 @@
 //! `glacier job status`, and how a job is watched.
 
+use super::told;
 use crate::{
     args::{NodeArg, PolicyArg},
     checks::mark,
@@ -39,6 +40,10 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     let job = Job::read(&args.job).map_err(|error| explain::job(&args.job, error))?;
     let session = door.open(Freshness::Cached, cx).await?;
     let status = session.status(&job.hash()).await.map_err(explain::client)?;
+    if job.signed().plan.is_some() && job.manifest().data_provider == session.party() {
+        let page = session.course(&job.hash(), 0, 0).await.map_err(explain::client)?;
+        told::remember(cx, &job.hash(), page.checkpoint)?;
+    }
     cx.output.report(&Status::from(&status))?;
     Ok(if status.phase == Phase::Refused { Exit::No } else { Exit::Yes })
 }
@@ -85,6 +90,7 @@ fn phase(phase: Phase) -> &'static str {
         Phase::Serving => "serving",
         Phase::Done => "done",
         Phase::Refused => "refused",
+        Phase::Paused => "paused",
     }
 }
 
@@ -101,6 +107,10 @@ pub(crate) fn tell(event: &Event) -> String {
         Event::Sealed { bytes } => format!("result encrypted to its recipients: {}", Size(*bytes)),
         Event::Wiped => "keys overwritten; the process that held model and data has ended".to_owned(),
         Event::Proved { sequence } => format!("Work Proof {sequence} signed"),
+        Event::Resumed { checkpoint } => format!("training goes on from checkpoint {checkpoint}"),
+        Event::Trained { steps, units } => {
+            format!("trained in {} steps, {} multiply-accumulates", grouped(*steps), grouped(*units))
+        }
     }
 }
 

@@ -19,7 +19,8 @@ use crate::{
 use fresh::Initial;
 use glacier::{Freshness, Material, Options, Step};
 use plan::PlanArgs;
-use report::Trained;
+pub(crate) use plan::{read_plan, unfit};
+pub(crate) use report::Trained;
 use std::path::PathBuf;
 
 /// What was typed.
