@@ -16,11 +16,18 @@ pub mod build;
 pub mod data;
 mod error;
 pub mod kernel;
+pub mod loss;
+pub mod metric;
+mod network;
+mod op;
 pub mod scale;
+pub mod schedule;
+pub mod seed;
 pub mod source;
 mod tensor;
 mod weights;
 
 pub use error::{Fault, TrainError};
+pub use network::{Mode, Network, Settings};
 pub use tensor::{IntTensor, Tensor, Value, volume};
 pub use weights::{Span, SpanKind, Weights};

@@ -14,10 +14,7 @@ use crate::{
     weights::Weights,
 };
 use compile::Compiled;
-use glacier_engine::{
-    Port,
-    onnx::Name,
-};
+use glacier_engine::{Port, onnx::Name};
 use pool::Pool;
 use program::Program;
 use run::Tape;
@@ -56,7 +53,6 @@ pub enum Mode {
 }
 
 /// A graph that computes its outputs, and the gradients of a loss with respect to its weights.
-#[derive(Debug)]
 pub struct Network {
     inputs: Vec<Port>,
     outputs: Vec<Port>,
@@ -65,6 +61,12 @@ pub struct Network {
     pool: Pool,
     team: Team,
     macs: u64,
+}
+
+impl std::fmt::Debug for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Network").field("inputs", &self.inputs).field("outputs", &self.outputs).finish_non_exhaustive()
+    }
 }
 
 impl Network {
@@ -79,8 +81,7 @@ impl Network {
     /// are not computed here, and operators without a gradient that lie between a parameter and a trained
     /// output. Other operators without a gradient (shape arithmetic, masks, indices) just run.
     pub fn with(model: &[u8], settings: &Settings) -> Result<(Self, Weights), TrainError> {
-        let team = Team::new(settings.threads)
-            .map_err(|_| TrainError::Threads { threads: settings.threads as u64 })?;
+        let team = Team::new(settings.threads).map_err(|_| TrainError::Threads { threads: settings.threads as u64 })?;
         let (Compiled { inputs, outputs, program }, weights) = compile::compile(model, settings, &team)?;
         let pool = Pool::new(settings.memory);
         Ok((Self { inputs, outputs, program, tape: Tape::default(), pool, team, macs: 0 }, weights))
@@ -118,12 +119,7 @@ impl Network {
     /// Computes the outputs of a whole batch, one value for each port, shapes as the data says. In training,
     /// what the backward pass needs is kept until then or until the next forward pass, and running
     /// statistics in `weights` are updated.
-    pub fn forward(
-        &mut self,
-        weights: &mut Weights,
-        inputs: &[Value],
-        mode: Mode,
-    ) -> Result<Vec<Value>, TrainError> {
+    pub fn forward(&mut self, weights: &mut Weights, inputs: &[Value], mode: Mode) -> Result<Vec<Value>, TrainError> {
         self.tape.clear(&mut self.pool);
         self.pool.reset();
         if weights.spans() != self.program.spans {
@@ -206,7 +202,8 @@ fn place_inputs(
         let wrong = || TrainError::Input(Name::new(&port.name));
         let declared = port.dims.as_deref().unwrap_or_default();
         let shape = value.shape();
-        let extents = declared.iter().zip(shape).all(|(dim, extent)| dim.fixed().is_none_or(|dim| dim == *extent as u64));
+        let extents =
+            declared.iter().zip(shape).all(|(dim, extent)| dim.fixed().is_none_or(|dim| dim == *extent as u64));
         if declared.len() != shape.len() || !extents {
             return Err(wrong());
         }
@@ -236,9 +233,7 @@ fn output(program: &Program, tape: &Tape, weights: &Weights, id: usize) -> Optio
     }
     match tape.slots.get(id)? {
         Slot::Float(held) => Some(Value::Float(Tensor { shape: held.shape.clone(), data: held.data.to_vec() })),
-        Slot::Int(tensor) => {
-            Some(Value::Int(IntTensor { shape: tensor.shape.clone(), data: tensor.data.clone() }))
-        }
+        Slot::Int(tensor) => Some(Value::Int(IntTensor { shape: tensor.shape.clone(), data: tensor.data.clone() })),
         Slot::Gone(_) | Slot::Empty => None,
     }
 }

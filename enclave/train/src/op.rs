@@ -3,15 +3,15 @@
 //! An operator checks the shapes it is given before it computes; from there on its kernel may rely on
 //! them. Buffers come from the step's [`Pool`], so that none is larger than a job may hold.
 
-mod build;
-mod broadcast;
 mod binary;
+mod broadcast;
+mod build;
 mod layout;
 mod linear;
 mod normalise;
 mod unary;
 
-pub(crate) use build::{Built, Kind, build};
+pub(crate) use build::{Kind, build};
 
 use crate::{
     error::TrainError,

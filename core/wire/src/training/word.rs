@@ -154,8 +154,8 @@ words! {
         0 Auto "auto",
         /// Unnormalised; log-probabilities are logits too.
         1 Logits "logits",
-        /// From 0 to 1. The logarithm is taken of no less than the smallest normal `f32`: a row that is
-        /// wrong by more than 87 logits counts as that and moves nothing, where logits would go on.
+        /// From 0 to 1. The logarithm is taken of no less than 1e-30: a row that is wrong by
+        /// more than 69 logits counts as that and hardly moves, where logits would go on.
         2 Probabilities "probabilities",
     }
 }

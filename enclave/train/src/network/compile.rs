@@ -54,7 +54,7 @@ pub(super) fn kind(dtype: Dtype) -> Kind {
 
 fn skeleton(graph: &Graph, literals: &[Literal], settings: &Settings) -> Result<Program, TrainError> {
     let mut kinds = vec![Kind::Int; graph.values];
-    let mut set = |id: usize, kind: Kind, kinds: &mut Vec<Kind>| {
+    let set = |id: usize, kind: Kind, kinds: &mut Vec<Kind>| {
         if let Some(place) = kinds.get_mut(id) {
             *place = kind;
         }
@@ -68,10 +68,10 @@ fn skeleton(graph: &Graph, literals: &[Literal], settings: &Settings) -> Result<
     }
     let mut steps = Vec::with_capacity(graph.nodes.len());
     for (place, node) in graph.nodes.iter().enumerate() {
-        let ids = |ids: &[Option<glacier_engine::onnx::ValueId>]| ids.iter().map(|id| id.map(|id| id.index())).collect();
+        let ids =
+            |ids: &[Option<glacier_engine::onnx::ValueId>]| ids.iter().map(|id| id.map(|id| id.index())).collect();
         let (inputs, outputs): (Vec<Option<usize>>, Vec<Option<usize>>) = (ids(&node.inputs), ids(&node.outputs));
-        let given: Vec<Option<Kind>> =
-            inputs.iter().map(|id| id.and_then(|id| kinds.get(id).copied())).collect();
+        let given: Vec<Option<Kind>> = inputs.iter().map(|id| id.and_then(|id| kinds.get(id).copied())).collect();
         let built = build(node, graph.opset, &given)?;
         for (id, kind) in outputs.iter().zip(built.kinds) {
             if let Some(id) = id {

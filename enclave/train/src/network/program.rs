@@ -89,7 +89,8 @@ impl Program {
         let starts: Vec<usize> =
             spans.by_ref().filter(|(span, frozen)| trained(span, frozen)).map(|(span, _)| span.range.start).collect();
         for (active, source) in active.iter_mut().zip(&self.sources) {
-            *active = matches!(source, Source::Weight { range, .. } if !range.is_empty() && starts.contains(&range.start));
+            *active =
+                matches!(source, Source::Weight { range, .. } if !range.is_empty() && starts.contains(&range.start));
         }
         for step in &mut self.steps {
             let wants = |(at, id): (usize, &Option<usize>)| {
