@@ -1,6 +1,9 @@
 //! Initial models for those who have none, with weights drawn from a seed.
 
-use crate::{data::Random, error::TrainError};
+use crate::{
+    error::TrainError,
+    seed::{Purpose, Stream, key},
+};
 use glacier_engine::{
     Dim,
     onnx::{Attr, ModelError, Writer, list},
@@ -130,11 +133,13 @@ enum Start {
 struct Building<'a> {
     writer: Writer,
     seed: &'a [u8; 32],
+    /// Tensors that were drawn.
+    drawn: u64,
 }
 
 impl<'a> Building<'a> {
     fn new(name: &str, seed: &'a [u8; 32]) -> Self {
-        Self { writer: Writer::new(name), seed }
+        Self { writer: Writer::new(name), seed, drawn: 0 }
     }
 
     fn dense(&mut self, name: &str, from: &str, to: &str, inputs: u64, outputs: u64, start: Start) {
@@ -159,11 +164,11 @@ impl<'a> Building<'a> {
             Start::Kaiming => fan_in,
             Start::Glorot => fan_in.saturating_add(fan_out),
         };
-        #[allow(clippy::cast_precision_loss)]
-        let bound = (6.0 / fan.max(1) as f32).sqrt();
-        let mut random = Random::new(self.seed, "weights", weight.as_bytes());
+        let bound = (6.0 / fan.max(1) as f64).sqrt();
+        let mut stream = Stream::new(&key(self.seed, Purpose::Weights, self.drawn));
+        self.drawn = self.drawn.saturating_add(1);
         let count = dims.iter().fold(1u64, |count, dim| count.saturating_mul(*dim));
-        let values: Vec<f32> = (0..count).map(|_| (random.unit() * 2.0 - 1.0) * bound).collect();
+        let values: Vec<f32> = (0..count).map(|_| ((stream.unit() * 2.0 - 1.0) * bound) as f32).collect();
         self.writer.floats(weight, dims, &values);
         let outputs = dims.first().copied().unwrap_or(0);
         self.writer.floats(bias, &[outputs], &vec![0.0; usize::try_from(outputs).unwrap_or(0)]);
@@ -207,6 +212,7 @@ fn bounded(sizes: impl Iterator<Item = Option<u64>>) -> Result<(), TrainError> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use glacier_engine::onnx::{Elements, Graph};

@@ -8,13 +8,13 @@
 //! the data takes its place. A window of all rows is a full shuffle (Fisher and Yates).
 
 mod labels;
-mod random;
 mod store;
 mod stream;
 
 use crate::{
     error::TrainError,
     scale::{Fit, Scale},
+    seed::{self, Purpose},
     source::{Batch, Source},
 };
 use glacier_engine::{
@@ -27,7 +27,6 @@ use std::cell::{RefCell, RefMut};
 use store::{Gathering, Layout, Parsed, Store, taken};
 use stream::Stream;
 
-pub use random::Random;
 pub use stream::{Bytes, Passes};
 
 /// What wanted answers are.
@@ -76,7 +75,9 @@ pub struct Examples<P> {
 
 struct Shared<P> {
     stream: Stream<P>,
-    reading: Reading,
+    seed: [u8; 32],
+    shuffle: u32,
+    split: Split,
     decoder: Decoder,
     layout: Layout,
     scale: Option<Scale>,
@@ -101,7 +102,7 @@ enum Part {
 /// One way through one part of the rows.
 struct Pass {
     part: Part,
-    random: Random,
+    chance: seed::Stream,
     /// Most rows that lie in the window.
     window: usize,
     /// What lies in it: places in `held`, or in `rows`.
@@ -134,6 +135,7 @@ impl<P: Passes> Examples<P> {
         let mut stream = Stream::new(passes, info, reading.wanted.clone(), reading.memory);
         let Some(first) = stream.next()? else { return Err(glacier_engine::DataError::NoRows.into()) };
 
+        let split = Split::new(&reading);
         let mut decoder = Decoder::new(&reading.goal, stream.names().len(), labels.as_deref());
         let (answers, classes) = (decoder.width(), decoder.classifies());
         let layout = Layout::new(stream.inputs(), stream.shape(), pairs, answers, classes)?;
@@ -148,7 +150,7 @@ impl<P: Passes> Examples<P> {
             let parsed = Parsed::new(rows, &layout, &mut decoder, &names, before.saturating_add(1))?;
             for at in 0..parsed.rows {
                 let (row, number) = (parsed.row(at, &layout), before.saturating_add(at as u64));
-                let part = part(&reading, number);
+                let part = split.part(number);
                 count(&mut counts, part);
                 if let (Some(fit), Part::Training) = (&mut fit, part) {
                     for (at, slot) in layout.inputs.iter().enumerate().filter(|(_, slot)| slot.float) {
@@ -181,7 +183,8 @@ impl<P: Passes> Examples<P> {
         let scale = fit.map(Fit::finish);
         let labels = decoder.names().map(<[String]>::to_vec);
         let is_held = held.is_some();
-        let shared = Shared { stream, reading, decoder, layout, scale: scale.clone(), held, pass: None };
+        let Reading { seed, shuffle, .. } = reading;
+        let shared = Shared { stream, seed, shuffle, split, decoder, layout, scale: scale.clone(), held, pass: None };
         Ok(Self { shared: RefCell::new(shared), rows: counts, held: is_held, scale, labels })
     }
 
@@ -262,9 +265,9 @@ impl<P: Passes> Source for Rows<'_, P> {
     fn next(&mut self, rows: usize) -> Result<Option<Batch>, TrainError> {
         let part = self.part;
         let mut shared = self.shared()?;
-        let Shared { stream, reading, decoder, layout, scale, held, pass } = &mut *shared;
+        let Shared { stream, split, decoder, layout, scale, held, pass, .. } = &mut *shared;
         let pass = pass.as_mut().filter(|pass| pass.part == part).ok_or(TrainError::Ended)?;
-        let mut supply = Supply { stream, reading, decoder, layout, held };
+        let mut supply = Supply { stream, split: *split, decoder, layout, held };
         let mut batch = Gathering::new(supply.layout);
         while batch.rows() < rows.max(1) && pass.draw(&mut supply, Some(&mut batch))? {}
         Ok(batch.finish(scale.as_ref()))
@@ -273,9 +276,9 @@ impl<P: Passes> Source for Rows<'_, P> {
     fn skip(&mut self, rows: u64) -> Result<(), TrainError> {
         let part = self.part;
         let mut shared = self.shared()?;
-        let Shared { stream, reading, decoder, layout, held, pass, .. } = &mut *shared;
+        let Shared { stream, split, decoder, layout, held, pass, .. } = &mut *shared;
         let pass = pass.as_mut().filter(|pass| pass.part == part).ok_or(TrainError::Ended)?;
-        let mut supply = Supply { stream, reading, decoder, layout, held };
+        let mut supply = Supply { stream, split: *split, decoder, layout, held };
         for found in 0..rows {
             if !pass.draw(&mut supply, None)? {
                 return Err(TrainError::Rows { expected: rows, found });
@@ -305,10 +308,10 @@ impl<P: Passes> Shared<P> {
             self.stream.restart()?;
         }
         // Validation rows come in the order of the data.
-        let window = if part == Part::Training { u64::from(self.reading.shuffle).max(1).min(rows) } else { 1 };
+        let window = if part == Part::Training { u64::from(self.shuffle).max(1).min(rows) } else { 1 };
         self.pass = Some(Pass {
             part,
-            random: Random::new(&self.reading.seed, "order", &epoch.to_le_bytes()),
+            chance: seed::Stream::new(&seed::key(&self.seed, Purpose::Shuffle, epoch.into())),
             window: usize::try_from(window).unwrap_or(usize::MAX),
             slots: Vec::new(),
             rows: Store::new(&self.layout),
@@ -325,7 +328,7 @@ impl<P: Passes> Shared<P> {
 /// Where a pass gets its rows.
 struct Supply<'a, P> {
     stream: &'a mut Stream<P>,
-    reading: &'a Reading,
+    split: Split,
     decoder: &'a mut Decoder,
     layout: &'a Layout,
     held: &'a mut Option<Held>,
@@ -345,7 +348,7 @@ impl Pass {
             }
             self.full |= self.slots.len() >= self.window;
         }
-        let at = usize::try_from(self.random.below(self.slots.len() as u64)).unwrap_or(0);
+        let at = usize::try_from(self.chance.below(self.slots.len() as u64)).unwrap_or(0);
         let Some(row) = self.slots.get(at).copied() else { return Ok(false) };
         if let Some(batch) = batch {
             match supply.held {
@@ -379,7 +382,7 @@ impl Pass {
                 let at = self.next;
                 self.next = at.saturating_add(1);
                 let number = self.before.saturating_add(at as u64);
-                if part(supply.reading, number) != self.part {
+                if supply.split.part(number) != self.part {
                     continue;
                 }
                 let (row, number) = (self.parsed.row(at, supply.layout), number.saturating_add(1));
@@ -435,18 +438,26 @@ fn count(counts: &mut [u64; 2], part: Part) {
 }
 
 /// Whom a row is for: its number and the seed say it, so it is the same in every pass and after a restart.
-fn part(reading: &Reading, number: u64) -> Part {
-    if reading.validation <= 0.0 {
-        return Part::Training;
+#[derive(Debug, Clone, Copy)]
+struct Split {
+    share: f64,
+    key: [u8; 32],
+}
+
+impl Split {
+    fn new(reading: &Reading) -> Self {
+        Self { share: reading.validation, key: seed::key(&reading.seed, Purpose::Split, 0) }
     }
-    if reading.validation >= 1.0 {
-        return Part::Validation;
+
+    /// `number` counts the rows of the data from 0.
+    fn part(&self, number: u64) -> Part {
+        let drawn = || {
+            let hash = blake3::keyed_hash(&self.key, &number.to_le_bytes());
+            hash.as_bytes().first_chunk().copied().map_or(0, u32::from_le_bytes)
+        };
+        let validates = self.share > 0.0 && f64::from(drawn()) < self.share * 4_294_967_296.0;
+        if validates { Part::Validation } else { Part::Training }
     }
-    let mut hasher = blake3::Hasher::new_keyed(&reading.seed);
-    hasher.update(b"split").update(&number.to_le_bytes());
-    let drawn = hasher.finalize().as_bytes().first_chunk().copied().map_or(0, u32::from_le_bytes);
-    let validates = f64::from(drawn) < reading.validation * 4_294_967_296.0;
-    if validates { Part::Validation } else { Part::Training }
 }
 
 /// What reading needs to know of the model.

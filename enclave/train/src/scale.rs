@@ -124,6 +124,7 @@ impl Fit {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use crate::build::{Columns, Task, mlp};

@@ -263,7 +263,7 @@ fn archive<R: Read>(data: Data<R>, info: &ModelInfo, wanted: &[Column], memory: 
         if array.row.len() > 1 {
             return Err(DataError::TargetShape(Name::new(name)));
         }
-        if names.len() as u64 > (MAX_ANSWERS as u64).saturating_sub(array.width) {
+        if (names.len() as u64).saturating_add(array.width) > MAX_ANSWERS as u64 {
             return Err(DataError::TooLarge { what: "wanted answers", max: MAX_ANSWERS as u64 });
         }
         names.extend((0..array.width).map(|_| Name::new(name)));

@@ -1,4 +1,5 @@
 //! One small data set for each way to be wrong, and the same rows whichever way they are kept.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use super::*;
 use crate::{
