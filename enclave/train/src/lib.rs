@@ -15,9 +15,12 @@
 mod error;
 pub mod kernel;
 pub mod loss;
+pub mod lora;
 pub mod metric;
 mod network;
 mod op;
+pub mod optimiser;
+pub mod privacy;
 pub mod schedule;
 pub mod seed;
 pub mod source;
