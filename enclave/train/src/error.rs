@@ -185,6 +185,9 @@ pub enum TrainError {
         /// What is to blame.
         fault: Fault,
     },
+    /// Whoever gives the data or takes the checkpoints has gone.
+    #[error("the other end has gone")]
+    Gone,
     /// The gradient became larger than the plan allows.
     #[error("epoch {epoch}, batch {batch}, step {step}: the gradient's norm is {norm}, the limit {limit}: it explodes")]
     Exploded {

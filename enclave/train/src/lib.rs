@@ -25,11 +25,13 @@ mod op;
 pub mod optimiser;
 pub mod privacy;
 pub mod protocol;
+pub mod run;
 pub mod scale;
 pub mod schedule;
 pub mod seed;
 pub mod source;
 mod tensor;
+pub mod trainer;
 mod weights;
 pub mod worker;
 
