@@ -105,7 +105,6 @@ pub fn train<P: Passes>(
     };
     watch.begun(trainer.steps_per_epoch())?;
     follow(&mut trainer, &mut sources, watch)?;
-    let threads = u32::try_from(trainer.threads()).unwrap_or(threads);
     let finished = trainer.finish()?;
 
     let result = match &finished.adapter {
