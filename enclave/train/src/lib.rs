@@ -25,6 +25,7 @@ pub mod schedule;
 pub mod seed;
 pub mod source;
 mod tensor;
+pub mod trainer;
 mod weights;
 
 pub use error::{Fault, TrainError};
