@@ -244,7 +244,10 @@ fn values_and_gradients_are_those_of_pytorch() {
     let mut cases = 0;
     for block in PYTORCH.trim_end().split("\n\n") {
         let lines: Vec<&str> = block.split('\n').collect();
-        let numbers = |line: usize| lines[line].split_whitespace().map(|it| it.parse().unwrap()).collect::<Vec<f32>>();
+        let numbers = |line: usize| {
+            let words = lines[line].split(' ').filter(|word| *word != "-");
+            words.map(|word| word.parse().unwrap()).collect::<Vec<f32>>()
+        };
         let shape: Vec<usize> = lines[1].split(' ').map(|extent| extent.parse().unwrap()).collect();
         let mut words = lines[0].split(' ');
         let mut plan = TrainingPlan { loss: words.next().unwrap().parse().unwrap(), ..TrainingPlan::default() };
