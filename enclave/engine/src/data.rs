@@ -138,6 +138,20 @@ pub enum DataError {
     /// A column that the model needs is not there.
     #[error("column {0} is missing")]
     MissingColumn(Name),
+    /// A column that the model reads and that is wanted of it as well.
+    #[error("column {0} is an input of the model: it cannot be what the model shall answer")]
+    TargetIsInput(Name),
+    /// A column by its place, past the last.
+    #[error("there is no column {place}: the data has {columns}, counted from 0")]
+    NoColumn {
+        /// From 0.
+        place: u64,
+        /// In the data.
+        columns: u64,
+    },
+    /// Answers that are neither numbers nor lists of them.
+    #[error("{0} has rows of more than one dimension: wanted answers have one column or a few")]
+    TargetShape(Name),
     /// A column name twice.
     #[error("column {0} is there twice")]
     DuplicateColumn(Name),
@@ -189,6 +203,12 @@ pub enum CellFault {
     /// Does not fit the input's element type.
     #[error("the number does not fit the model's input")]
     Range,
+    /// A wanted answer that is not UTF-8.
+    #[error("the cell is not text")]
+    NotText,
+    /// A wanted answer that is longer than the name of any class.
+    #[error("the cell is too long to name a class")]
+    Long,
 }
 
 impl From<DataError> for Refusal {

@@ -5,10 +5,14 @@
 //! tables are read window by window, so they may be larger than memory; an archive keeps its
 //! directory at its end and is held whole, up to [`MAX_NPZ`].
 //!
+//! [`read`] is for inference. [`Examples`] gives the same rows with the answers that are wanted of them,
+//! for training, and is asked for them instead of handing them over.
+//!
 //! Numbers are converted to the input's element type: integers must fit, doubles are rounded to
 //! singles, and floating point never becomes an integer. NaN and infinities are refused everywhere.
 
 mod element;
+mod examples;
 mod npy;
 mod table;
 
@@ -20,6 +24,7 @@ use crate::{
 use glacier_wire::Tensor;
 use std::io::{Chain, Cursor, Read};
 
+pub use examples::{Answers, Column, Examples, Window};
 pub use table::{MAX_COLUMNS, MAX_RECORD};
 
 /// Largest `.npz` archive.
@@ -39,19 +44,8 @@ pub trait Sink {
 }
 
 /// Reads all rows of `data` for the model that `info` describes.
-pub fn read<S: Sink>(mut data: impl Read, info: &ModelInfo, sink: &mut S) -> Result<u64, S::Error> {
-    let mut magic = [0u8; 6];
-    let mut have = 0usize;
-    while have < magic.len() {
-        match data.read(magic.get_mut(have..).unwrap_or_default()) {
-            Ok(0) => break,
-            Ok(n) => have = have.saturating_add(n),
-            Err(_) => return Err(DataError::Truncated.into()),
-        }
-    }
-    let magic = magic.get(..have).unwrap_or_default().to_vec();
-    let format = Format::of(&magic);
-    let data: Data<_> = Cursor::new(magic).chain(data);
+pub fn read<S: Sink>(data: impl Read, info: &ModelInfo, sink: &mut S) -> Result<u64, S::Error> {
+    let (format, data) = told(data)?;
     let rows = match format {
         Format::Npy => npy::read_one(data, info, sink),
         Format::Npz => npy::read_archive(data, info, sink),
@@ -61,6 +55,22 @@ pub fn read<S: Sink>(mut data: impl Read, info: &ModelInfo, sink: &mut S) -> Res
         return Err(DataError::NoRows.into());
     }
     Ok(rows)
+}
+
+/// Tells the format, and puts back what was read for that.
+fn told<R: Read>(mut data: R) -> Result<(Format, Data<R>), DataError> {
+    let mut magic = [0u8; 6];
+    let mut have = 0usize;
+    while have < magic.len() {
+        match data.read(magic.get_mut(have..).unwrap_or_default()) {
+            Ok(0) => break,
+            Ok(n) => have = have.saturating_add(n),
+            Err(_) => return Err(DataError::Truncated),
+        }
+    }
+    let magic = magic.get(..have).unwrap_or_default().to_vec();
+    let format = Format::of(&magic);
+    Ok((format, Cursor::new(magic).chain(data)))
 }
 
 /// The stream with its first bytes put back.

@@ -123,6 +123,56 @@ pub enum TrainError {
         /// Given in an epoch.
         found: u64,
     },
+    /// More classes in the data than the model tells apart.
+    #[error("the data has {found} classes, and the model gives {max}")]
+    Classes {
+        /// In the data.
+        found: u64,
+        /// By the model.
+        max: u64,
+    },
+    /// Words where the model takes numbers.
+    #[error(
+        "row {row}, column {column}: the cell is not a number. A graph computes with numbers only: give each \
+         category a column of its own that is 0 or 1, or leave the column out of the model's features"
+    )]
+    Words {
+        /// From 1, the header not counted.
+        row: u64,
+        /// Name in the header.
+        column: Name,
+    },
+    /// What is wrong with one of several data sets.
+    #[error("data set {set}: {error}")]
+    Source {
+        /// From 0, in the order of the plan.
+        set: u64,
+        /// What is wrong; rows are counted within the data set.
+        error: Box<TrainError>,
+    },
+    /// Data that is not what it was in the first pass.
+    #[error("data set {set} is not what it was when it was first read")]
+    Changed {
+        /// From 0, in the order of the plan.
+        set: u64,
+    },
+    /// A split that leaves nothing.
+    #[error("the data has too few rows: none is left to learn from, or none to validate with")]
+    Split,
+    /// A shuffling window that does not fit.
+    #[error("{rows} rows are shuffled together, and they take more than the {limit} bytes of memory: lower `shuffle`")]
+    Window {
+        /// By the plan.
+        rows: u32,
+        /// Bytes.
+        limit: u64,
+    },
+    /// A model to be made that is too large.
+    #[error("the model has too many weights: at most {max} are made")]
+    Size {
+        /// The bound.
+        max: u64,
+    },
     /// A loss or gradient that is no finite number.
     #[error("epoch {epoch}, batch {batch}, step {step}: {fault}")]
     NotFinite {
@@ -220,6 +270,7 @@ pub enum Fault {
 
 impl From<TrainError> for Refusal {
     fn from(error: TrainError) -> Self {
+        let text = error.to_string();
         let code = match error {
             TrainError::Model(error) => return error.into(),
             TrainError::Data(error) => return error.into(),
@@ -235,7 +286,14 @@ impl From<TrainError> for Refusal {
             TrainError::Plan(_) | TrainError::Unknown { .. } | TrainError::Unfit(_) | TrainError::Ended => {
                 RefusalCode::BadRequest
             }
-            TrainError::Label { .. }
+            TrainError::Source { error, .. } => return Refusal::new(Refusal::from(*error).code, text),
+            TrainError::Window { .. } => RefusalCode::MemoryLimit,
+            TrainError::Size { .. } => RefusalCode::BadRequest,
+            TrainError::Classes { .. }
+            | TrainError::Words { .. }
+            | TrainError::Changed { .. }
+            | TrainError::Split
+            | TrainError::Label { .. }
             | TrainError::Target { .. }
             | TrainError::Targets { .. }
             | TrainError::Rows { .. }
@@ -244,6 +302,6 @@ impl From<TrainError> for Refusal {
             TrainError::Units { .. } | TrainError::Epochs { .. } | TrainError::Epsilon { .. } => RefusalCode::UnitLimit,
             TrainError::Checkpoint(_) => RefusalCode::BadRequest,
         };
-        Refusal::new(code, error.to_string())
+        Refusal::new(code, text)
     }
 }

@@ -12,6 +12,8 @@
     clippy::arithmetic_side_effects
 )]
 
+pub mod build;
+pub mod data;
 mod error;
 pub mod kernel;
 pub mod loss;
@@ -21,6 +23,7 @@ mod network;
 mod op;
 pub mod optimiser;
 pub mod privacy;
+pub mod scale;
 pub mod schedule;
 pub mod seed;
 pub mod source;

@@ -13,6 +13,8 @@ pub enum Purpose {
     Split,
     /// Dropout masks of a batch.
     Dropout,
+    /// First weights of a model that is made from nothing: one stream a tensor.
+    Weights,
     /// First values of adapters.
     Adapter,
     /// Noise of a private step.
@@ -27,6 +29,7 @@ impl Purpose {
             Self::Shuffle => "glacier train v1 shuffle",
             Self::Split => "glacier train v1 split",
             Self::Dropout => "glacier train v1 dropout",
+            Self::Weights => "glacier train v1 weights",
             Self::Adapter => "glacier train v1 adapter",
             Self::Noise => "glacier train v1 noise",
             Self::Sample => "glacier train v1 sample",

@@ -67,7 +67,8 @@ pub(super) fn convert(bytes: Vec<u8>, from: Dtype, port: &Port, first: u64, widt
     Ok(out)
 }
 
-fn number(bytes: &[u8], dtype: Dtype) -> Option<Number> {
+/// The element that these bytes are.
+pub(super) fn number(bytes: &[u8], dtype: Dtype) -> Option<Number> {
     Some(match dtype {
         Dtype::Fp32 => Number::Float(f32::from_le_bytes(bytes.try_into().ok()?).into()),
         Dtype::Fp64 => Number::Float(f64::from_le_bytes(bytes.try_into().ok()?)),

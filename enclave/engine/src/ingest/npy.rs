@@ -82,18 +82,25 @@ fn read<R: Read, S: Sink>(mut arrays: Vec<(&Port, Array<R>)>, info: &ModelInfo, 
 }
 
 /// An array whose rows are read in order.
-struct Array<R> {
+pub(super) struct Array<R> {
     source: R,
-    dtype: Dtype,
-    rows: u64,
+    pub(super) dtype: Dtype,
+    pub(super) rows: u64,
     /// Shape of one row.
-    row: Vec<u64>,
+    pub(super) row: Vec<u64>,
     /// Elements of one row.
-    width: u64,
+    pub(super) width: u64,
 }
 
 impl<R: Read> Array<R> {
-    fn open(mut source: R, port: &Port) -> Result<Self, DataError> {
+    pub(super) fn open(source: R, port: &Port) -> Result<Self, DataError> {
+        let array = Self::of_rows(source, &port.name)?;
+        fits(port, &array.row)?;
+        Ok(array)
+    }
+
+    /// Any array that has rows; `name` is for errors.
+    pub(super) fn of_rows(mut source: R, name: &str) -> Result<Self, DataError> {
         let mut start = [0u8; 8];
         source.read_exact(&mut start).map_err(|_| DataError::Truncated)?;
         let len = match start {
@@ -116,16 +123,27 @@ impl<R: Read> Array<R> {
         source.read_exact(&mut header).map_err(|_| DataError::Truncated)?;
         let header = Header::parse(str::from_utf8(&header).map_err(|_| DataError::NpyHeader)?)?;
         let [rows, row @ ..] = header.shape.as_slice() else {
-            return Err(DataError::NotRows(Name::new(&port.name)));
+            return Err(DataError::NotRows(Name::new(name)));
         };
-        fits(port, row)?;
         let too_large = DataError::TooLarge { what: "one row", max: MAX_ROW };
         let width = crate::meter::product(row).filter(|width| *width <= MAX_ROW / 8).ok_or(too_large)?;
+        // Rows of nothing could be promised without end.
+        if width == 0 {
+            return Err(DataError::NotRows(Name::new(name)));
+        }
         Ok(Self { source, dtype: header.dtype, rows: *rows, row: row.to_vec(), width })
     }
 
     /// The next `count` rows, of which the first is number `done` from 0.
-    fn take(&mut self, port: &Port, done: u64, count: u64) -> Result<Tensor, DataError> {
+    pub(super) fn take(&mut self, port: &Port, done: u64, count: u64) -> Result<Tensor, DataError> {
+        let bytes = self.raw(count)?;
+        let data = element::convert(bytes, self.dtype, port, done.saturating_add(1), self.width)?;
+        let shape = std::iter::once(count).chain(self.row.iter().copied()).collect();
+        Tensor::new(port.name.clone(), port.dtype, shape, data).map_err(|_| DataError::Length(Name::new(&port.name)))
+    }
+
+    /// The next `count` rows as they stand.
+    pub(super) fn raw(&mut self, count: u64) -> Result<Vec<u8>, DataError> {
         let need = self.width.checked_mul(count).and_then(|n| n.checked_mul(self.dtype.size() as u64));
         let need = need.and_then(|need| usize::try_from(need).ok()).ok_or(DataError::Truncated)?;
         // Grown as bytes come: a header may promise what does not follow.
@@ -134,12 +152,14 @@ impl<R: Read> Array<R> {
         if read.map_err(|_| DataError::Truncated)? < need {
             return Err(DataError::Truncated);
         }
-        let data = element::convert(bytes, self.dtype, port, done.saturating_add(1), self.width)?;
-        let shape = std::iter::once(count).chain(self.row.iter().copied()).collect();
-        Tensor::new(port.name.clone(), port.dtype, shape, data).map_err(|_| DataError::Length(Name::new(&port.name)))
+        Ok(bytes)
     }
 
-    fn close(&mut self) -> Result<(), DataError> {
+    pub(super) fn into_source(self) -> R {
+        self.source
+    }
+
+    pub(super) fn close(&mut self) -> Result<(), DataError> {
         match self.source.read(&mut [0u8; 1]) {
             Ok(0) => Ok(()),
             Ok(_) => Err(DataError::Trailing),

@@ -76,7 +76,7 @@ fn columns(header: &[String], info: &ModelInfo, port: &Port) -> Result<Vec<usize
 }
 
 /// Columns that one row of the input takes; `None` when any number goes.
-fn width(port: &Port) -> Result<Option<u64>, DataError> {
+pub(super) fn width(port: &Port) -> Result<Option<u64>, DataError> {
     match port.dims.as_deref() {
         Some([_, Dim::Free { .. }]) => Ok(None),
         Some([_, rest @ ..]) if !rest.is_empty() => {
@@ -88,7 +88,7 @@ fn width(port: &Port) -> Result<Option<u64>, DataError> {
 }
 
 /// Shape of one row: the cells in order fill the input's fixed dimensions.
-fn row_shape(port: &Port, columns: u64) -> Result<Vec<u64>, DataError> {
+pub(super) fn row_shape(port: &Port, columns: u64) -> Result<Vec<u64>, DataError> {
     match width(port)? {
         None => Ok(vec![columns]),
         Some(expected) if expected != columns => Err(DataError::Columns { expected, found: columns }),
@@ -96,7 +96,7 @@ fn row_shape(port: &Port, columns: u64) -> Result<Vec<u64>, DataError> {
     }
 }
 
-fn parse(cell: &[u8], dtype: Dtype, out: &mut Vec<u8>) -> Result<(), CellFault> {
+pub(super) fn parse(cell: &[u8], dtype: Dtype, out: &mut Vec<u8>) -> Result<(), CellFault> {
     let cell = str::from_utf8(cell.trim_ascii()).map_err(|_| CellFault::NotNumber)?;
     if cell.is_empty() {
         return Err(CellFault::Empty);
@@ -113,7 +113,7 @@ fn parse(cell: &[u8], dtype: Dtype, out: &mut Vec<u8>) -> Result<(), CellFault> 
 }
 
 /// Records out of a stream; no record grows past its buffers.
-struct Records<R> {
+pub(super) struct Records<R> {
     source: R,
     parser: csv_core::Reader,
     input: Vec<u8>,
@@ -127,7 +127,7 @@ struct Records<R> {
 }
 
 impl<R: Read> Records<R> {
-    fn new(source: R) -> Self {
+    pub(super) fn new(source: R) -> Self {
         Self {
             source,
             parser: csv_core::Reader::new(),
@@ -140,7 +140,7 @@ impl<R: Read> Records<R> {
         }
     }
 
-    fn header(&mut self) -> Result<Vec<String>, DataError> {
+    pub(super) fn header(&mut self) -> Result<Vec<String>, DataError> {
         if !self.next()? {
             return Err(DataError::NoRows);
         }
@@ -149,7 +149,7 @@ impl<R: Read> Records<R> {
     }
 
     /// Moves to the next record; false at the end.
-    fn next(&mut self) -> Result<bool, DataError> {
+    pub(super) fn next(&mut self) -> Result<bool, DataError> {
         let (mut text, mut ends) = (0usize, 0usize);
         loop {
             if self.start == self.end {
@@ -180,16 +180,20 @@ impl<R: Read> Records<R> {
         }
     }
 
-    fn check(&self, row: u64, expected: usize) -> Result<(), DataError> {
+    pub(super) fn check(&self, row: u64, expected: usize) -> Result<(), DataError> {
         if self.cells != expected {
             return Err(DataError::Cells { row, expected: expected as u64, found: self.cells as u64 });
         }
         Ok(())
     }
 
-    fn cell(&self, at: usize) -> &[u8] {
+    pub(super) fn cell(&self, at: usize) -> &[u8] {
         let start = at.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
         let end = self.ends.get(at).copied().unwrap_or(0);
         self.text.get(start..end).unwrap_or_default()
+    }
+
+    pub(super) fn into_source(self) -> R {
+        self.source
     }
 }

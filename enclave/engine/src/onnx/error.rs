@@ -177,6 +177,18 @@ pub enum ModelError {
         /// How many the model names.
         labels: usize,
     },
+    /// Weights to put back where there are none of that name.
+    #[error("the model has no weights named {0}")]
+    NoWeights(Name),
+    /// A refined weight that its element type cannot hold.
+    #[error("a weight of {0} does not fit half precision")]
+    Half(Name),
+    /// Means and deviations that an input cannot be standardised with.
+    #[error("input {0} cannot be standardised by these means and deviations")]
+    Standard(Name),
+    /// An input that the graph standardises already.
+    #[error("the graph standardises input {0} already")]
+    Standardised(Name),
     /// The engine does not take what was well formed. Its words would quote the model, so they stay inside.
     #[error("the engine does not load this model{}", at(.node))]
     Engine {

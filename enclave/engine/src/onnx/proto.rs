@@ -30,6 +30,14 @@ impl<'a> Fields<'a> {
         Self { message, rest: bytes }
     }
 
+    /// The next field, and the bytes it stands in with its key.
+    pub(super) fn spanned(&mut self) -> Option<Result<(Field<'a>, &'a [u8]), ModelError>> {
+        let before = self.rest;
+        let field = self.next()?;
+        let len = before.len().saturating_sub(self.rest.len());
+        Some(field.map(|field| (field, before.get(..len).unwrap_or_default())))
+    }
+
     fn field(&mut self) -> Result<Field<'a>, ModelError> {
         let key = varint(&mut self.rest)?;
         let number = u32::try_from(key >> 3).ok().filter(|number| *number != 0);
