@@ -80,8 +80,3 @@ pub(crate) fn slopes(found: &[f32], expected: &[f64]) {
         assert!(error <= 2e-3 * size, "at {index}: slope {found} for {expected}");
     }
 }
-
-/// The sum of products, in double precision.
-pub(crate) fn weigh(values: &[f32], weights: &[f32]) -> f64 {
-    values.iter().zip(weights).map(|(&value, &weight)| f64::from(value) * f64::from(weight)).sum()
-}
