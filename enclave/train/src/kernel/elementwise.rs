@@ -163,17 +163,7 @@ mod tests {
         for [batch, channels, area] in [[0, 3, 2], [1, 1, 1], [2, 3, 5], [3, 200, 1], [5, 7, 4000]] {
             let values = noise(1, batch * channels * area);
             let extra = noise(2, channels.max(area));
-            let cases: [(&dyn Fn(&Team, &mut [f32]), &dyn Fn(usize) -> (f32, f32)); 4] = [
-                (&|team, out| add_rows(team, out, &extra[..area]), &|i| (1.0, extra[i % area])),
-                (&|team, out| mul_rows(team, out, &extra[..area]), &|i| (extra[i % area], 0.0)),
-                (&|team, out| add_channels(team, area, out, &extra[..channels]), &|i| {
-                    (1.0, extra[i / area % channels])
-                }),
-                (&|team, out| mul_channels(team, area, out, &extra[..channels]), &|i| {
-                    (extra[i / area % channels], 0.0)
-                }),
-            ];
-            for (kernel, definition) in cases {
+            let agrees = |kernel: &dyn Fn(&Team, &mut [f32]), definition: &dyn Fn(usize) -> (f32, f32)| {
                 let found = everywhere(values.len(), |team, out| {
                     out.copy_from_slice(&values);
                     kernel(team, out);
@@ -184,7 +174,12 @@ mod tests {
                     .map(|(i, &value)| f64::from(value) * f64::from(definition(i).0) + f64::from(definition(i).1))
                     .collect();
                 close(&found, &expected);
-            }
+            };
+            let (row, column) = (&extra[..area], &extra[..channels]);
+            agrees(&|team, out| add_rows(team, out, row), &|i| (1.0, row[i % area]));
+            agrees(&|team, out| mul_rows(team, out, row), &|i| (row[i % area], 0.0));
+            agrees(&|team, out| add_channels(team, area, out, column), &|i| (1.0, column[i / area % channels]));
+            agrees(&|team, out| mul_channels(team, area, out, column), &|i| (column[i / area % channels], 0.0));
         }
     }
 
