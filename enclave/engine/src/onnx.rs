@@ -11,6 +11,8 @@ mod graph;
 mod proto;
 mod read;
 mod tensor;
+mod values;
 
 pub use error::{ModelError, Name};
 pub use graph::{Attr, Constant, Data, Graph, Node, ValueId};
+pub use values::{Elements, Literal};

@@ -12,4 +12,14 @@
     clippy::arithmetic_side_effects
 )]
 
+mod error;
 pub mod kernel;
+mod network;
+mod op;
+mod tensor;
+mod weights;
+
+pub use error::TrainError;
+pub use network::{Mode, Network, Settings};
+pub use tensor::{IntTensor, Tensor, Value, volume};
+pub use weights::{Span, SpanKind, Weights};

@@ -76,6 +76,7 @@ impl Rule {
             | "Cosh"
             | "CumSum"
             | "DequantizeLinear"
+            | "Dropout"
             | "Elu"
             | "Erf"
             | "Exp"

@@ -7,6 +7,13 @@ use crate::info::Port;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ValueId(pub(crate) usize);
 
+impl ValueId {
+    /// The place as a number below [`Graph::values`].
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
 /// A checked model without its weights.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Graph {

@@ -315,7 +315,7 @@ fn out_of_order(nodes: &[RawNode<'_>], at: usize, value: &str) -> ModelError {
 }
 
 /// Name and value; `None` for a nested graph.
-fn attribute(bytes: &[u8]) -> Result<Option<(String, Attr)>, ModelError> {
+pub(super) fn attribute(bytes: &[u8]) -> Result<Option<(String, Attr)>, ModelError> {
     let (mut name, mut kind) = (None, None);
     let (mut int, mut float, mut text, mut tensor) = (None, None, None, None);
     let (mut ints, mut floats) = (Vec::new(), Vec::new());
