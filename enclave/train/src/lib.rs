@@ -33,5 +33,6 @@ mod weights;
 
 pub use error::{Fault, TrainError};
 pub use network::{Mode, Network, Settings};
+pub use op::DIFFERENTIABLE;
 pub use tensor::{IntTensor, Tensor, Value, volume};
 pub use weights::{Span, SpanKind, Weights};
