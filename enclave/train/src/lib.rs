@@ -37,5 +37,6 @@ pub mod worker;
 
 pub use error::{Fault, TrainError};
 pub use network::{Mode, Network, Settings};
+pub use op::DIFFERENTIABLE;
 pub use tensor::{IntTensor, Tensor, Value, volume};
 pub use weights::{Span, SpanKind, Weights};

@@ -71,7 +71,8 @@ impl Batch {
     /// One row by itself; `None` where inputs or targets have no such row.
     pub(crate) fn row(&self, place: usize) -> Option<Self> {
         let rows = usize::try_from(self.rows).ok()?;
-        let halves = if matches!(self.targets, Targets::Pairs(_)) { vec![place, place.checked_add(rows)?] } else { vec![place] };
+        let halves =
+            if matches!(self.targets, Targets::Pairs(_)) { vec![place, place.checked_add(rows)?] } else { vec![place] };
         let inputs = self.inputs.iter().map(|value| rows_of(value, &halves)).collect::<Option<_>>()?;
         let targets = match &self.targets {
             Targets::Classes(classes) => {

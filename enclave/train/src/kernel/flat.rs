@@ -158,3 +158,97 @@ fn each<const S: usize, const G: usize>(
         }
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::testing::{close, everywhere, noise};
+
+    const LEN: usize = 2 * BLOCK + 77;
+
+    fn wide64(values: &[f32]) -> Vec<f64> {
+        values.iter().map(|&value| f64::from(value)).collect()
+    }
+
+    /// Ten steps of an optimiser over `1 + extra` vectors of state, of which the first is the weights.
+    fn steps(extra: usize, step: impl Fn(&Team, u64, &[f32], &mut [f32], &mut [f32])) -> Vec<f32> {
+        let weights = noise(1, LEN);
+        everywhere((1 + extra) * LEN, |team, out| {
+            let (first, rest) = out.split_at_mut(LEN);
+            first.copy_from_slice(&weights);
+            rest.fill(0.0);
+            for number in 1..=10 {
+                step(team, number, &noise(number + 1, LEN), first, rest);
+            }
+        })
+    }
+
+    #[test]
+    fn descent_agrees_with_double_precision() {
+        for (momentum, nesterov, weight_decay) in
+            [(0.0, false, 0.0), (0.0, false, 0.1), (0.9, false, 0.1), (0.9, true, 0.0)]
+        {
+            let step = SgdStep { rate: 0.05, momentum, nesterov, weight_decay };
+            let found = steps(1, |team, _, gradient, weights, velocity| {
+                sgd_step(team, &step, gradient, velocity, weights);
+            });
+            let mut weights = wide64(&noise(1, LEN));
+            let mut velocity = vec![0.0; LEN];
+            let [rate, momentum, decay] = [step.rate, momentum, weight_decay].map(f64::from);
+            for number in 1..=10 {
+                for (i, gradient) in wide64(&noise(number + 1, LEN)).into_iter().enumerate() {
+                    let gradient = gradient + decay * weights[i];
+                    velocity[i] = momentum * velocity[i] + gradient;
+                    weights[i] -= rate * if nesterov { gradient + momentum * velocity[i] } else { velocity[i] };
+                }
+            }
+            close(&found[..LEN], &weights);
+        }
+    }
+
+    #[test]
+    fn adam_agrees_with_double_precision() {
+        for (weight_decay, decoupled) in [(0.0, false), (0.1, false), (0.1, true)] {
+            let step =
+                AdamStep { step: 0, rate: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-3, weight_decay, decoupled };
+            let found = steps(2, |team, number, gradient, weights, moments| {
+                let (first, second) = moments.split_at_mut(LEN);
+                adam_step(team, &AdamStep { step: number, ..step }, gradient, first, second, weights);
+            });
+            let mut weights = wide64(&noise(1, LEN));
+            let (mut first, mut second) = (vec![0.0; LEN], vec![0.0; LEN]);
+            let [rate, beta1, beta2, epsilon, decay] =
+                [step.rate, step.beta1, step.beta2, step.epsilon, weight_decay].map(f64::from);
+            for number in 1..=10i32 {
+                for (i, gradient) in wide64(&noise(number as u64 + 1, LEN)).into_iter().enumerate() {
+                    let gradient = if decoupled { gradient } else { gradient + decay * weights[i] };
+                    first[i] = beta1 * first[i] + (1.0 - beta1) * gradient;
+                    second[i] = beta2 * second[i] + (1.0 - beta2) * gradient * gradient;
+                    let (m, v) = (first[i] / (1.0 - beta1.powi(number)), second[i] / (1.0 - beta2.powi(number)));
+                    if decoupled {
+                        weights[i] *= 1.0 - rate * decay;
+                    }
+                    weights[i] -= rate * m / (v.sqrt() + epsilon);
+                }
+            }
+            close(&found[..LEN], &weights);
+        }
+    }
+
+    #[test]
+    fn sums_and_products_agree_with_double_precision() {
+        let (a, b) = (noise(1, LEN), noise(2, LEN));
+        let expected: Vec<f64> = a.iter().zip(&b).map(|(&a, &b)| (0.5 * f64::from(a) + f64::from(b)) * 3.0).collect();
+        let found = everywhere(LEN, |team, out| {
+            out.copy_from_slice(&b);
+            axpy(team, 0.5, &a, out);
+            scale(team, 3.0, out);
+        });
+        close(&found, &expected);
+        let norm = everywhere(1, |team, out| out[0] = squared_norm(team, &a) as f32);
+        close(&norm, &[a.iter().map(|&a| f64::from(a) * f64::from(a)).sum()]);
+        let product = everywhere(1, |team, out| out[0] = dot(team, &a, &b) as f32);
+        close(&product, &[a.iter().zip(&b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()]);
+        assert_eq!(everywhere(1, |team, out| out[0] = squared_norm(team, &[]) as f32), [0.0]);
+    }
+}
