@@ -21,5 +21,6 @@ mod weights;
 
 pub use error::TrainError;
 pub use network::{Mode, Network, Settings};
+pub use op::DIFFERENTIABLE;
 pub use tensor::{IntTensor, Tensor, Value, volume};
 pub use weights::{Span, SpanKind, Weights};

@@ -42,13 +42,13 @@ impl<const N: usize> Nest<N> {
         Self::of(each)
     }
 
-    /// Extents and strides as they are, outermost first.
+    /// Extents and strides as they are, outermost first. A negative stride is its two's complement.
     pub(super) fn of(dims: impl DoubleEndedIterator<Item = (usize, [usize; N])>) -> Self {
         let (mut extents, mut strides): (Vec<usize>, Vec<[usize; N]>) = (Vec::new(), Vec::new());
         for (extent, stride) in dims.rev().filter(|(extent, _)| *extent != 1) {
             let inner = extents.last_mut().zip(strides.last());
             match inner {
-                Some((inner, known)) if (0..N).all(|n| stride[n] == known[n] * *inner) => *inner *= extent,
+                Some((inner, known)) if (0..N).all(|n| stride[n] == known[n].wrapping_mul(*inner)) => *inner *= extent,
                 _ => {
                     extents.push(extent);
                     strides.push(stride);
@@ -81,7 +81,7 @@ impl<const N: usize> Nest<N> {
             let at = row % self.extents[axis];
             row /= self.extents[axis];
             for n in 0..N {
-                start[n] += at * self.strides[axis][n];
+                start[n] = start[n].wrapping_add(at.wrapping_mul(self.strides[axis][n]));
             }
         }
         start
@@ -103,7 +103,7 @@ impl<const N: usize> Nest<N> {
 }
 
 /// Strides of a shape that is stretched to `rank` dimensions; 0 where it is.
-fn strides(dims: &[usize], rank: usize) -> Vec<usize> {
+pub(super) fn strides(dims: &[usize], rank: usize) -> Vec<usize> {
     let mut strides = vec![0; rank];
     let mut stride = 1;
     for (axis, extent) in dims.iter().enumerate().rev() {
