@@ -102,13 +102,20 @@ impl<F: Lanes<N>, const N: usize> SimdOp for Map<'_, F, N> {
         let body = self.output.len() / width * width;
         let (body_out, rest_out) = self.output.split_at_mut(body);
         for (index, output) in body_out.chunks_exact_mut(width).enumerate() {
-            let given = self.given.map(|given| ops.load(&given[index * width..][..width]));
+            // A loop, because the closure of a map over an array is not always inlined.
+            let mut given = [ops.zero(); N];
+            for (given, values) in given.iter_mut().zip(&self.given) {
+                *given = ops.load(&values[index * width..][..width]);
+            }
             ops.store(self.f.eval(isa, given), output);
         }
         if rest_out.is_empty() {
             return;
         }
-        let given = self.given.map(|given| ops.load_pad(&given[body..body + rest_out.len()]).0);
+        let mut given = [ops.zero(); N];
+        for (given, values) in given.iter_mut().zip(&self.given) {
+            *given = ops.load_pad(&values[body..body + rest_out.len()]).0;
+        }
         let mut last = [0.0; 64];
         ops.store(self.f.eval(isa, given), &mut last);
         rest_out.copy_from_slice(&last[..rest_out.len()]);

@@ -49,16 +49,25 @@ pub fn sgd_step(team: &Team, step: &SgdStep, gradient: &[f32], velocity: &mut [f
     let SgdStep { rate, momentum, nesterov, weight_decay } = *step;
     assert_eq!(gradient.len(), weights.len(), "gradient of other weights");
     if momentum == 0.0 {
-        return each(team, [weights], [gradient], |[weight], [gradient]| {
-            [weight - rate * weight_decay.mul_add(weight, gradient)]
+        return blocks(team, [weights], gradient, |[weights], gradient| {
+            wide(|| {
+                for (weight, gradient) in weights.iter_mut().zip(gradient) {
+                    *weight -= rate * weight_decay.mul_add(*weight, *gradient);
+                }
+            });
         });
     }
     assert_eq!(velocity.len(), weights.len(), "velocity of other weights");
-    each(team, [weights, velocity], [gradient], |[weight, velocity], [gradient]| {
-        let gradient = weight_decay.mul_add(weight, gradient);
-        let velocity = momentum.mul_add(velocity, gradient);
-        let direction = if nesterov { momentum.mul_add(velocity, gradient) } else { velocity };
-        [weight - rate * direction, velocity]
+    // The direction is the velocity, or a mixture of it and the gradient.
+    let (of_velocity, of_gradient) = if nesterov { (momentum, 1.0) } else { (1.0, 0.0) };
+    blocks(team, [weights, velocity], gradient, |[weights, velocity], gradient| {
+        wide(|| {
+            for ((weight, velocity), gradient) in weights.iter_mut().zip(velocity).zip(gradient) {
+                let gradient = weight_decay.mul_add(*weight, *gradient);
+                *velocity = momentum.mul_add(*velocity, gradient);
+                *weight -= rate * of_velocity.mul_add(*velocity, of_gradient * gradient);
+            }
+        });
     });
 }
 
@@ -80,23 +89,31 @@ pub fn adam_step(
     let rate_first = (f64::from(rate) / (1.0 - f64::from(beta1).powi(count))) as f32;
     let scale_second = (1.0 / (1.0 - f64::from(beta2).powi(count)).sqrt()) as f32;
     let (shrink, decay) = if decoupled { (1.0 - rate * weight_decay, 0.0) } else { (1.0, weight_decay) };
-    each(team, [weights, first, second], [gradient], |[weight, first, second], [gradient]| {
-        let gradient = decay.mul_add(weight, gradient);
-        let first = beta1.mul_add(first, (1.0 - beta1) * gradient);
-        let second = beta2.mul_add(second, (1.0 - beta2) * gradient * gradient);
-        [shrink * weight - rate_first * first / second.sqrt().mul_add(scale_second, epsilon), first, second]
+    blocks(team, [weights, first, second], gradient, |[weights, first, second], gradient| {
+        wide(|| {
+            for (((weight, first), second), gradient) in weights.iter_mut().zip(first).zip(second).zip(gradient) {
+                let gradient = decay.mul_add(*weight, *gradient);
+                *first = beta1.mul_add(*first, (1.0 - beta1) * gradient);
+                *second = beta2.mul_add(*second, (1.0 - beta2) * gradient * gradient);
+                let root = second.sqrt().mul_add(scale_second, epsilon);
+                *weight = shrink * *weight - rate_first * *first / root;
+            }
+        });
     });
 }
 
 /// `y += alpha * x`.
 pub fn axpy(team: &Team, alpha: f32, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "a sum of other lengths");
-    each(team, [y], [x], |[y], [x]| [alpha.mul_add(x, y)]);
+    team.pieces(y, BLOCK, |index, y| {
+        let x = &x[index * BLOCK..][..y.len()];
+        wide(|| y.iter_mut().zip(x).for_each(|(y, x)| *y = alpha.mul_add(*x, *y)));
+    });
 }
 
 /// `values *= factor`.
 pub fn scale(team: &Team, factor: f32, values: &mut [f32]) {
-    each(team, [values], [], |[value], []| [value * factor]);
+    team.pieces(values, BLOCK, |_, values| wide(|| values.iter_mut().for_each(|value| *value *= factor)));
 }
 
 /// The sum of the squares, in double precision.
@@ -131,30 +148,21 @@ fn block_dot(a: &[f32], b: &[f32]) -> f64 {
     })
 }
 
-/// Rewrites `state`, element by element, from itself and from `given`.
-fn each<const S: usize, const G: usize>(
+/// Calls `work` for each block of vectors of one length, on any thread. The last vector is only read.
+fn blocks<const S: usize>(
     team: &Team,
     state: [&mut [f32]; S],
-    given: [&[f32]; G],
-    f: impl Fn([f32; S], [f32; G]) -> [f32; S] + Sync,
+    gradient: &[f32],
+    work: impl Fn([&mut [f32]; S], &[f32]) + Sync,
 ) {
-    let len = state.first().map_or(0, |state| state.len());
     let mut state = state.map(|state| state.chunks_mut(BLOCK));
-    let mut blocks: Vec<[&mut [f32]; S]> =
-        (0..len.div_ceil(BLOCK)).map(|_| state.each_mut().map(|state| state.next().unwrap_or_default())).collect();
-    team.pieces(&mut blocks, 1, |index, block| {
-        for state in block {
-            let len = state[0].len();
-            let given = given.map(|given| &given[index * BLOCK..][..len]);
-            let mut state = state.each_mut().map(|state| &mut state[..len]);
-            wide(|| {
-                for i in 0..len {
-                    let next = f(std::array::from_fn(|s| state[s][i]), std::array::from_fn(|g| given[g][i]));
-                    for s in 0..S {
-                        state[s][i] = next[s];
-                    }
-                }
-            });
+    let mut blocks: Vec<([&mut [f32]; S], &[f32])> = gradient
+        .chunks(BLOCK)
+        .map(|gradient| (state.each_mut().map(|state| state.next().unwrap_or_default()), gradient))
+        .collect();
+    team.pieces(&mut blocks, 1, |_, block| {
+        for (state, gradient) in block {
+            work(state.each_mut().map(|state| &mut **state), gradient);
         }
     });
 }
