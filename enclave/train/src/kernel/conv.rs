@@ -304,18 +304,27 @@ fn depthwise(team: &Team, shape: &ConvShape, input: &[f32], weight: &[f32], bias
         let weight = &weight[channel * taps..][..taps];
         let image = &input[(n * shape.in_channels + channel / shape.out_group()) * in_area..][..in_area];
         output.fill(bias.map_or(0.0, |bias| bias[channel]));
-        wide(|| {
-            lines(shape, |tap, start, range| {
-                let (weight, output) = (weight[tap], &mut output[range]);
-                if shape.stride[1] == 1 {
-                    let line = &image[start..][..output.len()];
-                    output.iter_mut().zip(line).for_each(|(output, pixel)| *output = weight.mul_add(*pixel, *output));
-                } else {
-                    let line = image[start..].iter().step_by(shape.stride[1]);
-                    output.iter_mut().zip(line).for_each(|(output, pixel)| *output = weight.mul_add(*pixel, *output));
-                }
-            });
-        });
+        wide(
+            #[inline(always)]
+            || {
+                lines(shape, |tap, start, range| {
+                    let (weight, output) = (weight[tap], &mut output[range]);
+                    if shape.stride[1] == 1 {
+                        let line = &image[start..][..output.len()];
+                        output
+                            .iter_mut()
+                            .zip(line)
+                            .for_each(|(output, pixel)| *output = weight.mul_add(*pixel, *output));
+                    } else {
+                        let line = image[start..].iter().step_by(shape.stride[1]);
+                        output
+                            .iter_mut()
+                            .zip(line)
+                            .for_each(|(output, pixel)| *output = weight.mul_add(*pixel, *output));
+                    }
+                });
+            },
+        );
     });
 }
 
@@ -327,17 +336,23 @@ fn depthwise_grad_input(team: &Team, shape: &ConvShape, grad_output: &[f32], wei
         for channel in group * shape.out_group()..(group + 1) * shape.out_group() {
             let weight = &weight[channel * taps..][..taps];
             let grad = &grad_output[(n * shape.out_channels + channel) * out_area..][..out_area];
-            wide(|| {
-                lines(shape, |tap, start, range| {
-                    let (weight, grad, pixels) = (weight[tap], &grad[range], &mut grad_input[start..]);
-                    if shape.stride[1] == 1 {
-                        pixels.iter_mut().zip(grad).for_each(|(pixel, grad)| *pixel = weight.mul_add(*grad, *pixel));
-                    } else {
-                        let pixels = pixels.iter_mut().step_by(shape.stride[1]);
-                        pixels.zip(grad).for_each(|(pixel, grad)| *pixel = weight.mul_add(*grad, *pixel));
-                    }
-                });
-            });
+            wide(
+                #[inline(always)]
+                || {
+                    lines(shape, |tap, start, range| {
+                        let (weight, grad, pixels) = (weight[tap], &grad[range], &mut grad_input[start..]);
+                        if shape.stride[1] == 1 {
+                            pixels
+                                .iter_mut()
+                                .zip(grad)
+                                .for_each(|(pixel, grad)| *pixel = weight.mul_add(*grad, *pixel));
+                        } else {
+                            let pixels = pixels.iter_mut().step_by(shape.stride[1]);
+                            pixels.zip(grad).for_each(|(pixel, grad)| *pixel = weight.mul_add(*grad, *pixel));
+                        }
+                    });
+                },
+            );
         }
     });
 }
@@ -348,29 +363,34 @@ fn depthwise_grad_weight(team: &Team, shape: &ConvShape, input: &[f32], grad_out
         for n in 0..shape.batch {
             let image = &input[(n * shape.in_channels + channel / shape.out_group()) * in_area..][..in_area];
             let grad = &grad_output[(n * shape.out_channels + channel) * out_area..][..out_area];
-            wide(|| {
-                lines(shape, |tap, start, range| {
-                    let (grad, pixels) = (&grad[range], &image[start..]);
-                    let mut lanes = [0.0f32; 16];
-                    if shape.stride[1] == 1 {
-                        let (grad, grad_rest) = grad.as_chunks::<16>();
-                        let (pixels, pixels_rest) = pixels[..grad.len() * 16 + grad_rest.len()].as_chunks::<16>();
-                        for (grad, pixels) in grad.iter().zip(pixels) {
-                            for lane in 0..16 {
-                                lanes[lane] = grad[lane].mul_add(pixels[lane], lanes[lane]);
+            wide(
+                #[inline(always)]
+                || {
+                    lines(shape, |tap, start, range| {
+                        let (grad, pixels) = (&grad[range], &image[start..]);
+                        let mut lanes = [0.0f32; 16];
+                        if shape.stride[1] == 1 {
+                            let (grad, grad_rest) = grad.as_chunks::<16>();
+                            let (pixels, pixels_rest) = pixels[..grad.len() * 16 + grad_rest.len()].as_chunks::<16>();
+                            for (grad, pixels) in grad.iter().zip(pixels) {
+                                for lane in 0..16 {
+                                    lanes[lane] = grad[lane].mul_add(pixels[lane], lanes[lane]);
+                                }
+                            }
+                            for ((lane, grad), pixel) in lanes.iter_mut().zip(grad_rest).zip(pixels_rest) {
+                                *lane = grad.mul_add(*pixel, *lane);
+                            }
+                        } else {
+                            for (i, (grad, pixel)) in
+                                grad.iter().zip(pixels.iter().step_by(shape.stride[1])).enumerate()
+                            {
+                                lanes[i % 16] = grad.mul_add(*pixel, lanes[i % 16]);
                             }
                         }
-                        for ((lane, grad), pixel) in lanes.iter_mut().zip(grad_rest).zip(pixels_rest) {
-                            *lane = grad.mul_add(*pixel, *lane);
-                        }
-                    } else {
-                        for (i, (grad, pixel)) in grad.iter().zip(pixels.iter().step_by(shape.stride[1])).enumerate() {
-                            lanes[i % 16] = grad.mul_add(*pixel, lanes[i % 16]);
-                        }
-                    }
-                    grad_weight[tap] += lanes.iter().sum::<f32>();
-                });
-            });
+                        grad_weight[tap] += lanes.iter().sum::<f32>();
+                    });
+                },
+            );
         }
     });
 }

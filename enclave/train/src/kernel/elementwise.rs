@@ -14,7 +14,10 @@ pub fn apply(team: &Team, input: &[f32], output: &mut [f32], f: impl Fn(f32) -> 
     assert_eq!(input.len(), output.len(), "output of another length");
     team.pieces(output, GRAIN, |index, output| {
         let input = &input[index * GRAIN..][..output.len()];
-        wide(|| output.iter_mut().zip(input).for_each(|(output, &input)| *output = f(input)));
+        wide(
+            #[inline(always)]
+            || output.iter_mut().zip(input).for_each(|(output, &input)| *output = f(input)),
+        );
     });
 }
 
@@ -23,7 +26,10 @@ pub fn combine(team: &Team, a: &[f32], b: &[f32], output: &mut [f32], f: impl Fn
     assert!(a.len() == output.len() && b.len() == output.len(), "output of another length");
     team.pieces(output, GRAIN, |index, output| {
         let (a, b) = (&a[index * GRAIN..][..output.len()], &b[index * GRAIN..][..output.len()]);
-        wide(|| output.iter_mut().zip(a).zip(b).for_each(|((output, &a), &b)| *output = f(a, b)));
+        wide(
+            #[inline(always)]
+            || output.iter_mut().zip(a).zip(b).for_each(|((output, &a), &b)| *output = f(a, b)),
+        );
     });
 }
 
@@ -32,7 +38,10 @@ pub fn add_into(team: &Team, source: &[f32], target: &mut [f32]) {
     assert_eq!(source.len(), target.len(), "sum of other lengths");
     team.pieces(target, GRAIN, |index, target| {
         let source = &source[index * GRAIN..][..target.len()];
-        wide(|| target.iter_mut().zip(source).for_each(|(target, source)| *target += source));
+        wide(
+            #[inline(always)]
+            || target.iter_mut().zip(source).for_each(|(target, source)| *target += source),
+        );
     });
 }
 
@@ -66,17 +75,20 @@ pub fn sum_columns(team: &Team, values: &[f32], sums: &mut [f32]) {
     // Split over columns, so that each sum has one order.
     team.pieces(sums, STRIP, |index, sums| {
         let strip = index * STRIP..index * STRIP + sums.len();
-        wide(|| {
-            // Block by block, because a long sum in one variable loses digits.
-            for block in values.chunks(BLOCK * width) {
-                let mut partial = [0.0f32; STRIP];
-                let partial = &mut partial[..strip.len()];
-                for row in block.chunks_exact(width) {
-                    partial.iter_mut().zip(&row[strip.clone()]).for_each(|(sum, value)| *sum += value);
+        wide(
+            #[inline(always)]
+            || {
+                // Block by block, because a long sum in one variable loses digits.
+                for block in values.chunks(BLOCK * width) {
+                    let mut partial = [0.0f32; STRIP];
+                    let partial = &mut partial[..strip.len()];
+                    for row in block.chunks_exact(width) {
+                        partial.iter_mut().zip(&row[strip.clone()]).for_each(|(sum, value)| *sum += value);
+                    }
+                    sums.iter_mut().zip(partial).for_each(|(sum, partial)| *sum += *partial);
                 }
-                sums.iter_mut().zip(partial).for_each(|(sum, partial)| *sum += *partial);
-            }
-        });
+            },
+        );
     });
 }
 
@@ -110,15 +122,18 @@ pub fn sum_channels(team: &Team, [batch, channels, area]: [usize; 3], values: &[
 
 /// The sum of all, in sixteen lanes and then across: the order depends on the length alone.
 pub(super) fn total(values: &[f32]) -> f32 {
-    wide(|| {
-        let mut lanes = [0.0f32; 16];
-        let (chunks, rest) = values.as_chunks::<16>();
-        for chunk in chunks {
-            lanes.iter_mut().zip(chunk).for_each(|(lane, value)| *lane += value);
-        }
-        lanes.iter_mut().zip(rest).for_each(|(lane, value)| *lane += value);
-        lanes.iter().sum()
-    })
+    wide(
+        #[inline(always)]
+        || {
+            let mut lanes = [0.0f32; 16];
+            let (chunks, rest) = values.as_chunks::<16>();
+            for chunk in chunks {
+                lanes.iter_mut().zip(chunk).for_each(|(lane, value)| *lane += value);
+            }
+            lanes.iter_mut().zip(rest).for_each(|(lane, value)| *lane += value);
+            lanes.iter().sum()
+        },
+    )
 }
 
 fn along_rows(team: &Team, values: &mut [f32], row: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) {
@@ -129,11 +144,14 @@ fn along_rows(team: &Team, values: &mut [f32], row: &[f32], f: impl Fn(f32, f32)
     assert!(values.len().is_multiple_of(width), "rows of another width");
     let piece = GRAIN.div_ceil(width) * width;
     team.pieces(values, piece, |_, values| {
-        wide(|| {
-            for values in values.chunks_exact_mut(width) {
-                values.iter_mut().zip(row).for_each(|(value, &row)| *value = f(*value, row));
-            }
-        });
+        wide(
+            #[inline(always)]
+            || {
+                for values in values.chunks_exact_mut(width) {
+                    values.iter_mut().zip(row).for_each(|(value, &row)| *value = f(*value, row));
+                }
+            },
+        );
     });
 }
 
@@ -144,12 +162,15 @@ fn along_channels(team: &Team, area: usize, values: &mut [f32], channels: &[f32]
     assert!(values.len().is_multiple_of(area * channels.len()), "planes of other channels");
     let planes = GRAIN.div_ceil(area);
     team.pieces(values, planes * area, |index, values| {
-        wide(|| {
-            for (offset, values) in values.chunks_exact_mut(area).enumerate() {
-                let channel = channels[(index * planes + offset) % channels.len()];
-                values.iter_mut().for_each(|value| *value = f(*value, channel));
-            }
-        });
+        wide(
+            #[inline(always)]
+            || {
+                for (offset, values) in values.chunks_exact_mut(area).enumerate() {
+                    let channel = channels[(index * planes + offset) % channels.len()];
+                    values.iter_mut().for_each(|value| *value = f(*value, channel));
+                }
+            },
+        );
     });
 }
 

@@ -50,24 +50,30 @@ pub fn sgd_step(team: &Team, step: &SgdStep, gradient: &[f32], velocity: &mut [f
     assert_eq!(gradient.len(), weights.len(), "gradient of other weights");
     if momentum == 0.0 {
         return blocks(team, [weights], gradient, |[weights], gradient| {
-            wide(|| {
-                for (weight, gradient) in weights.iter_mut().zip(gradient) {
-                    *weight -= rate * weight_decay.mul_add(*weight, *gradient);
-                }
-            });
+            wide(
+                #[inline(always)]
+                || {
+                    for (weight, gradient) in weights.iter_mut().zip(gradient) {
+                        *weight -= rate * weight_decay.mul_add(*weight, *gradient);
+                    }
+                },
+            );
         });
     }
     assert_eq!(velocity.len(), weights.len(), "velocity of other weights");
     // The direction is the velocity, or a mixture of it and the gradient.
     let (of_velocity, of_gradient) = if nesterov { (momentum, 1.0) } else { (1.0, 0.0) };
     blocks(team, [weights, velocity], gradient, |[weights, velocity], gradient| {
-        wide(|| {
-            for ((weight, velocity), gradient) in weights.iter_mut().zip(velocity).zip(gradient) {
-                let gradient = weight_decay.mul_add(*weight, *gradient);
-                *velocity = momentum.mul_add(*velocity, gradient);
-                *weight -= rate * of_velocity.mul_add(*velocity, of_gradient * gradient);
-            }
-        });
+        wide(
+            #[inline(always)]
+            || {
+                for ((weight, velocity), gradient) in weights.iter_mut().zip(velocity).zip(gradient) {
+                    let gradient = weight_decay.mul_add(*weight, *gradient);
+                    *velocity = momentum.mul_add(*velocity, gradient);
+                    *weight -= rate * of_velocity.mul_add(*velocity, of_gradient * gradient);
+                }
+            },
+        );
     });
 }
 
@@ -90,15 +96,18 @@ pub fn adam_step(
     let scale_second = (1.0 / (1.0 - f64::from(beta2).powi(count)).sqrt()) as f32;
     let (shrink, decay) = if decoupled { (1.0 - rate * weight_decay, 0.0) } else { (1.0, weight_decay) };
     blocks(team, [weights, first, second], gradient, |[weights, first, second], gradient| {
-        wide(|| {
-            for (((weight, first), second), gradient) in weights.iter_mut().zip(first).zip(second).zip(gradient) {
-                let gradient = decay.mul_add(*weight, *gradient);
-                *first = beta1.mul_add(*first, (1.0 - beta1) * gradient);
-                *second = beta2.mul_add(*second, (1.0 - beta2) * gradient * gradient);
-                let root = second.sqrt().mul_add(scale_second, epsilon);
-                *weight = shrink * *weight - rate_first * *first / root;
-            }
-        });
+        wide(
+            #[inline(always)]
+            || {
+                for (((weight, first), second), gradient) in weights.iter_mut().zip(first).zip(second).zip(gradient) {
+                    let gradient = decay.mul_add(*weight, *gradient);
+                    *first = beta1.mul_add(*first, (1.0 - beta1) * gradient);
+                    *second = beta2.mul_add(*second, (1.0 - beta2) * gradient * gradient);
+                    let root = second.sqrt().mul_add(scale_second, epsilon);
+                    *weight = shrink * *weight - rate_first * *first / root;
+                }
+            },
+        );
     });
 }
 
@@ -107,13 +116,21 @@ pub fn axpy(team: &Team, alpha: f32, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "a sum of other lengths");
     team.pieces(y, BLOCK, |index, y| {
         let x = &x[index * BLOCK..][..y.len()];
-        wide(|| y.iter_mut().zip(x).for_each(|(y, x)| *y = alpha.mul_add(*x, *y)));
+        wide(
+            #[inline(always)]
+            || y.iter_mut().zip(x).for_each(|(y, x)| *y = alpha.mul_add(*x, *y)),
+        );
     });
 }
 
 /// `values *= factor`.
 pub fn scale(team: &Team, factor: f32, values: &mut [f32]) {
-    team.pieces(values, BLOCK, |_, values| wide(|| values.iter_mut().for_each(|value| *value *= factor)));
+    team.pieces(values, BLOCK, |_, values| {
+        wide(
+            #[inline(always)]
+            || values.iter_mut().for_each(|value| *value *= factor),
+        )
+    });
 }
 
 /// The sum of the squares, in double precision.
@@ -133,19 +150,22 @@ pub fn dot(team: &Team, a: &[f32], b: &[f32]) -> f64 {
 }
 
 fn block_dot(a: &[f32], b: &[f32]) -> f64 {
-    wide(|| {
-        let mut lanes = [0.0f64; 16];
-        let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<16>(), b.as_chunks::<16>());
-        for (a, b) in a.iter().zip(b) {
-            for lane in 0..16 {
-                lanes[lane] += f64::from(a[lane]) * f64::from(b[lane]);
+    wide(
+        #[inline(always)]
+        || {
+            let mut lanes = [0.0f64; 16];
+            let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<16>(), b.as_chunks::<16>());
+            for (a, b) in a.iter().zip(b) {
+                for lane in 0..16 {
+                    lanes[lane] += f64::from(a[lane]) * f64::from(b[lane]);
+                }
             }
-        }
-        for (lane, (a, b)) in a_rest.iter().zip(b_rest).enumerate() {
-            lanes[lane] += f64::from(*a) * f64::from(*b);
-        }
-        lanes.iter().sum()
-    })
+            for (lane, (a, b)) in a_rest.iter().zip(b_rest).enumerate() {
+                lanes[lane] += f64::from(*a) * f64::from(*b);
+            }
+            lanes.iter().sum()
+        },
+    )
 }
 
 /// Calls `work` for each block of vectors of one length, on any thread. The last vector is only read.

@@ -208,33 +208,36 @@ pub(super) fn product(team: &Team, alpha: f32, a: View<'_>, b: View<'_>, beta: f
 /// A row times a matrix. Not the executor's: the order of its sums depends on the number of threads.
 fn row_product(alpha: f32, a: View<'_>, b: View<'_>, beta: f32, c: &mut [f32], bias: Bias<'_>) {
     let term = |k: usize| a.data[k * a.column_stride];
-    wide(|| {
-        c.iter_mut().enumerate().for_each(|(column, c)| {
-            let kept = if beta == 0.0 { 0.0 } else { beta * *c };
-            *c = kept
-                + match bias {
-                    Bias::None => 0.0,
-                    Bias::Columns(bias) => bias[column],
-                    Bias::Rows(bias) => bias[0],
-                };
-        });
-        if b.column_stride == 1 {
-            for k in 0..b.rows {
-                let factor = alpha * term(k);
-                let row = &b.data[k * b.row_stride..][..c.len()];
-                c.iter_mut().zip(row).for_each(|(c, b)| *c = factor.mul_add(*b, *c));
+    wide(
+        #[inline(always)]
+        || {
+            c.iter_mut().enumerate().for_each(|(column, c)| {
+                let kept = if beta == 0.0 { 0.0 } else { beta * *c };
+                *c = kept
+                    + match bias {
+                        Bias::None => 0.0,
+                        Bias::Columns(bias) => bias[column],
+                        Bias::Rows(bias) => bias[0],
+                    };
+            });
+            if b.column_stride == 1 {
+                for k in 0..b.rows {
+                    let factor = alpha * term(k);
+                    let row = &b.data[k * b.row_stride..][..c.len()];
+                    c.iter_mut().zip(row).for_each(|(c, b)| *c = factor.mul_add(*b, *c));
+                }
+                return;
             }
-            return;
-        }
-        for (column, c) in c.iter_mut().enumerate() {
-            let mut lanes = [0.0f32; 16];
-            for k in 0..b.rows {
-                let lane = &mut lanes[k % 16];
-                *lane = term(k).mul_add(b.data[k * b.row_stride + column * b.column_stride], *lane);
+            for (column, c) in c.iter_mut().enumerate() {
+                let mut lanes = [0.0f32; 16];
+                for k in 0..b.rows {
+                    let lane = &mut lanes[k % 16];
+                    *lane = term(k).mul_add(b.data[k * b.row_stride + column * b.column_stride], *lane);
+                }
+                *c += alpha * lanes.iter().sum::<f32>();
             }
-            *c += alpha * lanes.iter().sum::<f32>();
-        }
-    });
+        },
+    );
 }
 
 #[cfg(test)]

@@ -52,7 +52,10 @@ pub fn batch_norm_moments(team: &Team, dims: BatchDims, input: &[f32], mean: &mu
         let center = mean as f32;
         let squares = |plane: Range<usize>| {
             let plane = &input[plane];
-            f64::from(wide(|| lanes(plane, plane, |sum, x, _| (x - center).mul_add(x - center, sum))))
+            f64::from(wide(
+                #[inline(always)]
+                || lanes(plane, plane, |sum, x, _| (x - center).mul_add(x - center, sum)),
+            ))
         };
         moments[0] = [mean, dims.planes(channel).map(squares).sum::<f64>() / count];
     });
@@ -81,18 +84,21 @@ pub fn batch_norm(
     let planes = dims.planes_at_once();
     team.pieces(output, planes * dims.area, |index, output| {
         let input = &input[index * planes * dims.area..][..output.len()];
-        wide(|| {
-            let both = output.chunks_exact_mut(dims.area).zip(input.chunks_exact(dims.area));
-            for (plane, (output, input)) in both.enumerate() {
-                let channel = (index * planes + plane) % dims.channels;
-                let factor = scale[channel] / (variance[channel] + epsilon).sqrt();
-                let (center, shift) = (mean[channel], shift[channel]);
-                output
-                    .iter_mut()
-                    .zip(input)
-                    .for_each(|(output, input)| *output = (input - center).mul_add(factor, shift));
-            }
-        });
+        wide(
+            #[inline(always)]
+            || {
+                let both = output.chunks_exact_mut(dims.area).zip(input.chunks_exact(dims.area));
+                for (plane, (output, input)) in both.enumerate() {
+                    let channel = (index * planes + plane) % dims.channels;
+                    let factor = scale[channel] / (variance[channel] + epsilon).sqrt();
+                    let (center, shift) = (mean[channel], shift[channel]);
+                    output
+                        .iter_mut()
+                        .zip(input)
+                        .for_each(|(output, input)| *output = (input - center).mul_add(factor, shift));
+                }
+            },
+        );
     });
 }
 
@@ -121,7 +127,10 @@ pub fn batch_norm_grad(
         for plane in dims.planes(channel) {
             let (input, grad) = (&input[plane.clone()], &grad_output[plane]);
             sums[0][0] += f64::from(total(grad));
-            sums[0][1] += f64::from(wide(|| lanes(input, grad, |sum, x, grad| (x - center).mul_add(grad, sum))));
+            sums[0][1] += f64::from(wide(
+                #[inline(always)]
+                || lanes(input, grad, |sum, x, grad| (x - center).mul_add(grad, sum)),
+            ));
         }
     });
     if len == 0 {
@@ -149,11 +158,14 @@ pub fn batch_norm_grad(
                 (0.0, 0.0)
             };
             let center = mean[channel];
-            wide(|| {
-                for ((grad_input, input), grad) in grad_input.iter_mut().zip(input).zip(grad_output) {
-                    *grad_input = factor * (input - center).mul_add(-slope, grad - share);
-                }
-            });
+            wide(
+                #[inline(always)]
+                || {
+                    for ((grad_input, input), grad) in grad_input.iter_mut().zip(input).zip(grad_output) {
+                        *grad_input = factor * (input - center).mul_add(-slope, grad - share);
+                    }
+                },
+            );
         }
     });
 }
@@ -190,22 +202,25 @@ pub fn layer_norm(
         .collect();
     team.pieces(&mut parts, 1, |_, part| {
         for (((output, mean), inverse), input) in part {
-            wide(|| {
-                let rows = output.chunks_exact_mut(width).zip(input.chunks_exact(width));
-                for (((output, input), mean), inverse) in rows.zip(mean.iter_mut()).zip(inverse.iter_mut()) {
-                    let center = lanes(input, input, |sum, x, _| sum + x) / width as f32;
-                    let squares = lanes(input, input, |sum, x, _| (x - center).mul_add(x - center, sum));
-                    let factor = 1.0 / (squares / width as f32 + epsilon).sqrt();
-                    (*mean, *inverse) = (center, factor);
-                    let outputs = output.iter_mut().zip(input).zip(scale);
-                    match shift {
-                        Some(shift) => outputs.zip(shift).for_each(|(((output, x), scale), shift)| {
-                            *output = ((x - center) * factor).mul_add(*scale, *shift);
-                        }),
-                        None => outputs.for_each(|((output, x), scale)| *output = (x - center) * factor * scale),
+            wide(
+                #[inline(always)]
+                || {
+                    let rows = output.chunks_exact_mut(width).zip(input.chunks_exact(width));
+                    for (((output, input), mean), inverse) in rows.zip(mean.iter_mut()).zip(inverse.iter_mut()) {
+                        let center = lanes(input, input, |sum, x, _| sum + x) / width as f32;
+                        let squares = lanes(input, input, |sum, x, _| (x - center).mul_add(x - center, sum));
+                        let factor = 1.0 / (squares / width as f32 + epsilon).sqrt();
+                        (*mean, *inverse) = (center, factor);
+                        let outputs = output.iter_mut().zip(input).zip(scale);
+                        match shift {
+                            Some(shift) => outputs.zip(shift).for_each(|(((output, x), scale), shift)| {
+                                *output = ((x - center) * factor).mul_add(*scale, *shift);
+                            }),
+                            None => outputs.for_each(|((output, x), scale)| *output = (x - center) * factor * scale),
+                        }
                     }
-                }
-            });
+                },
+            );
         }
     });
 }
@@ -245,7 +260,10 @@ pub fn layer_norm_grad(
                 let input = &input[row * width..][..width];
                 let grad_output = &grad_output[row * width..][..width];
                 let (center, inverse) = (mean[row], inverse[row]);
-                wide(|| row_grad(scale, center, inverse, input, grad_output, grad_input, sum_scale, sum_shift));
+                wide(
+                    #[inline(always)]
+                    || row_grad(scale, center, inverse, input, grad_output, grad_input, sum_scale, sum_shift),
+                );
             }
         }
     });

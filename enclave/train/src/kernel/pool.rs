@@ -133,7 +133,10 @@ pub fn max_pool(team: &Team, shape: &PoolShape, input: &[f32], output: &mut [f32
                 let input = &input[(index * planes + plane) * area..][..area];
                 output.fill(f32::NEG_INFINITY);
                 indices.fill(u32::MAX);
-                wide(|| plane_maxima(shape, input, output, indices));
+                wide(
+                    #[inline(always)]
+                    || plane_maxima(shape, input, output, indices),
+                );
             }
         }
     });
@@ -211,18 +214,21 @@ pub fn average_pool(team: &Team, shape: &PoolShape, count_include_pad: bool, inp
         for (plane, output) in output.chunks_exact_mut(out_area).enumerate() {
             let input = &input[(index * planes + plane) * area..][..area];
             output.fill(0.0);
-            wide(|| {
-                shape.lines(|start, range| {
-                    let output = &mut output[range];
-                    if shape.stride[1] == 1 {
-                        output.iter_mut().zip(&input[start..]).for_each(|(output, input)| *output += input);
-                    } else {
-                        let line = input[start..].iter().step_by(shape.stride[1]);
-                        output.iter_mut().zip(line).for_each(|(output, input)| *output += input);
-                    }
-                });
-                output.iter_mut().zip(shares.iter()).for_each(|(output, share)| *output *= share);
-            });
+            wide(
+                #[inline(always)]
+                || {
+                    shape.lines(|start, range| {
+                        let output = &mut output[range];
+                        if shape.stride[1] == 1 {
+                            output.iter_mut().zip(&input[start..]).for_each(|(output, input)| *output += input);
+                        } else {
+                            let line = input[start..].iter().step_by(shape.stride[1]);
+                            output.iter_mut().zip(line).for_each(|(output, input)| *output += input);
+                        }
+                    });
+                    output.iter_mut().zip(shares.iter()).for_each(|(output, share)| *output *= share);
+                },
+            );
         }
     });
 }
@@ -253,13 +259,16 @@ pub fn average_pool_grad(
         grad_input.fill(0.0);
         for (plane, grad_input) in grad_input.chunks_exact_mut(area).enumerate() {
             let grad_output = &grad_output[(index * planes + plane) * out_area..][..out_area];
-            wide(|| {
-                shape.lines(|start, range| {
-                    let grads = grad_output[range.clone()].iter().zip(&shares[range]);
-                    let line = grad_input[start..].iter_mut().step_by(shape.stride[1]);
-                    line.zip(grads).for_each(|(input, (grad, share))| *input = grad.mul_add(*share, *input));
-                });
-            });
+            wide(
+                #[inline(always)]
+                || {
+                    shape.lines(|start, range| {
+                        let grads = grad_output[range.clone()].iter().zip(&shares[range]);
+                        let line = grad_input[start..].iter_mut().step_by(shape.stride[1]);
+                        line.zip(grads).for_each(|(input, (grad, share))| *input = grad.mul_add(*share, *input));
+                    });
+                },
+            );
         }
     });
 }

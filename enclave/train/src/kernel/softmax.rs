@@ -27,12 +27,15 @@ pub fn softmax(team: &Team, width: usize, input: &[f32], output: &mut [f32]) {
 /// Backward, from the forward result `output`: sets `grad_input`.
 pub fn softmax_grad(team: &Team, width: usize, output: &[f32], grad_output: &[f32], grad_input: &mut [f32]) {
     rows(team, width, [output, grad_output], grad_input, |[output, grad_output], grad_input| {
-        wide(|| {
-            let dot = lanes(output, grad_output, |sum, output, grad| output.mul_add(grad, sum));
-            for ((grad_input, output), grad) in grad_input.iter_mut().zip(output).zip(grad_output) {
-                *grad_input = output * (grad - dot);
-            }
-        });
+        wide(
+            #[inline(always)]
+            || {
+                let dot = lanes(output, grad_output, |sum, output, grad| output.mul_add(grad, sum));
+                for ((grad_input, output), grad) in grad_input.iter_mut().zip(output).zip(grad_output) {
+                    *grad_input = output * (grad - dot);
+                }
+            },
+        );
     });
 }
 
@@ -50,12 +53,15 @@ pub fn log_softmax_grad(team: &Team, width: usize, output: &[f32], grad_output: 
         grad_input.copy_from_slice(output);
         Exp {}.map_mut(grad_input);
         let sum = total(grad_output);
-        wide(|| {
-            grad_input
-                .iter_mut()
-                .zip(grad_output)
-                .for_each(|(grad_input, grad)| *grad_input = sum.mul_add(-*grad_input, *grad));
-        });
+        wide(
+            #[inline(always)]
+            || {
+                grad_input
+                    .iter_mut()
+                    .zip(grad_output)
+                    .for_each(|(grad_input, grad)| *grad_input = sum.mul_add(-*grad_input, *grad));
+            },
+        );
     });
 }
 

@@ -4,7 +4,9 @@ use rten_simd::{Isa, SimdOp};
 
 /// Runs `work` in a frame where the compiler may use AVX2 or AVX-512, whichever the processor has.
 ///
-/// It helps only what is inlined into it: `work` and what it calls must be `#[inline(always)]`.
+/// It helps only what is inlined into it, and a large closure is not unless told so: write
+/// `wide(#[inline(always)] || ..)`. Otherwise it becomes a function for the least of processors, in which every
+/// `mul_add` is a call.
 #[inline(always)]
 pub(super) fn wide<R>(work: impl FnOnce() -> R) -> R {
     Wide(work).dispatch()

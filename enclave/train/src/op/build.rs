@@ -5,9 +5,7 @@ use super::{
     binary::{Binary, Total},
     dropout::Dropout,
     index::{Gather, GatherElements, Where},
-    integer::{
-        Arg, Cast, Compare, CumSum, Extents, Fill, Int, IntReduce, NonZero, Range, Staircase, Triangle,
-    },
+    integer::{Arg, Cast, Compare, CumSum, Extents, Fill, Int, IntReduce, NonZero, Range, Staircase, Triangle},
     layout::Alias,
     linear::{Gemm, MatMul},
     movement::{Concat, Margin, Move, Pad, Split},
@@ -133,7 +131,19 @@ pub(crate) fn build(node: &Node, opset: i64, given: &[Option<Kind>]) -> Result<B
     // Two values that meet must be of one kind; the checks at run time would only say that shapes clash.
     let alike = matches!(
         node.op.as_str(),
-        "Add" | "Sub" | "Mul" | "Div" | "Max" | "Min" | "Sum" | "Mean" | "MatMul" | "Gemm" | "Conv" | "Concat" | "Equal"
+        "Add"
+            | "Sub"
+            | "Mul"
+            | "Div"
+            | "Max"
+            | "Min"
+            | "Sum"
+            | "Mean"
+            | "MatMul"
+            | "Gemm"
+            | "Conv"
+            | "Concat"
+            | "Equal"
     );
     let mixed = (1..node.inputs.len()).any(|at| kind(at).is_some_and(|kind| kind != first));
     if (alike && mixed) || (node.op == "Where" && kind(2) != Some(first)) {

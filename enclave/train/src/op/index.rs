@@ -11,7 +11,10 @@ use super::{
     broadcast::{Nest, common, reduce},
     layout::axis,
 };
-use crate::{error::TrainError, tensor::{IntTensor, volume_at}};
+use crate::{
+    error::TrainError,
+    tensor::{IntTensor, volume_at},
+};
 
 /// Slices of input 0 at the places that input 1 says: a table of embeddings, for one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,9 +1,6 @@
 //! Integers: shapes, masks, indices. They only run; no gradient goes through them.
 
-#![allow(
-    clippy::indexing_slicing,
-    reason = "operands are broadcast to a shape that was checked"
-)]
+#![allow(clippy::indexing_slicing, reason = "operands are broadcast to a shape that was checked")]
 
 use super::{
     Forward, Kind, Op,
@@ -23,7 +20,9 @@ pub(super) enum Int {
     Mul,
     Div,
     /// The sign of the divisor, or with `fmod` of the dividend.
-    Mod { fmod: bool },
+    Mod {
+        fmod: bool,
+    },
     Pow,
     Max,
     Min,
@@ -258,7 +257,8 @@ impl Op for Extents {
         }
         let Self::Shape { start, end } = self else { return Err(cx.clash()) };
         let rank = i64::try_from(from.len()).unwrap_or(0);
-        let clamp = |at: i64| usize::try_from(if at < 0 { at.saturating_add(rank) } else { at }.clamp(0, rank)).unwrap_or(0);
+        let clamp =
+            |at: i64| usize::try_from(if at < 0 { at.saturating_add(rank) } else { at }.clamp(0, rank)).unwrap_or(0);
         let (start, end) = (clamp(*start), clamp(end.unwrap_or(rank)));
         let part = from.get(start..end.max(start)).unwrap_or_default();
         let shape = vec![part.len()];
@@ -528,7 +528,15 @@ impl Op for Staircase {
             Self::Floor => f32::floor,
             Self::Ceil => f32::ceil,
             Self::Round => f32::round_ties_even,
-            Self::Sign => |x| if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { x },
+            Self::Sign => |x| {
+                if x > 0.0 {
+                    1.0
+                } else if x < 0.0 {
+                    -1.0
+                } else {
+                    x
+                }
+            },
         };
         out.iter_mut().zip(cx.float(0)?.data).for_each(|(out, x)| *out = f(*x));
         cx.put(0, shape, out);

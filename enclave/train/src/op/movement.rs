@@ -102,14 +102,21 @@ impl Route {
 /// Operators of one input whose output elements are copies.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Move {
-    Transpose { order: Option<Vec<i64>> },
+    Transpose {
+        order: Option<Vec<i64>>,
+    },
     /// Bounds as attributes, or else as inputs 1 to 4.
-    Slice { bounds: Option<[Option<Vec<i64>>; 3]> },
+    Slice {
+        bounds: Option<[Option<Vec<i64>>; 3]>,
+    },
     /// To the shape of input 1.
     Expand,
     /// As often as input 1 says.
     Tile,
-    DepthToSpace { block: usize, columns_first: bool },
+    DepthToSpace {
+        block: usize,
+        columns_first: bool,
+    },
 }
 
 impl Move {
@@ -194,8 +201,11 @@ impl Move {
                 volume(&shape)?;
                 let area = h * w;
                 // DCR: blocks lie outside the depth; CRD: inside.
-                let (deep, down, right) =
-                    if *columns_first { (squared * area, block * area, area) } else { (area, block * depth * area, depth * area) };
+                let (deep, down, right) = if *columns_first {
+                    (squared * area, block * area, area)
+                } else {
+                    (area, block * depth * area, depth * area)
+                };
                 let extents = vec![n, depth, h, block, w, block];
                 Some((shape, Route::gather(extents, vec![c * area, deep, w, down, 1, right], 0)))
             }

@@ -47,12 +47,7 @@ pub(super) enum Over {
 }
 
 /// Shape with reduced extents 1, and shape of the output.
-pub(super) fn shapes(
-    from: &[usize],
-    axes: Option<&[i64]>,
-    keep: bool,
-    noop: bool,
-) -> Option<(Vec<usize>, Vec<usize>)> {
+pub(super) fn shapes(from: &[usize], axes: Option<&[i64]>, keep: bool, noop: bool) -> Option<(Vec<usize>, Vec<usize>)> {
     let mut reduced = vec![false; from.len()];
     match axes {
         Some(axes) if !axes.is_empty() => {
@@ -205,7 +200,13 @@ impl Differentiable for Reduce {
             }
             By::L2 | By::SumSquare => map2(team, &from, g, cx.float(0)?, &mut part, |g, x| g * x),
             By::L1 => map2(team, &from, g, cx.float(0)?, &mut part, |g, x| {
-                if x > 0.0 { g } else if x < 0.0 { -g } else { 0.0 }
+                if x > 0.0 {
+                    g
+                } else if x < 0.0 {
+                    -g
+                } else {
+                    0.0
+                }
             }),
             By::Max | By::Min => {
                 let y = View { shape: &kept, data: cx.output(0)?.data };

@@ -1,10 +1,6 @@
 //! Normalisation by mean and variance.
 
-#![allow(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "sizes are compared before a kernel runs"
-)]
+#![allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "sizes are compared before a kernel runs")]
 
 use super::{Backward, Differentiable, Forward, Keeps, Op, layout::axis};
 use crate::{

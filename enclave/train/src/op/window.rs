@@ -95,8 +95,7 @@ impl Window {
         if [0, 1].iter().any(|at| input[*at] + pads[*at] + pads[at + 2] < reach[*at]) {
             return None;
         }
-        let shape =
-            PoolShape { planes: 1, input, kernel, stride, dilation, pads, ceil_mode: self.ceil };
+        let shape = PoolShape { planes: 1, input, kernel, stride, dilation, pads, ceil_mode: self.ceil };
         let output = shape.output();
         bounded(&output).then_some(Laid { input, kernel, stride, dilation, pads, output })
     }
@@ -146,7 +145,8 @@ impl Op for Conv {
         if !out.is_empty() {
             kernel::conv2d(cx.team, &shape, cx.float(0)?.data, cx.float(1)?.data, bias, &mut out);
         }
-        let per_output = cx.shape(1)?.iter().skip(1).fold(1u64, |product, extent| product.saturating_mul(*extent as u64));
+        let per_output =
+            cx.shape(1)?.iter().skip(1).fold(1u64, |product, extent| product.saturating_mul(*extent as u64));
         cx.count((out.len() as u64).saturating_mul(per_output));
         cx.put(0, out_shape, out);
         Ok(())
