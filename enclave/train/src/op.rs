@@ -18,8 +18,8 @@ mod statistics;
 mod unary;
 mod window;
 
-pub use build::DIFFERENTIABLE;
 pub(crate) use binary::Binary;
+pub use build::DIFFERENTIABLE;
 pub(crate) use build::{Kind, build};
 pub(crate) use linear::MatMul;
 pub(crate) use statistics::LayerNorm;

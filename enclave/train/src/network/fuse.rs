@@ -101,7 +101,9 @@ impl<'a> Finder<'a> {
     fn gelu(&self, a: usize, b: usize) -> Option<Found> {
         for (outer, inner) in [(a, b), (b, a)] {
             let Some([c, d]) = self.operands(inner, Binary::Mul) else { continue };
-            for [x, half, sum] in [[outer, c, d], [outer, d, c], [c, outer, d], [d, outer, c], [c, d, outer], [d, c, outer]] {
+            for [x, half, sum] in
+                [[outer, c, d], [outer, d, c], [c, outer, d], [d, outer, c], [c, d, outer], [d, c, outer]]
+            {
                 if self.is(half, 0.5) && self.one_plus_erf(sum) == Some(x) {
                     return Some((Box::new(Unary::Activation(Activation::Gelu)), vec![x]));
                 }
@@ -113,7 +115,13 @@ impl<'a> Finder<'a> {
     /// `x`, of `1 + erf(x / sqrt(2))`.
     fn one_plus_erf(&self, id: usize) -> Option<usize> {
         let [a, b] = self.operands(id, Binary::Add)?;
-        let erf = if self.is(b, 1.0) { a } else if self.is(a, 1.0) { b } else { return None };
+        let erf = if self.is(b, 1.0) {
+            a
+        } else if self.is(a, 1.0) {
+            b
+        } else {
+            return None;
+        };
         let (step, pattern) = self.pattern(erf)?;
         if pattern != Pattern::Unary(Unary::Activation(Activation::Erf)) {
             return None;
@@ -129,7 +137,9 @@ impl<'a> Finder<'a> {
     /// `x * sigmoid(x)`.
     fn silu(&self, a: usize, b: usize) -> Option<Found> {
         for (x, gate) in [(a, b), (b, a)] {
-            let Some((step, Pattern::Unary(Unary::Activation(Activation::Sigmoid)))) = self.pattern(gate) else { continue };
+            let Some((step, Pattern::Unary(Unary::Activation(Activation::Sigmoid)))) = self.pattern(gate) else {
+                continue;
+            };
             if one(step) == Some(x) {
                 return Some((Box::new(Unary::Activation(Activation::Silu)), vec![x]));
             }
@@ -211,5 +221,36 @@ fn two(step: &Step) -> Option<[usize; 2]> {
     match step.inputs.as_slice() {
         [Some(a), Some(b)] => Some([*a, *b]),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Network;
+
+    fn steps(model: &[u8]) -> Vec<String> {
+        let (network, _) = Network::read(model).unwrap();
+        network.program.steps.iter().map(|step| format!("{:?}", step.op)).collect()
+    }
+
+    #[test]
+    fn an_encoder_of_an_old_operator_set_becomes_what_a_new_one_says() {
+        let old = steps(include_bytes!("../../tests/fixtures/encoder-14.onnx"));
+        let new = steps(include_bytes!("../../tests/fixtures/encoder.onnx"));
+        let count = |steps: &[String], part: &str| steps.iter().filter(|step| step.contains(part)).count();
+        for steps in [&old, &new] {
+            assert_eq!(count(steps, "LayerNorm"), 5);
+            assert_eq!(count(steps, "Gelu"), 2);
+            assert_eq!(count(steps, "bias: true"), 12);
+            assert_eq!(count(steps, "Erf") + count(steps, "Sqrt"), 0);
+        }
+        assert_eq!(old.len(), new.len());
+    }
+
+    #[test]
+    fn a_gate_that_is_its_own_input_is_silu() {
+        let steps = steps(include_bytes!("../../tests/fixtures/perceptron.onnx"));
+        assert!(steps.iter().any(|step| step.contains("Silu")), "{steps:?}");
+        assert!(steps.iter().any(|step| step.contains("Gelu")), "{steps:?}");
     }
 }
