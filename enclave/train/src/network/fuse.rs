@@ -225,6 +225,7 @@ fn two(step: &Step) -> Option<[usize; 2]> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::super::Network;
 
