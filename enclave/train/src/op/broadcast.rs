@@ -76,7 +76,7 @@ impl<const N: usize> Nest<N> {
 
     /// Where the operands stand at the start of an inner loop.
     pub(super) fn start(&self, mut row: usize) -> [usize; N] {
-        let mut start = [0; N];
+        let mut start = [0usize; N];
         for axis in (0..self.extents.len() - 1).rev() {
             let at = row % self.extents[axis];
             row /= self.extents[axis];
