@@ -17,6 +17,7 @@ const DEVICES: &str = "glacier-devices";
 const PLATFORM: &str = "glacier-platform";
 const ENCLAVE: &str = "glacier-enclave";
 const SIMULATOR: &str = "glacier-simulator";
+const TABLE: &str = "glacier-table";
 const STORE: &str = "glacier-store";
 const COLLATERAL: &str = "glacier-collateral";
 const CHAIN: &str = "glacier-chain";
@@ -45,6 +46,8 @@ const LAYERS: &[Layer] = &[
     Layer { name: APP, may_use: &[WIRE, ASSET, ATTEST, PROOF, CHANNEL, PLATFORM] },
     Layer { name: ENCLAVE, may_use: &[WIRE, ASSET, ATTEST, PROOF, PLATFORM, ENGINE, APP] },
     Layer { name: SIMULATOR, may_use: &[WIRE, ASSET, ATTEST, PROOF, PLATFORM] },
+    // Parsers of two large formats, on the owner's machine and nowhere else.
+    Layer { name: TABLE, may_use: &[] },
     Layer { name: STORE, may_use: &[WIRE, ASSET, ATTEST, PROOF] },
     Layer { name: COLLATERAL, may_use: &[WIRE, ATTEST] },
     // Carries transactions; what they mean is for whoever hands them in.
@@ -55,7 +58,7 @@ const LAYERS: &[Layer] = &[
     // The simulator measures enclave binaries for `glacier measure`.
     Layer {
         name: CLI,
-        may_use: &[WIRE, ASSET, ATTEST, PROOF, MEASURE, DEVICES, SDK, HOST, STORE, COLLATERAL, CHAIN, SIMULATOR],
+        may_use: &[WIRE, ASSET, ATTEST, PROOF, MEASURE, DEVICES, SDK, HOST, STORE, COLLATERAL, CHAIN, SIMULATOR, TABLE],
     },
     Layer {
         name: TESTKIT,
@@ -128,6 +131,11 @@ const CLOSED: &[Closed] = &[
         name: HOST,
         to: &[COLLATERAL, CHAIN, ATTEST],
         why: "the host relays bytes; whoever judges fetches endorsements",
+    },
+    Closed {
+        name: ENCLAVE,
+        to: &[TABLE, "parquet", "arrow-ipc", "arrow-array"],
+        why: "large formats are converted before they are sealed",
     },
     Closed { name: ENCLAVE, to: ORACLES, why: "oracles and harnesses are for tests" },
     // Alloy is no oracle there: it speaks to chains.

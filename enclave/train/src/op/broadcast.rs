@@ -76,7 +76,7 @@ impl<const N: usize> Nest<N> {
 
     /// Where the operands stand at the start of an inner loop.
     pub(super) fn start(&self, mut row: usize) -> [usize; N] {
-        let mut start = [0; N];
+        let mut start = [0usize; N];
         for axis in (0..self.extents.len() - 1).rev() {
             let at = row % self.extents[axis];
             row /= self.extents[axis];
@@ -138,6 +138,7 @@ pub(super) fn map2(
     nest.each(team, out, |out, [at, bt]| {
         let len = out.len();
         match strides {
+            [0, 0] => out.fill(f(x.data[at], y.data[bt])),
             [0, _] => out.iter_mut().zip(&y.data[bt..][..len]).for_each(|(out, y)| *out = f(x.data[at], *y)),
             [_, 0] => out.iter_mut().zip(&x.data[at..][..len]).for_each(|(out, x)| *out = f(*x, y.data[bt])),
             _ => {
