@@ -9,7 +9,7 @@
 //! | worker | `Checkpoint` | the state's bytes in chunks, an end |
 //! | worker | `Trained`, a [`Report`] | the refined model's bytes in chunks, an end |
 
-use glacier_engine::Limits;
+pub use glacier_engine::Limits;
 use glacier_wire::{
     Digest, Nonce,
     training::{EpochMetrics, Point, TrainingMetrics, TrainingPlan, TrainingRecord},

@@ -32,11 +32,18 @@ pub(super) struct HostView {
     ciphertext_found: u64,
 }
 
+/// Ciphertext that the host keeps.
 #[derive(Serialize)]
-struct Stored {
+pub(super) struct Stored {
     what: &'static str,
     digest: Digest,
     bytes: u64,
+}
+
+impl Stored {
+    pub(super) fn new(what: &'static str, digest: Digest, bytes: u64) -> Self {
+        Self { what, digest, bytes }
+    }
 }
 
 impl HostView {
@@ -58,7 +65,7 @@ impl HostView {
         );
         let outcome = if self.private_found == 0 { Outcome::Pass } else { Outcome::Fail };
         story.say(format_args!(
-            "{} searched all {} that it stored or relayed for any 16 bytes of data, model, labels and keys: \
+            "{} searched all {} that it stored or relayed for any 16 bytes of data, model, results and keys: \
              {} of {} pieces found.",
             mark(outcome),
             Size(self.stored_bytes + self.relayed_bytes),
@@ -75,21 +82,36 @@ impl HostView {
     }
 }
 
-/// Looks through everything.
+/// Looks through everything for what a private inference must hide.
 pub(super) fn look(stage: &Stage, finished: &Finished, assets: [&Asset; 2]) -> Result<HostView, Failure> {
     let results = &finished.results;
     let labels =
         results.to_bytes(Format::Csv).map_err(|error| crate::explain::output(Path::new("labels.csv"), error))?;
-    let keys = stage.secrets();
     let mut private: Vec<&[u8]> = vec![act::DATA, act::MODEL, &labels];
     private.extend(results.tensors.iter().map(|tensor| tensor.data.as_slice()));
-    private.extend(keys.iter().map(|key| key.as_slice()));
-    let mut private = Scan::for_secrets(private);
-
     let read = |asset: &Asset| fs::read(&asset.file).map_err(|error| Failure::reading(&asset.file, &error));
     let ciphertext = assets.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
-    let mut control = Scan::for_secrets(ciphertext.iter().map(Vec::as_slice));
+    let mut stored: Vec<_> = assets
+        .into_iter()
+        .zip(&ciphertext)
+        .map(|(asset, bytes)| Stored::new(asset.facts.role.as_str(), asset.digest, bytes.len() as u64))
+        .collect();
+    stored.push(Stored::new("labels", Digest(finished.proof.proof().output.0), finished.sealed_bytes));
+    search(stage, private, &ciphertext, stored)
+}
 
+/// Looks for pieces of what is private, and of the stage's keys, in all that the host stored or relayed; and to
+/// see that such a search finds what is there, for the ciphertext.
+pub(super) fn search(
+    stage: &Stage,
+    private: Vec<&[u8]>,
+    ciphertext: &[Vec<u8>],
+    stored: Vec<Stored>,
+) -> Result<HostView, Failure> {
+    let keys = stage.secrets();
+    let keys = keys.iter().map(|key| key.as_slice());
+    let mut private = Scan::for_secrets(private.into_iter().chain(keys));
+    let mut control = Scan::for_secrets(ciphertext.iter().map(Vec::as_slice));
     let mut stored_bytes = 0;
     each_file(&stage.state, &mut |bytes| {
         private.look_at(bytes);
@@ -103,17 +125,6 @@ pub(super) fn look(stage: &Stage, finished: &Finished, assets: [&Asset; 2]) -> R
         control.look_at(bytes);
         relayed_bytes += bytes.len() as u64;
     });
-    let mut stored: Vec<_> = assets
-        .into_iter()
-        .zip(&ciphertext)
-        .map(|(asset, bytes)| Stored {
-            what: asset.facts.role.as_str(),
-            digest: asset.digest,
-            bytes: bytes.len() as u64,
-        })
-        .collect();
-    let output = Digest(finished.proof.proof().output.0);
-    stored.push(Stored { what: "labels", digest: output, bytes: finished.sealed_bytes });
     Ok(HostView {
         stored,
         stored_bytes,

@@ -10,6 +10,7 @@ mod scan;
 mod score;
 mod stage;
 mod story;
+mod train;
 mod wire;
 
 use crate::{
@@ -30,11 +31,31 @@ pub(crate) struct Args {
     /// Keep everything in this new folder: keys, sealed assets, policy, job, labels, proof
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Train a model instead: on the bundled data, or on a table of yours
+    #[arg(long)]
+    train: bool,
+    /// A table of yours (.csv .parquet .arrow)
+    #[arg(long, value_name = "FILE", requires = "train", requires = "target")]
+    data: Option<PathBuf>,
+    /// Its column with the wanted answers
+    #[arg(long, value_name = "COL|NAME", requires = "data")]
+    target: Option<String>,
+    /// Where to write the refined model
+    #[arg(long, value_name = "FILE", requires = "train")]
+    output: Option<PathBuf>,
 }
 
 pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     let begun = Instant::now();
     let folder = stage::Folder::make(args.dir)?;
+    if args.train {
+        let own = train::Own { data: args.data, target: args.target, output: args.output };
+        let mut facts = train::play(&folder, own, cx.output).await?;
+        facts.seconds = begun.elapsed().as_secs_f64();
+        let good = facts.good();
+        cx.output.report(&facts)?;
+        return if good { Ok(Exit::Yes) } else { Err(broken()) };
+    }
     let mut facts = act::play(&folder, cx.output).await?;
     facts.seconds = begun.elapsed().as_secs_f64();
     let good = facts.good();
@@ -42,11 +63,15 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     if good {
         return Ok(Exit::Yes);
     }
-    Err(Failure::no(
+    Err(broken())
+}
+
+fn broken() -> Failure {
+    Failure::no(
         "demo",
         "the ceremony did not end as it must",
         "this is a fault of glacier; please report it with this output",
-    ))
+    )
 }
 
 impl Report for Facts {

@@ -11,7 +11,7 @@ use crate::{
 };
 use glacier::{Freshness, Key, Keystore, Node, Policy, Session, policy, session::ConnectError};
 use glacier_host::{LaunchError, NodeConfig};
-use glacier_wire::{EnclaveId, Measurement};
+use glacier_wire::{Digest, EnclaveId, Measurement};
 use std::{
     fs, io,
     path::PathBuf,
@@ -52,6 +52,13 @@ impl Folder {
 
     pub(super) fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
+    }
+
+    /// A folder for what is made on the way.
+    pub(super) fn scratch(&self) -> Result<PathBuf, Failure> {
+        let path = self.path.join("made");
+        fs::create_dir_all(&path).map_err(|error| Failure::writing(&path, &error))?;
+        Ok(path)
     }
 
     pub(super) fn kept(&self) -> Option<PathBuf> {
@@ -160,6 +167,12 @@ impl Stage {
             stage.keep_from_host(party.key.age().expose());
         }
         Ok(stage)
+    }
+
+    /// An asset as the host has it.
+    pub(super) fn stored(&self, asset: &Digest) -> Result<Vec<u8>, Failure> {
+        let path = self.state.join("store").join("blobs").join(asset.to_string());
+        fs::read(&path).map_err(|error| Failure::reading(&path, &error))
     }
 
     /// Notes a key that the host must never see.

@@ -16,11 +16,12 @@ use crate::{
     explain, files,
     units::{Count, Size, Span},
 };
-use fresh::Initial;
+pub(crate) use fresh::{Initial, plain};
 use glacier::{Freshness, Material, Options, Step};
 use plan::PlanArgs;
 pub(crate) use plan::{read_plan, unfit};
-pub(crate) use report::Trained;
+pub(crate) use plot::draw;
+pub(crate) use report::{Trained, sparkline};
 use std::path::PathBuf;
 
 /// What was typed.
@@ -74,7 +75,7 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     args.data.iter().chain(&args.plan.validation_file()).try_for_each(|file| require_plain(file))?;
     let mut plan = args.plan.plan()?;
     let scratch = tempfile::tempdir().map_err(|error| Failure::writing(&std::env::temp_dir(), &error))?;
-    let data = args.data.iter().map(|file| fresh::plain(file, scratch.path())).collect::<Result<Vec<_>, _>>()?;
+    let data = args.data.iter().map(|file| plain(file, scratch.path())).collect::<Result<Vec<_>, _>>()?;
     let model = args.model.file(&data, &mut plan, scratch.path())?;
     plan.check().map_err(|error| plan::unfit(&error))?;
     let door = Door::find(&args.node, &args.policy, cx)?;
@@ -87,7 +88,7 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
         ..Options::default()
     };
     let data: Vec<_> = data.iter().map(PathBuf::as_path).collect();
-    let validation = args.plan.validation_file().map(|file| fresh::plain(&file, scratch.path())).transpose()?;
+    let validation = args.plan.validation_file().map(|file| plain(&file, scratch.path())).transpose()?;
     let material = Material { model: &model, data: &data, validation: validation.as_deref() };
     let (mut bar, mut seen) = (bar::Bar::new(cx.output), Vec::new());
     let trained = glacier::train(&door.node, &door.policy, &door.key, material, plan, &options, &mut |step| {
@@ -104,7 +105,7 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
         files::write_new(path, &glacier_wire::cbor::encode(&refined.bundle))?;
     }
     if let Some(path) = &args.plot {
-        files::write_new(path, plot::draw(&refined.points, &refined.metrics.epochs).as_bytes())?;
+        files::write_new(path, draw(&refined.points, &refined.metrics.epochs).as_bytes())?;
     }
     cx.output.report(&Trained::new(refined, seen, args.output, args.proof, args.plot))?;
     Ok(Exit::Yes)

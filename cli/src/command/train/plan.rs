@@ -168,7 +168,9 @@ pub(crate) fn read_plan(path: &Path) -> Result<TrainingPlan, Failure> {
             format!("`{word}` may be meant; `docs/training.md` lists what a plan may say")
         });
         let line = error.span().map_or(0, |span| text.get(..span.start).unwrap_or_default().lines().count().max(1));
-        unreadable(format!("line {line}: {}", error.message()), help)
+        // The list of all that is known is in the documentation.
+        let message = error.message().split(", expected").next().unwrap_or_default();
+        unreadable(format!("line {line}: {message}"), help)
     })
 }
 

@@ -5,6 +5,7 @@ mod evidence;
 mod given;
 mod node;
 mod proof;
+mod replay;
 mod rim;
 mod shown;
 
@@ -15,6 +16,7 @@ use crate::{
 use glacier_attest::Verdict;
 
 pub(crate) use proof::Proven;
+pub(crate) use replay::{ReplayArgs, Replayed, replay};
 
 /// Judge evidence, proofs and nodes.
 #[derive(Debug, clap::Subcommand)]

@@ -3,6 +3,7 @@
 use super::{
     chain::{self, ChainArgs, Found},
     exit,
+    replay::{ReplayArgs, Replayed, replay},
 };
 use crate::{
     checks::{self, Line},
@@ -14,7 +15,7 @@ use crate::{
 use glacier_attest::{Anchors, Policy, Verdict};
 use glacier_chain::Question;
 use glacier_proof::{Bundle, Judge, ProofAppraisal, SettlementAppraisal, WorkProof};
-use glacier_wire::{PlatformKind, UnixTime, cbor};
+use glacier_wire::{PlatformKind, UnixTime, cbor, training::TrainingRecord};
 use serde::Serialize;
 use std::{
     io::{self, Write},
@@ -46,6 +47,8 @@ pub(crate) struct Args {
     /// Write the proof with what the chain showed, to be checked without it
     #[arg(long, value_name = "FILE", requires = "chain")]
     keep: Option<PathBuf>,
+    #[command(flatten)]
+    replay: ReplayArgs,
 }
 
 pub(crate) async fn run(args: Args, output: Output) -> Outcome {
@@ -64,6 +67,7 @@ pub(crate) async fn run(args: Args, output: Output) -> Outcome {
     let judge = policy.as_ref().map_or(Judge::Genuine(&vendor), Judge::Policy);
     let question = Question { judge, at, collateral: &collateral, node: None };
     proven.chain = chain::look_up(&args.chain, args.node.as_ref(), &bundle, question, output).await?;
+    proven.replay = replay(&args.replay, &bundle, output)?;
     proven.verdict = proven.conclusion();
     if let Some(path) = &args.keep {
         let settled = proven.chain.as_ref().and_then(|found| found.live.settled.clone());
@@ -90,6 +94,12 @@ pub(crate) struct Proven {
     /// What a chain said, if one was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     chain: Option<Found>,
+    /// How a training went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    training: Option<TrainingRecord>,
+    /// What training again showed, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replay: Option<Replayed>,
     pub(crate) proof: WorkProof,
     /// Of the proof alone.
     #[serde(skip)]
@@ -132,6 +142,8 @@ impl Proven {
             evidence: checks::lines(&appraisal.evidence),
             settlement: bundle.verify_settlement(judge, at).as_ref().map(Registered::new),
             chain: None,
+            training: bundle.training.clone(),
+            replay: None,
             proof: bundle.proof.proof.clone(),
             own,
         };
@@ -143,7 +155,8 @@ impl Proven {
     fn conclusion(&self) -> Verdict {
         let settlement = self.settlement.as_ref().map(|registered| registered.verdict);
         let chain = self.chain.as_ref().map(|found| found.verdict);
-        let all = || [Some(self.own), settlement, chain].into_iter().flatten();
+        let replay = self.replay.as_ref().map(|replayed| replayed.verdict);
+        let all = || [Some(self.own), settlement, chain, replay].into_iter().flatten();
         let any = |verdict| all().any(|found| found == verdict);
         match (any(Verdict::Rejected), any(Verdict::Undetermined)) {
             (true, _) => Verdict::Rejected,
@@ -175,6 +188,9 @@ impl Report for Proven {
         if let Some(found) = &self.chain {
             found.human(page)?;
         }
+        if let Some(replayed) = &self.replay {
+            replayed.human(page)?;
+        }
         writeln!(page, "verdict: {}", checks::verdict(self.verdict))?;
         if self.verdict != Verdict::Accepted {
             return Ok(());
@@ -187,6 +203,19 @@ impl Report for Proven {
         field(page, "input", proof.input)?;
         field(page, "output", proof.output)?;
         field(page, "units", format_args!("{} multiply-accumulates", grouped(proof.units)))?;
+        if let Some(record) = &self.training {
+            let epochs = record.weights.len().saturating_sub(1);
+            let (steps, rows) = (grouped(record.steps), grouped(record.rows));
+            field(
+                page,
+                "training",
+                format_args!("{epochs} epochs, {steps} steps, {rows} rows; result of epoch {}", record.best),
+            )?;
+            field(page, "result", record.result)?;
+            if let Some(spent) = &record.privacy {
+                field(page, "privacy", format_args!("epsilon {}, delta {}", spent.epsilon, spent.delta))?;
+            }
+        }
         self.chain.as_ref().map_or(Ok(()), |found| found.facts(page))
     }
 }
