@@ -97,6 +97,7 @@ impl Session {
             now: now(),
             checkpoint,
             asset,
+            membership: None,
         };
         Ok(self.post("/glacier/v1/jobs", &join).await?.cbor(MAX_STATUS)?)
     }

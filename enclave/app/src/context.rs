@@ -105,6 +105,7 @@ impl Context {
             logged,
             settled: None,
             training: None,
+            federation: None,
         })
     }
 
