@@ -62,6 +62,10 @@ pub struct ChainConfig {
     pub checkpoint_seconds: u64,
     /// Whether the node claims by itself what it has earned, once for each root that comes into force. Default true.
     pub claim: bool,
+    /// With `claim`: the least price of a proof, in the token's smallest unit, for which the node has the escrow told by itself, at
+    /// a transaction each. Default: none, `glacier chain withdraw` does it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub collect_price: Option<u64>,
 }
 
 impl Default for ChainConfig {
@@ -75,6 +79,7 @@ impl Default for ChainConfig {
             checkpoint_proofs: 64,
             checkpoint_seconds: 600,
             claim: true,
+            collect_price: None,
         }
     }
 }

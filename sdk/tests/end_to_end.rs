@@ -1,14 +1,14 @@
 //! The whole path on a SIMULATED node, with a real model and real data: one owner, three parties, a deployment.
 
 use glacier::{
-    Draft, Format, Freshness, Job, Key, KeyName, Keystore, Node, Options, Release, Results, Step, ask,
+    Draft, Format, Freshness, Job, Key, KeyName, Keystore, Node, Options, Release, Results, Settle, Step, ask,
     attest::{Fingerprint, Outcome},
     infer, parse_policy,
     policy::{Policy, simulated_policy},
     seal_for, serve,
     verify::now,
     wire::{
-        Commitment, PlatformKind, Role, UnixTime, Work,
+        Address, Commitment, PlatformKind, Role, UnixTime, Work,
         api::{Event, Phase},
     },
 };
@@ -179,6 +179,31 @@ async fn three_parties_meet_each_with_its_own_keystore() {
     assert_eq!(proof, finished.bundle);
     assert!(session.believe(&proof, &job.hash(), &scene.policy).is_ok());
     assert!(session.result(&job.hash()).await.is_err());
+    scene.host.shutdown().await;
+}
+
+#[tokio::test]
+async fn work_counts_where_the_host_says_unless_its_owner_says_otherwise() {
+    let scene = Scene::new().await;
+    let (_, key) = scene.party("owner");
+    let (model, data) = (example("model.onnx"), example("data.csv"));
+    let counted = async |settle: Settle| {
+        let options = Options { settle, price: 3, ..Options::default() };
+        let done = infer(&scene.node, &scene.policy, &key, &model, &data, &options, &mut |_| {}).await.unwrap();
+        let settlement = done.finished.proof.proof().settlement;
+        assert_eq!((settlement.payer, settlement.price), (key.address(), 3));
+        (settlement.chain_id, settlement.ledger)
+    };
+    // A node that settles nowhere.
+    assert_eq!(counted(Settle::AsNode).await, (0, Address::ZERO));
+    let (said, other) = ((5, Address([1; 20])), (6, Address([2; 20])));
+    scene.host.order_settlement(said.0, said.1);
+    assert_eq!(counted(Settle::AsNode).await, said);
+    assert_eq!(counted(Settle::At { chain_id: other.0, ledger: other.1 }).await, other);
+    assert_eq!(counted(Settle::Nowhere).await, (0, Address::ZERO));
+    let settle = Options { runs: 1, ..Options::default() };
+    let served = serve(&scene.node, &scene.policy, &key, &model, &settle, &mut |_| {}).await.unwrap();
+    assert_eq!((served.manifest.manifest.settlement.chain_id, served.manifest.manifest.settlement.ledger), said);
     scene.host.shutdown().await;
 }
 

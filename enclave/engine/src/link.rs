@@ -34,7 +34,11 @@ impl Link {
         Ok(Some((header, payload)))
     }
 
-    fn header(&mut self) -> io::Result<Option<Header>> {
+    /// The next header; its payload is to be read from the stream. `None` when the enclave has hung up.
+    ///
+    /// # Errors
+    /// The stream broke, or what came is no header.
+    pub fn header(&mut self) -> io::Result<Option<Header>> {
         let mut bytes = [0; HEADER];
         let first = self.stream.read(&mut bytes)?;
         if first == 0 {
@@ -60,6 +64,13 @@ impl Link {
     /// The stream broke.
     pub fn refuse(&mut self, refusal: Refusal) -> io::Result<()> {
         self.send(Header::new(Kind::Refused, 0), &encode(&refusal))
+    }
+}
+
+/// The bytes behind a header.
+impl Read for Link {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(into)
     }
 }
 

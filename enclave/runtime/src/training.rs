@@ -258,7 +258,9 @@ impl Run<'_> {
         let limits = &manifest.limits;
         let (units, memory) = (limits.units, limits.memory);
         let limits = Limits { units, memory, threads: threads(), window: Limits::WINDOW };
-        Ok(Order { plan: plan.clone().ok_or_else(missing)?, limits, model: manifest.model, data })
+        let plan = plan.clone().ok_or_else(missing)?;
+        let noise = plan.privacy.map(|_| self.cx.nonce());
+        Ok(Order { plan, limits, model: manifest.model, data, salt: self.cx.nonce(), noise })
     }
 
     async fn open(&self, source: usize) -> Result<(Digest, AssetReader), Refusal> {

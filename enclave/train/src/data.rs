@@ -214,6 +214,15 @@ impl<P: Passes> Examples<P> {
         self.scale.as_ref()
     }
 
+    /// Brings these rows to the scale of others: a data set that is held out is measured as the one that was
+    /// learnt from.
+    #[must_use]
+    pub fn with_scale(mut self, scale: Option<Scale>) -> Self {
+        self.shared.borrow_mut().scale.clone_from(&scale);
+        self.scale = scale;
+        self
+    }
+
     /// Bytes that rows take in memory at this moment.
     pub fn bytes(&self) -> u64 {
         let shared = self.shared.borrow();

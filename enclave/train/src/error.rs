@@ -185,6 +185,9 @@ pub enum TrainError {
         /// What is to blame.
         fault: Fault,
     },
+    /// Whoever gives the data or takes the checkpoints has gone.
+    #[error("the other end has gone")]
+    Gone,
     /// The gradient became larger than the plan allows.
     #[error("epoch {epoch}, batch {batch}, step {step}: the gradient's norm is {norm}, the limit {limit}: it explodes")]
     Exploded {
@@ -282,13 +285,13 @@ impl From<TrainError> for Refusal {
                 RefusalCode::DataInvalid
             }
             TrainError::Memory { .. } | TrainError::Threads { .. } => RefusalCode::MemoryLimit,
-            TrainError::Backward | TrainError::State(_) => RefusalCode::EngineCrashed,
+            TrainError::Backward | TrainError::State(_) | TrainError::Gone => RefusalCode::EngineCrashed,
             TrainError::Plan(_) | TrainError::Unknown { .. } | TrainError::Unfit(_) | TrainError::Ended => {
-                RefusalCode::BadRequest
+                RefusalCode::PlanInvalid
             }
             TrainError::Source { error, .. } => return Refusal::new(Refusal::from(*error).code, text),
             TrainError::Window { .. } => RefusalCode::MemoryLimit,
-            TrainError::Size { .. } => RefusalCode::BadRequest,
+            TrainError::Size { .. } => RefusalCode::PlanInvalid,
             TrainError::Classes { .. }
             | TrainError::Words { .. }
             | TrainError::Changed { .. }
@@ -296,11 +299,10 @@ impl From<TrainError> for Refusal {
             | TrainError::Label { .. }
             | TrainError::Target { .. }
             | TrainError::Targets { .. }
-            | TrainError::Rows { .. }
-            | TrainError::NotFinite { .. }
-            | TrainError::Exploded { .. } => RefusalCode::DataInvalid,
+            | TrainError::Rows { .. } => RefusalCode::DataInvalid,
+            TrainError::NotFinite { .. } | TrainError::Exploded { .. } => RefusalCode::Diverged,
             TrainError::Units { .. } | TrainError::Epochs { .. } | TrainError::Epsilon { .. } => RefusalCode::UnitLimit,
-            TrainError::Checkpoint(_) => RefusalCode::BadRequest,
+            TrainError::Checkpoint(_) => RefusalCode::CheckpointForged,
         };
         Refusal::new(code, text)
     }

@@ -16,6 +16,8 @@ mod norm;
 mod pool;
 mod softmax;
 mod team;
+#[cfg(test)]
+mod testing;
 mod wide;
 
 pub use activation::{Activation, activate, activate_grad};

@@ -25,15 +25,18 @@ mod op;
 pub mod optimiser;
 pub mod privacy;
 pub mod protocol;
+pub mod run;
 pub mod scale;
 pub mod schedule;
 pub mod seed;
 pub mod source;
 mod tensor;
+pub mod trainer;
 mod weights;
 pub mod worker;
 
 pub use error::{Fault, TrainError};
 pub use network::{Mode, Network, Settings};
+pub use op::DIFFERENTIABLE;
 pub use tensor::{IntTensor, Tensor, Value, volume};
 pub use weights::{Span, SpanKind, Weights};

@@ -84,8 +84,9 @@ impl Adapters {
         &self.base
     }
 
-    pub(crate) fn base_mut(&mut self) -> &mut [f32] {
-        &mut self.base
+    /// Factors and base, to read a checkpoint back to.
+    pub(crate) fn vectors_mut(&mut self) -> [&mut [f32]; 2] {
+        [&mut self.factors, &mut self.base]
     }
 
     /// Writes each adapted weight: what it was, and the product of its factors.

@@ -80,6 +80,11 @@ impl Objective {
         self.loss
     }
 
+    /// Weights of the classes, if they have any.
+    pub fn weights(&self) -> Option<&[f64]> {
+        self.weights.as_deref()
+    }
+
     /// Whether outputs are probabilities.
     pub fn probabilities(&self) -> bool {
         self.probabilities

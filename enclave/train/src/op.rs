@@ -6,11 +6,19 @@
 mod binary;
 mod broadcast;
 mod build;
+mod dropout;
+mod index;
+mod integer;
 mod layout;
 mod linear;
+mod movement;
 mod normalise;
+mod reduce;
+mod statistics;
 mod unary;
+mod window;
 
+pub use build::DIFFERENTIABLE;
 pub(crate) use build::{Kind, build};
 
 use crate::{
@@ -80,6 +88,8 @@ pub(crate) trait Differentiable: Send + Sync {
 pub(crate) struct Saved {
     pub(crate) floats: Vec<Vec<f32>>,
     pub(crate) indices: Vec<u32>,
+    /// Whether statistics are those of the batch.
+    pub(crate) of_batch: bool,
 }
 
 /// A step's forward pass.
@@ -98,6 +108,8 @@ pub(crate) struct Forward<'a> {
     pub(crate) saved: &'a mut Saved,
     /// Whether backward will come for this step.
     pub(crate) keep: bool,
+    /// Whether running statistics must stay as they are.
+    pub(crate) frozen: bool,
     /// Inputs that nobody reads after this step.
     pub(crate) last: &'a [bool],
     pub(crate) macs: &'a mut u64,
@@ -184,6 +196,15 @@ impl Forward<'_> {
         match place {
             Some(place) => *place = slot,
             None => unwanted(self.pool, slot),
+        }
+    }
+
+    /// Puts buffers aside for the backward pass, if it will come.
+    pub(crate) fn save<const N: usize>(&mut self, buffers: [Vec<f32>; N]) {
+        if self.keep {
+            self.saved.floats.extend(buffers);
+        } else {
+            buffers.into_iter().for_each(|buffer| self.pool.give(buffer));
         }
     }
 

@@ -11,7 +11,7 @@
 
 use glacier_engine::Limits;
 use glacier_wire::{
-    Digest,
+    Digest, Nonce,
     training::{EpochMetrics, Point, TrainingMetrics, TrainingPlan, TrainingRecord},
 };
 
@@ -30,6 +30,12 @@ pub struct Order {
     /// The data assets in their order, and how many bytes of content each has.
     #[n(3)]
     pub data: Vec<(Digest, u64)>,
+    /// Hides the metrics behind the record's commitment to them.
+    #[n(4)]
+    pub salt: Nonce,
+    /// A fresh random key for the noise of a private plan; the state holds it from then on.
+    #[n(5)]
+    pub noise: Option<Nonce>,
 }
 
 /// How training goes since the last time.

@@ -2,7 +2,7 @@
 
 use crate::{
     error::TrainError,
-    tensor::{Tensor, Value},
+    tensor::{IntTensor, Tensor, Value},
 };
 
 /// Gives the rows of a data set in batches, once an epoch, in an order that belongs to the epoch.
@@ -32,7 +32,7 @@ pub trait Source {
         Ok(())
     }
 
-    /// The rows at these places of the data set, in increasing order, for Poisson sampling: `None` where
+    /// The rows at these places among this source's own, from 0 and in increasing order, for Poisson sampling: `None` where
     /// rows are only to be had in order.
     fn pick(&mut self, places: &[u64]) -> Result<Option<Batch>, TrainError> {
         let _ = places;
@@ -68,11 +68,62 @@ pub enum Targets {
 }
 
 impl Batch {
+    /// One row by itself; `None` where inputs or targets have no such row.
+    pub(crate) fn row(&self, place: usize) -> Option<Self> {
+        let rows = usize::try_from(self.rows).ok()?;
+        let halves =
+            if matches!(self.targets, Targets::Pairs(_)) { vec![place, place.checked_add(rows)?] } else { vec![place] };
+        let inputs = self.inputs.iter().map(|value| rows_of(value, &halves)).collect::<Option<_>>()?;
+        let targets = match &self.targets {
+            Targets::Classes(classes) => {
+                let width = classes.len().checked_div(rows)?;
+                Targets::Classes(slice(classes, width, place)?.to_vec())
+            }
+            Targets::Numbers(numbers) => {
+                let mut shape = numbers.shape.clone();
+                *shape.first_mut()? = 1;
+                let width = numbers.data.len().checked_div(rows)?;
+                Targets::Numbers(Tensor { shape, data: slice(&numbers.data, width, place)?.to_vec() })
+            }
+            Targets::Pairs(None) => Targets::Pairs(None),
+            Targets::Pairs(Some(scores)) => Targets::Pairs(Some(vec![*scores.get(place)?])),
+        };
+        Some(Self { inputs, targets, rows: 1, numbers: self.numbers.get(place).copied().into_iter().collect() })
+    }
+
     /// How row `place` of this batch, from 0, is called in errors. `before` rows of the epoch came before it.
     pub(crate) fn number(&self, place: usize, before: u64) -> u64 {
         let counted = before.saturating_add(place as u64).saturating_add(1);
         self.numbers.get(place).copied().unwrap_or(counted)
     }
+}
+
+/// Some rows of a value.
+fn rows_of(value: &Value, places: &[usize]) -> Option<Value> {
+    fn gather<T: Copy>(shape: &[usize], data: &[T], places: &[usize]) -> Option<(Vec<usize>, Vec<T>)> {
+        let (rows, row) = shape.split_first()?;
+        let width = data.len().checked_div(*rows)?;
+        let mut chosen = Vec::with_capacity(width.checked_mul(places.len())?);
+        for place in places {
+            chosen.extend_from_slice(slice(data, width, *place)?);
+        }
+        Some((std::iter::once(places.len()).chain(row.iter().copied()).collect(), chosen))
+    }
+    match value {
+        Value::Float(tensor) => {
+            let (shape, data) = gather(&tensor.shape, &tensor.data, places)?;
+            Some(Value::Float(Tensor { shape, data }))
+        }
+        Value::Int(tensor) => {
+            let (shape, data) = gather(&tensor.shape, &tensor.data, places)?;
+            Some(Value::Int(IntTensor { shape, data }))
+        }
+    }
+}
+
+fn slice<T>(data: &[T], width: usize, place: usize) -> Option<&[T]> {
+    let start = place.checked_mul(width)?;
+    data.get(start..start.checked_add(width)?)
 }
 
 /// Training rows, and the validation rows where there are any.

@@ -63,7 +63,7 @@ def losses() -> None:
     import torch.nn.functional as F
 
     torch.manual_seed(11)
-    line = lambda tensor: " ".join(repr(float(value)) for value in tensor.detach().flatten().to(torch.float64))
+    line = lambda tensor: " ".join(repr(float(value)) for value in tensor.detach().flatten().to(torch.float64)) or "-"
     blocks = []
 
     def case(words, output, targets, loss):

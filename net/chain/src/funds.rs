@@ -14,7 +14,7 @@ use alloy::{
     },
     sol_types::{SolCall, SolValue as _},
 };
-use glacier_proof::SignedProof;
+use glacier_proof::{SignedProof, WorkProof};
 use glacier_wire::{EnclaveId, ManifestHash};
 use serde::{Deserialize, Serialize};
 
@@ -157,24 +157,30 @@ impl Operator {
         Ok(true)
     }
 
-    /// [`Operator::release`] from whoever has paid in for the proof's job: from the first deposit that gives it. Tells whether one
-    /// did.
+    /// Who has ever paid in for a proof's job on the proof's terms.
+    ///
+    /// # Errors
+    /// The chain does not answer.
+    pub async fn depositors(&self, proof: &WorkProof) -> Result<Vec<Address>, OperatorError> {
+        let (payer, price) = (proof.settlement.payer.0.into(), proof.settlement.price);
+        let manifest = proof.manifest.0.into();
+        Ok(events::depositors(self.sender().chain(), self.deployment(), manifest, payer, price).await?)
+    }
+
+    /// [`Operator::release`] from the first of these deposits that gives it. Tells whether one did.
     ///
     /// # Errors
     /// The chain.
-    pub async fn collect(&self, signed: &SignedProof) -> Result<bool, OperatorError> {
+    pub async fn collect(&self, signed: &SignedProof, depositors: &[Address]) -> Result<bool, OperatorError> {
         let proof = &signed.proof;
-        let (payer, price) = (proof.settlement.payer.0.into(), proof.settlement.price);
-        let (chain, network) = (self.sender().chain(), self.deployment());
-        let now = chain.head().await?.timestamp;
-        for depositor in events::depositors(chain, network, proof.manifest.0.into(), payer, price).await? {
-            let held = self.deposited(&proof.manifest, depositor).await?;
+        for depositor in depositors {
+            let now = self.sender().chain().head().await?.timestamp;
             let gives = |held: JobEscrow::Deposit| {
                 let ours = held.chipPrefix.is_zero() || proof.enclave_id.0.starts_with(&held.chipPrefix.0);
                 ours && held.expiry.to::<u64>() > now
             };
-            if held.is_some_and(gives) {
-                return self.release(signed, depositor).await;
+            if self.deposited(&proof.manifest, *depositor).await?.is_some_and(gives) {
+                return self.release(signed, *depositor).await;
             }
         }
         Ok(false)

@@ -6,7 +6,7 @@ use glacier_proof::{SignedCheckpoint, SignedProof};
 use glacier_wire::{EnclaveId, api::RegistrationOrder};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     future::Future,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -73,14 +73,17 @@ pub struct Terms {
     /// Between two looks for something to claim; none leaves that to others. Each root that comes into force is claimed from
     /// once, whatever it gives: tokens have no price here that could be held against gas.
     pub claim: Option<Duration>,
+    /// The least price of a proof for which the escrow is told by itself, in units of 10^-18; none leaves that to
+    /// [`Keeper::withdraw`]. Each costs a transaction, and strangers set the price.
+    pub collect: Option<u64>,
 }
 
 impl Default for Terms {
-    /// 64 proofs, ten minutes, three days, two seconds, a minute.
+    /// 64 proofs, ten minutes, three days, two seconds, a minute; nothing is collected by itself.
     fn default() -> Self {
         let (wait, renew_before) = (Duration::from_secs(600), Duration::from_secs(3 * 86_400));
         let (pause, claim) = (Duration::from_secs(2), Some(Duration::from_secs(60)));
-        Self { proofs: 64, wait, renew_before, pause, claim }
+        Self { proofs: 64, wait, renew_before, pause, claim, collect: None }
     }
 }
 
@@ -172,10 +175,14 @@ struct State {
     /// Proofs of a key that were held against the escrow.
     collected: BTreeMap<glacier_wire::Address, u64>,
     fault: Option<String>,
+    /// What went wrong when something was last claimed.
+    claim_fault: Option<String>,
 }
 
 /// A renewal that was refused, for want of newer collateral most likely, is tried again after this.
 const RENEW_PAUSE: Duration = Duration::from_secs(3600);
+/// Proofs that are collected in one look, so that settlement does not wait for long.
+const FEW: u64 = 16;
 /// The longest pause after faults.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
@@ -198,7 +205,8 @@ impl<E: Enclave> Keeper<E> {
         loop {
             match self.step().await {
                 Ok(()) => {
-                    self.state().fault = None;
+                    let mut state = self.state();
+                    state.fault = state.claim_fault.clone();
                     pause = self.terms.pause;
                 }
                 Err(KeeperError::NoEnclave) => {}
@@ -216,17 +224,33 @@ impl<E: Enclave> Keeper<E> {
         self.register().await?;
         self.renew().await?;
         self.settle(false).await?;
-        self.claim_due().await
+        self.take_due().await;
+        Ok(())
     }
 
-    /// Claims and collects where an epoch is over or a root has come into force since the last look.
-    async fn claim_due(&self) -> Result<(), KeeperError> {
-        let Some(pause) = self.terms.claim else { return Ok(()) };
+    /// Claims and collects, where it is time to look. What fails there holds up nothing else.
+    async fn take_due(&self) {
+        let Some(pause) = self.terms.claim else { return };
         if self.state().claim_again.is_some_and(|again| Instant::now() < again) {
-            return Ok(());
+            return;
         }
-        self.state().claim_again = Instant::now().checked_add(pause);
-        self.collect(false).await?;
+        let taken = async {
+            if let Some(least) = self.terms.collect {
+                self.collect(least, false).await?;
+            }
+            self.claim_due().await
+        };
+        let fault = taken.await.err();
+        if let Some(error) = &fault {
+            warn!(%error, "what was earned is not claimed");
+        }
+        let mut state = self.state();
+        state.claim_again = Instant::now().checked_add(pause);
+        state.claim_fault = fault.map(|error| error.to_string());
+    }
+
+    /// Claims where an epoch is over or a root has come into force since the last time.
+    async fn claim_due(&self) -> Result<(), KeeperError> {
         let due = self.operator.due().await?;
         if self.state().claimed == Some(due) {
             return Ok(());
@@ -335,29 +359,35 @@ impl<E: Enclave> Keeper<E> {
         Ok(self.operator.claim().await?)
     }
 
-    /// Has the escrow credit what proofs of this node's enclaves have earned; `all` looks at those again that were looked at
-    /// before, as a deposit may have come since. Returns how many were credited.
+    /// Has the escrow credit what proofs of this node's enclaves have earned, each of at least `least` (units of 10^-18): all, or
+    /// with `all` unset a few of those that were not looked at before. Returns how many were credited.
     ///
     /// # Errors
     /// The node's proofs, or the chain.
-    pub async fn collect(&self, all: bool) -> Result<u64, KeeperError> {
+    pub async fn collect(&self, least: u64, all: bool) -> Result<u64, KeeperError> {
         let _turn = self.turn.lock().await;
         let (chain_id, ledger) = (self.operator.deployment().chain_id, wire(self.operator.deployment().ledger));
+        let mut depositors = BTreeMap::new();
         let mut credited = 0u64;
         for head in self.enclave.heads(chain_id, ledger).await.map_err(KeeperError::Node)? {
-            let (key, size) = (head.checkpoint.enclave_key, head.checkpoint.size);
+            let key = head.checkpoint.enclave_key;
             let first = if all { 0 } else { self.state().collected.get(&key).copied().unwrap_or_default() };
-            for sequence in first..size {
+            for sequence in first..head.checkpoint.size {
+                if !all && credited >= FEW {
+                    return Ok(credited);
+                }
                 let Some(signed) = self.enclave.proof(key, sequence).await.map_err(KeeperError::Node)? else { break };
                 let at = &signed.proof.settlement;
-                if at.price > 0
-                    && (at.chain_id, at.ledger) == (chain_id, ledger)
-                    && self.operator.collect(&signed).await?
-                {
-                    credited = credited.saturating_add(1);
+                if at.price >= least.max(1) && (at.chain_id, at.ledger) == (chain_id, ledger) {
+                    let job = (signed.proof.manifest.0, at.payer, at.price);
+                    let from = match depositors.entry(job) {
+                        Entry::Occupied(known) => known.into_mut(),
+                        Entry::Vacant(unknown) => unknown.insert(self.operator.depositors(&signed.proof).await?),
+                    };
+                    credited = credited.saturating_add(self.operator.collect(&signed, from).await?.into());
                 }
+                self.state().collected.insert(key, sequence.saturating_add(1));
             }
-            self.state().collected.insert(key, size);
         }
         Ok(credited)
     }
@@ -367,7 +397,7 @@ impl<E: Enclave> Keeper<E> {
     /// # Errors
     /// The contracts' refusal, or the chain.
     pub async fn withdraw(&self) -> Result<U256, KeeperError> {
-        self.collect(true).await?;
+        self.collect(self.terms.collect.unwrap_or_default(), true).await?;
         let _turn = self.turn.lock().await;
         let paid = self.operator.withdraw().await?.unwrap_or_default();
         let Some(running) = self.enclave.running() else { return Ok(paid) };

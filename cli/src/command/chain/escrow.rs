@@ -111,7 +111,9 @@ pub(super) async fn deposit(args: DepositArgs, cx: &Context) -> Outcome {
         price,
         enclave_id: manifest.map(|manifest| manifest.enclave_id),
     };
-    let expiry = now().0.saturating_add(args.lasts.0.as_secs());
+    // The chain's time counts, and a quiet chain has not said it for long.
+    let time = account.sender().chain().head().await.map_err(fault)?.timestamp.max(now().0);
+    let expiry = time.saturating_add(args.lasts.0.as_secs());
     let held = account.deposit(&terms, args.runs, expiry).await.map_err(fault)?;
     cx.output.report(&Deposited {
         job: terms.manifest,

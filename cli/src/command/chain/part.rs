@@ -153,7 +153,7 @@ impl Part {
             wait: Duration::from_secs(config.checkpoint_seconds),
             ..Terms::default()
         };
-        let terms = Terms { claim: terms.claim.filter(|_| config.claim), ..terms };
+        let terms = Terms { claim: terms.claim.filter(|_| config.claim), collect: config.collect_price, ..terms };
         let operator = Operator::new(sender, deployment);
         let keeper = Arc::new(Keeper::new(operator, NodeEnclave(setting.node), terms));
         let control = Control::listen(setting.home, Arc::clone(&keeper)).map_err(|error| {

@@ -26,7 +26,7 @@ pub(super) struct Payment {
     /// Proofs that are settled, this job's among them.
     settled: u64,
     settlement_gas: u64,
-    /// Whether the ledger finds the proof under what is settled, by the path that came with it.
+    /// Whether the path that came with the proof leads to the root that the ledger keeps.
     proof_is_settled: bool,
     /// Tokens of the operator, in units of 10^-18.
     balance: U256,
@@ -49,7 +49,8 @@ impl Registered {
         story.row(
             "registered",
             format_args!(
-                "in {}  contracts verified its quote, signature by signature, for {} gas",
+                "in {}  contracts verified its quote, signature by signature, for {} gas: the first of a network, later ones \
+                 cost less",
                 short(&format!("{:#x}", self.registry)),
                 grouped(self.gas)
             ),
@@ -80,8 +81,8 @@ pub(super) async fn settle(
     let proof_is_settled = operator.observer().is_settled(proof, path).await.map_err(fault)?;
     let outcome = if proof_is_settled { Outcome::Pass } else { Outcome::Fail };
     story.say(format_args!(
-        "{} the node posted one signature of the enclave over the log of its proofs, for {} gas. The ledger finds this \
-         proof in it, and would find any of ten thousand.",
+        "{} the node posted one signature of the enclave over the log of its proofs, for {} gas. Under \
+         the root that the ledger keeps now, the path that came with this proof leads to it; so would one of ten thousand.",
         mark(outcome),
         grouped(settlement_gas)
     ));

@@ -102,6 +102,7 @@ impl Rule {
             | "Round"
             | "ScatterElements"
             | "ScatterND"
+            | "Selu"
             | "Sigmoid"
             | "Sign"
             | "Sin"

@@ -1,7 +1,7 @@
 //! Threads that stay, and memory that is used again.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
@@ -9,8 +9,11 @@ use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 /// A fixed number of threads that share the work of one kernel call at a time, and the scratch memory they use.
 ///
 /// A caller that makes many calls should make them all inside one [`Team::install`]: otherwise each call hands its
-/// work to a sleeping thread and waits for it.
-pub struct Team {
+/// work to a sleeping thread and waits for it. A clone is the same team.
+#[derive(Clone)]
+pub struct Team(Arc<Inner>);
+
+struct Inner {
     pool: ThreadPool,
     spare: Mutex<Vec<Vec<f32>>>,
 }
@@ -34,17 +37,17 @@ impl Team {
             .num_threads(threads.max(1))
             .thread_name(|index| format!("train-{index}"))
             .build()?;
-        Ok(Self { pool, spare: Mutex::new(Vec::new()) })
+        Ok(Self(Arc::new(Inner { pool, spare: Mutex::new(Vec::new()) })))
     }
 
     /// How many threads work.
     pub fn threads(&self) -> usize {
-        self.pool.current_num_threads()
+        self.0.pool.current_num_threads()
     }
 
     /// Runs `work` on one of the threads; kernels called from it start without a hand-over.
     pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        self.pool.install(work)
+        self.0.pool.install(work)
     }
 
     /// Cuts `out` into pieces of `piece` elements (the last may be shorter) and calls `work(index, piece)` for each,
@@ -54,7 +57,7 @@ impl Team {
         if out.len() <= piece || self.threads() == 1 {
             return out.chunks_mut(piece).enumerate().for_each(|(index, out)| work(index, out));
         }
-        self.pool.install(|| out.par_chunks_mut(piece).enumerate().for_each(|(index, out)| work(index, out)));
+        self.0.pool.install(|| out.par_chunks_mut(piece).enumerate().for_each(|(index, out)| work(index, out)));
     }
 
     /// Calls `work` for `0..count`, on any thread in any order.
@@ -62,13 +65,13 @@ impl Team {
         if count <= 1 || self.threads() == 1 {
             return (0..count).for_each(work);
         }
-        self.pool.install(|| (0..count).into_par_iter().for_each(&work));
+        self.0.pool.install(|| (0..count).into_par_iter().for_each(&work));
     }
 
     /// Lends `len` values of unspecified content. Memory is kept for the next call, so a step that asks for what the
     /// step before asked for allocates nothing.
     pub fn scratch(&self, len: usize) -> Scratch<'_> {
-        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spare = self.0.spare.lock().unwrap_or_else(PoisonError::into_inner);
         // The smallest that fits, else the largest, which then grows.
         let best = spare
             .iter()
@@ -80,7 +83,7 @@ impl Team {
         if values.len() < len {
             values.resize(len, 0.0);
         }
-        Scratch { home: &self.spare, values, len }
+        Scratch { home: &self.0.spare, values, len }
     }
 }
 

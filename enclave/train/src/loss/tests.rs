@@ -235,3 +235,51 @@ fn shapes_of_classes_leave_out_trailing_ones() {
     assert_eq!(class_shape(&[4, 1]), Some((4, 1)));
     assert_eq!(class_shape(&[4]), None);
 }
+
+/// Made by `tests/oracle.py` with PyTorch: loss, shape, output, targets, mean loss and its gradient.
+const PYTORCH: &str = include_str!("../../tests/fixtures/losses.txt");
+
+#[test]
+fn values_and_gradients_are_those_of_pytorch() {
+    let mut cases = 0;
+    for block in PYTORCH.trim_end().split("\n\n") {
+        let lines: Vec<&str> = block.split('\n').collect();
+        let numbers = |line: usize| {
+            let words = lines[line].split(' ').filter(|word| *word != "-");
+            words.map(|word| word.parse().unwrap()).collect::<Vec<f32>>()
+        };
+        let shape: Vec<usize> = lines[1].split(' ').map(|extent| extent.parse().unwrap()).collect();
+        let mut words = lines[0].split(' ');
+        let mut plan = TrainingPlan { loss: words.next().unwrap().parse().unwrap(), ..TrainingPlan::default() };
+        let (mut weights, mut probabilities, mut pairs) = (None, false, false);
+        for word in words {
+            match word.split_once('=').unwrap_or((word, "")) {
+                ("smoothing", share) => plan.label_smoothing = share.parse().unwrap(),
+                ("temperature", value) => plan.temperature = Some(value.parse().unwrap()),
+                ("weights", _) => weights = Some(vec![0.5, 2.0, 1.0, 1.5]),
+                ("probabilities", _) => probabilities = true,
+                ("pairs", _) => pairs = true,
+                other => panic!("{other:?}"),
+            }
+        }
+        let targets = numbers(3);
+        let rows = if pairs { shape[0] / 2 } else { shape[0] };
+        let targets = match plan.loss {
+            Loss::CrossEntropy => Targets::Classes(targets.iter().map(|class| *class as i64).collect()),
+            _ if pairs => Targets::Pairs((!targets.is_empty()).then_some(targets)),
+            _ => Targets::Numbers(Tensor::new(vec![rows, targets.len() / rows], targets).unwrap()),
+        };
+        let output = Tensor::new(shape, numbers(2)).unwrap();
+        let found = Objective::new(&plan, probabilities, weights);
+        let found = evaluate(&found, &output, &batch(rows as u64, targets)).unwrap();
+        let mean = found.sum / found.weight;
+        let expected = f64::from(numbers(4)[0]);
+        assert!((mean - expected).abs() < 2e-6 * expected.abs().max(1.0), "{}: {mean} {expected}", lines[0]);
+        for (found_slope, expected) in found.gradient.data.iter().zip(numbers(5)) {
+            let slope = f64::from(*found_slope) / found.weight;
+            assert!((slope - f64::from(expected)).abs() < 3e-6, "{}: {slope} {expected}", lines[0]);
+        }
+        cases += 1;
+    }
+    assert_eq!(cases, 12);
+}

@@ -44,6 +44,8 @@ pub(crate) struct Plan {
     pub(crate) backward: bool,
     /// Inputs that want a gradient.
     pub(crate) wants: Vec<bool>,
+    /// Whether running statistics of this step must stay as they are.
+    pub(crate) frozen: bool,
     /// Values that nobody reads after this step, when backward will come.
     pub(crate) dead_training: Vec<usize>,
     /// The same, when it will not.
@@ -106,7 +108,13 @@ impl Program {
             for id in step.outputs.iter().flatten().filter(|id| backward && floats(id)) {
                 mark(&mut active, *id, true);
             }
-            step.plan = Plan { backward, wants, ..Plan::default() };
+            let at = |input: &usize| match self.sources.get(step.inputs.get(*input).copied().flatten()?)? {
+                Source::Weight { range, .. } => self.spans.iter().position(|span| span.range == *range),
+                Source::Slot => None,
+            };
+            let mut statistics = step.op.statistics().iter().filter_map(at);
+            let frozen = statistics.any(|span| flag(frozen, span));
+            step.plan = Plan { backward, wants, frozen, ..Plan::default() };
         }
         self.lifetimes();
         Ok(())

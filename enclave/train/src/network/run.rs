@@ -59,6 +59,7 @@ pub(super) fn forward(
             mode,
             saved,
             keep: training && plan.backward,
+            frozen: plan.frozen,
             last: if training { &plan.last_training } else { &plan.last },
             macs: &mut macs,
         };
@@ -135,6 +136,7 @@ pub(super) fn fold(step: &Step, program: &mut Program, pool: &mut Pool, team: &T
         mode: &Mode::Evaluate,
         saved: &mut Saved::default(),
         keep: false,
+        frozen: true,
         last: &[],
         macs: &mut 0,
     };

@@ -42,13 +42,13 @@ impl<const N: usize> Nest<N> {
         Self::of(each)
     }
 
-    /// Extents and strides as they are, outermost first.
+    /// Extents and strides as they are, outermost first. A negative stride is its two's complement.
     pub(super) fn of(dims: impl DoubleEndedIterator<Item = (usize, [usize; N])>) -> Self {
         let (mut extents, mut strides): (Vec<usize>, Vec<[usize; N]>) = (Vec::new(), Vec::new());
         for (extent, stride) in dims.rev().filter(|(extent, _)| *extent != 1) {
             let inner = extents.last_mut().zip(strides.last());
             match inner {
-                Some((inner, known)) if (0..N).all(|n| stride[n] == known[n] * *inner) => *inner *= extent,
+                Some((inner, known)) if (0..N).all(|n| stride[n] == known[n].wrapping_mul(*inner)) => *inner *= extent,
                 _ => {
                     extents.push(extent);
                     strides.push(stride);
@@ -76,12 +76,12 @@ impl<const N: usize> Nest<N> {
 
     /// Where the operands stand at the start of an inner loop.
     pub(super) fn start(&self, mut row: usize) -> [usize; N] {
-        let mut start = [0; N];
+        let mut start = [0usize; N];
         for axis in (0..self.extents.len() - 1).rev() {
             let at = row % self.extents[axis];
             row /= self.extents[axis];
             for n in 0..N {
-                start[n] += at * self.strides[axis][n];
+                start[n] = start[n].wrapping_add(at.wrapping_mul(self.strides[axis][n]));
             }
         }
         start
@@ -103,7 +103,7 @@ impl<const N: usize> Nest<N> {
 }
 
 /// Strides of a shape that is stretched to `rank` dimensions; 0 where it is.
-fn strides(dims: &[usize], rank: usize) -> Vec<usize> {
+pub(super) fn strides(dims: &[usize], rank: usize) -> Vec<usize> {
     let mut strides = vec![0; rank];
     let mut stride = 1;
     for (axis, extent) in dims.iter().enumerate().rev() {
@@ -138,6 +138,7 @@ pub(super) fn map2(
     nest.each(team, out, |out, [at, bt]| {
         let len = out.len();
         match strides {
+            [0, 0] => out.fill(f(x.data[at], y.data[bt])),
             [0, _] => out.iter_mut().zip(&y.data[bt..][..len]).for_each(|(out, y)| *out = f(x.data[at], *y)),
             [_, 0] => out.iter_mut().zip(&x.data[at..][..len]).for_each(|(out, x)| *out = f(*x, y.data[bt])),
             _ => {

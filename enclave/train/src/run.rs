@@ -1,0 +1,261 @@
+//! One training, from bytes to bytes. The worker of an enclave calls it, and so does whoever repeats a
+//! training to check it.
+
+use crate::{
+    data::{Examples, Goal, Passes, Reading},
+    error::TrainError,
+    network::Settings,
+    protocol::{Order, Report},
+    source::{Source, Sources},
+    trainer::{Differentiable, Event, Facts, Limits, Model, StepReport, Trainer},
+};
+use glacier_engine::{
+    Dim,
+    ingest::Column,
+    onnx::{Graph, Name, patch},
+};
+use glacier_wire::{
+    Digest,
+    training::{EpochMetrics, Target, TrainingMetrics, TrainingPlan, Validation},
+};
+use std::{cell::RefCell, io, rc::Rc};
+use zeroize::Zeroizing;
+
+/// Whoever is told how it goes.
+pub trait Watch {
+    /// The first step comes next; an epoch has so many.
+    fn begun(&mut self, steps_per_epoch: u64) -> Result<(), TrainError>;
+    /// One step of the optimiser.
+    fn stepped(&mut self, step: &StepReport) -> Result<(), TrainError>;
+    /// An epoch is over.
+    fn measured(&mut self, epoch: &EpochMetrics) -> Result<(), TrainError>;
+    /// A state to go on from; its number is that of the steps before it.
+    fn checkpoint(&mut self, number: u64, state: &[u8]) -> Result<(), TrainError>;
+}
+
+/// Nobody listens.
+impl Watch for () {
+    fn begun(&mut self, _: u64) -> Result<(), TrainError> {
+        Ok(())
+    }
+
+    fn stepped(&mut self, _: &StepReport) -> Result<(), TrainError> {
+        Ok(())
+    }
+
+    fn measured(&mut self, _: &EpochMetrics) -> Result<(), TrainError> {
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, _: u64, _: &[u8]) -> Result<(), TrainError> {
+        Ok(())
+    }
+}
+
+/// Trains `model` as the order says, on the data sets that `passes` give, from the start or from a state.
+///
+/// # Errors
+/// What model, data, plan or limits do not allow, before the first step where that can be told; a loss or a
+/// gradient that is no number any more; what `watch` refuses.
+pub fn train<P: Passes>(
+    order: &Order,
+    model: &[u8],
+    passes: P,
+    state: Option<&[u8]>,
+    watch: &mut dyn Watch,
+) -> Result<(Report, Zeroizing<Vec<u8>>), TrainError> {
+    let plan = &order.plan;
+    plan.check()?;
+    let threads = if plan.threads == 0 { order.limits.threads } else { plan.threads };
+    let shares = Shares::of(order.limits.memory, model.len() as u64)?;
+    let settings = Settings {
+        threads: usize::try_from(threads).unwrap_or(1),
+        memory: shares.network,
+        trained: plan.output.clone().map(|name| vec![name]),
+    };
+    let (network, weights) = Model::read(model, &settings)?;
+    let passes = Rc::new(RefCell::new(passes));
+    let (learnt, held_out) = split(order)?;
+    let reading = reading(plan, network.graph(), shares.data)?;
+    let examples = Examples::open(Part::new(&passes, learnt), network.graph(), reading.clone())?;
+    let outside = match held_out {
+        Some(source) => {
+            let reading = Reading {
+                validation: 1.0,
+                labels: examples.labels().map(<[String]>::to_vec).or(reading.labels),
+                standardise: false,
+                shuffle: 0,
+                ..reading
+            };
+            let held_out = Examples::open(Part::new(&passes, vec![source]), network.graph(), reading)?;
+            Some(held_out.with_scale(examples.scale().cloned()))
+        }
+        None => None,
+    };
+    let mut training = examples.training();
+    let mut validation = outside.as_ref().map_or_else(|| examples.validation(), Examples::validation);
+    let validation = validation.as_mut().map(|rows| rows as &mut dyn Source);
+    let mut sources = Sources { training: &mut training, validation };
+
+    let limits = Limits { units: order.limits.units, epochs: TrainingPlan::MAX_EPOCHS, memory: shares.weights };
+    let noise = order.noise.as_ref().map(|key| key.0);
+    let mut trainer = match state {
+        None => Trainer::new(plan.clone(), network, weights, &mut sources, limits, noise)?,
+        Some(state) => Trainer::resume(plan.clone(), network, weights, &mut sources, limits, state)?,
+    };
+    watch.begun(trainer.steps_per_epoch())?;
+    follow(&mut trainer, &mut sources, watch)?;
+    let finished = trainer.finish()?;
+
+    let result = match &finished.adapter {
+        Some(adapter) => Zeroizing::new(adapter.clone()),
+        None => {
+            let spans = finished.weights.spans().iter();
+            let values = spans.filter_map(|span| Some((span.name.as_str(), finished.weights.values().get(span.range.clone())?)));
+            let refined = Zeroizing::new(patch(model, &values.collect())?);
+            Zeroizing::new(examples.export(&refined)?)
+        }
+    };
+    let metrics = TrainingMetrics { salt: order.salt, epochs: finished.epochs.clone() };
+    let record = finished.record(Facts {
+        model: order.model,
+        data: order.data.iter().map(|(digest, _)| *digest).collect(),
+        metrics: &metrics,
+        result: Digest(*blake3::hash(&result).as_bytes()),
+        processor: processor(),
+        threads,
+    })?;
+    Ok((Report { record, metrics }, result))
+}
+
+/// Steps until the run has ended; states where they are due.
+fn follow<N: Differentiable>(
+    trainer: &mut Trainer<N>,
+    sources: &mut Sources<'_>,
+    watch: &mut dyn Watch,
+) -> Result<(), TrainError> {
+    let mut steps = 0;
+    loop {
+        let due = match trainer.step(sources)? {
+            Event::Step(step) => {
+                steps = step.step;
+                watch.stepped(&step)?;
+                step.checkpoint
+            }
+            Event::Epoch { metrics, checkpoint, .. } => {
+                steps = metrics.steps;
+                watch.measured(&metrics)?;
+                checkpoint
+            }
+            Event::Done(_) => return Ok(()),
+        };
+        if due {
+            watch.checkpoint(steps, &trainer.state())?;
+        }
+    }
+}
+
+/// What each part of a run may hold of the job's memory.
+struct Shares {
+    network: u64,
+    weights: u64,
+    data: u64,
+}
+
+impl Shares {
+    /// The model's bytes are held three times: as they came, as they are exported, and between the two.
+    fn of(memory: u64, model: u64) -> Result<Self, TrainError> {
+        let left = memory.checked_sub(model.saturating_mul(3)).filter(|left| *left > 0);
+        let quarter = left.ok_or(TrainError::Memory { limit: memory })? / 4;
+        Ok(Self { network: quarter.saturating_mul(2), weights: quarter, data: quarter })
+    }
+}
+
+/// Which data sets are learnt from, and which is only measured.
+fn split(order: &Order) -> Result<(Vec<usize>, Option<usize>), TrainError> {
+    let all = 0..order.data.len();
+    let Validation::Asset(asset) = order.plan.validation else { return Ok((all.collect(), None)) };
+    let held_out = order.data.iter().position(|(digest, _)| *digest == asset);
+    let held_out = held_out.ok_or(TrainError::Unfit("`validation` names a data set that the job does not have"))?;
+    Ok((all.filter(|source| *source != held_out).collect(), Some(held_out)))
+}
+
+/// How the plan wants the data read.
+fn reading(plan: &TrainingPlan, graph: &Graph, memory: u64) -> Result<Reading, TrainError> {
+    let column = |target: &Target| match target {
+        Target::Name(name) => Column::Name(name.clone()),
+        Target::Column(place) => Column::Place(u64::from(*place)),
+    };
+    let goal = if plan.loss.classifies() && !plan.pairs() {
+        Goal::Classes { count: classes(plan, graph)? }
+    } else {
+        Goal::Numbers
+    };
+    Ok(Reading {
+        wanted: plan.target.iter().map(column).collect(),
+        goal,
+        labels: (!plan.classes.is_empty()).then(|| plan.classes.clone()),
+        pair_suffix: plan.pair_suffix.clone(),
+        validation: match plan.validation {
+            Validation::Fraction(share) => f64::from(share.get()),
+            _ => 0.0,
+        },
+        seed: plan.seed.0,
+        shuffle: plan.shuffle,
+        standardise: plan.standardise,
+        memory,
+    })
+}
+
+/// How many classes the trained output tells apart, where its shape says.
+fn classes(plan: &TrainingPlan, graph: &Graph) -> Result<Option<u64>, TrainError> {
+    let named = |name: &String| graph.outputs.iter().find(|(_, port)| port.name == *name);
+    let output = match &plan.output {
+        Some(name) => named(name).ok_or(TrainError::Unknown { field: "output", name: Name::new(name) })?,
+        None => graph.outputs.first().ok_or(TrainError::Unfit("the model has no output"))?,
+    };
+    let last = output.1.dims.as_deref().and_then(<[Dim]>::last).and_then(Dim::fixed);
+    // One number a row tells two classes apart.
+    Ok(last.map(|classes| classes.max(2)))
+}
+
+/// Some of the data sets, by the places of all.
+struct Part<P> {
+    passes: Rc<RefCell<P>>,
+    places: Vec<usize>,
+}
+
+impl<P> Part<P> {
+    fn new(passes: &Rc<RefCell<P>>, places: Vec<usize>) -> Self {
+        Self { passes: Rc::clone(passes), places }
+    }
+}
+
+impl<P: Passes> Passes for Part<P> {
+    fn sources(&self) -> usize {
+        self.places.len()
+    }
+
+    fn open(&mut self, source: usize) -> Result<(), TrainError> {
+        let place = self.places.get(source).copied().ok_or(TrainError::Unfit("there is no such data set"))?;
+        self.passes.borrow_mut().open(place)
+    }
+
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.passes.borrow_mut().read(into)
+    }
+}
+
+/// Kind of processor, as far as the bits of a result depend on it.
+pub fn processor() -> String {
+    let mut words = vec![std::env::consts::ARCH];
+    #[cfg(target_arch = "x86_64")]
+    {
+        let has = [("avx2", is_x86_feature_detected!("avx2")), ("fma", is_x86_feature_detected!("fma"))];
+        words.extend(has.into_iter().filter(|(_, has)| *has).map(|(word, _)| word));
+        if is_x86_feature_detected!("avx512f") {
+            words.push("avx512f");
+        }
+    }
+    words.join(" ")
+}
