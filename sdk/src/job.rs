@@ -3,7 +3,8 @@
 use crate::file::{self, FileError, NewFile};
 use glacier_wire::{
     Address, BadSignature, Contribution, Digest, EnclaveId, Identity, Limits, Manifest, ManifestError, ManifestHash,
-    Measurement, Recipient, Settlement, SignedManifest, UnixTime, Work, federation::FederationPlan, training::TrainingPlan,
+    Measurement, Recipient, Settlement, SignedManifest, UnixTime, Work, federation::FederationPlan,
+    training::TrainingPlan,
 };
 use std::path::Path;
 
@@ -113,6 +114,20 @@ impl Draft {
     ) -> Self {
         let inference = Self::inference(data, model, place, recipients, not_after);
         Self { work: Work::Training, plan: Some(plan), ..inference }
+    }
+
+    /// One model refined by several sites, each on its own contribution, at the seats that the plan names.
+    pub fn federation(
+        model: (Address, Digest),
+        contributions: Vec<Contribution>,
+        plan: FederationPlan,
+        recipients: Vec<Recipient>,
+        not_after: UnixTime,
+    ) -> Self {
+        let place = (plan.aggregator.measurement, plan.aggregator.enclave_id);
+        let none = (Address::ZERO, Digest::ZERO);
+        let inference = Self::inference(none, model, place, recipients, not_after);
+        Self { work: Work::Federation, federation: Some(plan), contributions, ..inference }
     }
 
     /// One model that answers many.

@@ -5,8 +5,8 @@ use glacier_attest::{Fingerprint, Policy};
 use glacier_proof::{AttestedPeer, Bundle, Judge, ProofCheckId, ProofFault, WorkProof, seat_policy};
 use glacier_simulator::{Body, Chip, Hardware, Recipe, Seed, Vendor};
 use glacier_wire::{
-    Address, Claims, Commitment, Contribution, Digest, Evidence, Identity, Limits, Manifest, Measurement,
-    PlatformKind, ProofHash, Purpose, Recipient, RootFingerprint, Settlement, SignedManifest, UnixTime, Work,
+    Address, Claims, Commitment, Contribution, Digest, Evidence, Identity, Limits, Manifest, Measurement, PlatformKind,
+    ProofHash, Purpose, Recipient, RootFingerprint, Settlement, SignedManifest, UnixTime, Work,
     federation::{Credential, FederationPlan, FederationRecord, RoundRecord, Seat, SiteUpdate, Weighting},
     training::TrainingPlan,
 };
@@ -84,7 +84,8 @@ fn a_recipient_signed_by_another_key_is_refused() {
 
 #[test]
 fn other_code_another_chip_and_another_root_are_refused() {
-    let code = Credential { evidence: evidence(&SCENE.chip, Measurement([8; 32]), Purpose::Channel, NOW), ..credential() };
+    let code =
+        Credential { evidence: evidence(&SCENE.chip, Measurement([8; 32]), Purpose::Channel, NOW), ..credential() };
     assert!(matches!(judged(&code, &seat()), Err(ProofFault::Evidence(_))));
     let chip = Credential { evidence: evidence(&SCENE.other_chip, CODE, Purpose::Channel, NOW), ..credential() };
     assert!(matches!(judged(&chip, &seat()), Err(ProofFault::Evidence(_))));

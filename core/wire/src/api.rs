@@ -143,6 +143,16 @@ pub enum Event {
         #[n(1)]
         units: u64,
     },
+    /// A round of a federation has closed: its updates were averaged.
+    #[n(8)]
+    Merged {
+        /// From 1.
+        #[n(0)]
+        round: u32,
+        /// Sites whose update was there.
+        #[n(1)]
+        sites: u32,
+    },
 }
 
 /// `GET /glacier/v1/jobs/{manifest}`.

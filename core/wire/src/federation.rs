@@ -136,7 +136,8 @@ impl FederationPlan {
         within("patience", self.patience, 0..=u64::from(Self::MAX_PATIENCE), "at most a week is allowed")?;
         self.local.check().map_err(FederationError::Local)?;
         self.check_local()?;
-        for (seat, whose) in self.sites.iter().zip(core::iter::repeat("a site")).chain([(&self.aggregator, "the aggregator")])
+        for (seat, whose) in
+            self.sites.iter().zip(core::iter::repeat("a site")).chain([(&self.aggregator, "the aggregator")])
         {
             if seat.measurement.is_zero() || seat.enclave_id.is_zero() {
                 return Err(FederationError::Seat(whose));

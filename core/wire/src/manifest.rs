@@ -3,9 +3,9 @@
 use crate::{
     cbor,
     eip712::{Domain, StructHasher},
+    federation::FederationPlan,
     id::{Address, Commitment, Digest, EnclaveId, ManifestHash, Measurement, Recipient, UnixTime},
     identity::{BadSignature, Signature},
-    federation::FederationPlan,
     training::{TrainingPlan, Validation},
 };
 use alloc::vec::Vec;

@@ -6,9 +6,9 @@ use glacier_proof::{Chain, Checkpoint, Frontier, Logged, SignedCheckpoint, Signe
 use glacier_wire::{
     Address, Commitment, Digest, EnclaveId, Identity, Manifest, ManifestHash, Measurement, PlatformKind, Recipient,
     Settlement, Signature, Work,
+    api::{OrderFault, Refusal, RefusalCode, SettlementOrder},
     federation::Credential,
     sign_with,
-    api::{OrderFault, Refusal, RefusalCode, SettlementOrder},
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
@@ -170,8 +170,7 @@ impl Prover {
 
     /// Signs a statement that is no proof, and so stands in no log.
     fn sign_digest(&self, digest: &[u8; 32]) -> Result<Signature, Refusal> {
-        sign_with(self.secret.expose(), digest)
-            .map_err(|fault| Refusal::new(RefusalCode::Platform, fault.to_string()))
+        sign_with(self.secret.expose(), digest).map_err(|fault| Refusal::new(RefusalCode::Platform, fault.to_string()))
     }
 
     /// Says that files sealed to `recipient` are for this enclave.

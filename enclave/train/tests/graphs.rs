@@ -133,8 +133,12 @@ fn frozen_weights_take_no_gradient_and_the_others_keep_theirs() {
         };
         let all = step(&[]);
         // Statistics stay free, so that batch normalisation is the same.
-        let frozen: Vec<bool> =
-            weights.spans().iter().enumerate().map(|(at, span)| at % 2 == 0 && span.kind == SpanKind::Parameter).collect();
+        let frozen: Vec<bool> = weights
+            .spans()
+            .iter()
+            .enumerate()
+            .map(|(at, span)| at % 2 == 0 && span.kind == SpanKind::Parameter)
+            .collect();
         let some = step(&frozen);
         for (span, frozen) in weights.spans().iter().zip(frozen) {
             let (all, some) = (&all[span.range.clone()], &some[span.range.clone()]);
@@ -190,14 +194,16 @@ fn a_backward_pass_belongs_to_one_forward_pass() {
 #[test]
 fn data_that_does_not_fit_is_an_error() {
     let (mut network, mut weights) = Network::read(&file("perceptron.onnx")).unwrap();
-    let float = |shape: &[usize]| {
-        Value::Float(Tensor { shape: shape.to_vec(), data: vec![0.5; shape.iter().product()] })
-    };
+    let float =
+        |shape: &[usize]| Value::Float(Tensor { shape: shape.to_vec(), data: vec![0.5; shape.iter().product()] });
     let mut run = |inputs: &[Value]| network.forward(&mut weights, inputs, TRAIN).map(drop).unwrap_err();
     assert_eq!(run(&[]), TrainError::Inputs { expected: 1, found: 0 });
     assert_eq!(run(&[float(&[5, 7])]), TrainError::Input("in0".into()));
     assert_eq!(run(&[float(&[6])]), TrainError::Input("in0".into()));
-    assert_eq!(run(&[Value::Float(Tensor { shape: vec![5, 6], data: vec![0.0; 29] })]), TrainError::Input("in0".into()));
+    assert_eq!(
+        run(&[Value::Float(Tensor { shape: vec![5, 6], data: vec![0.0; 29] })]),
+        TrainError::Input("in0".into())
+    );
     assert_eq!(run(&[Value::Int(IntTensor { shape: vec![5, 6], data: vec![0; 30] })]), TrainError::Input("in0".into()));
     // A free dimension that the graph cannot follow.
     let (mut network, mut weights) = Network::read(&file("encoder.onnx")).unwrap();
@@ -293,8 +299,7 @@ fn weights_in_other_types_are_refused_by_name() {
 
 #[test]
 fn a_model_without_parameters_is_refused() {
-    let model =
-        Model::new().input("x", FLOAT, &[-1, 4]).node("Relu", &["x"], &["y"], &[]).output("y", FLOAT).bytes(18);
+    let model = Model::new().input("x", FLOAT, &[-1, 4]).node("Relu", &["x"], &["y"], &[]).output("y", FLOAT).bytes(18);
     assert_eq!(Network::read(&model).map(drop), Err(TrainError::NoParameters));
 }
 

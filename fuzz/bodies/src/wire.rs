@@ -203,7 +203,12 @@ pub(crate) fn signed(work: Work) -> SignedManifest {
     let signers = manifest.signers();
     let parties = [party(1), party(2)];
     let signatures = parties.iter().filter(|party| signers.contains(&party.address()));
-    SignedManifest { signatures: signatures.map(|party| party.sign(&hash.0)).collect(), manifest, plan, federation: None }
+    SignedManifest {
+        signatures: signatures.map(|party| party.sign(&hash.0)).collect(),
+        manifest,
+        plan,
+        federation: None,
+    }
 }
 
 pub(crate) fn party(secret: u8) -> Identity {
