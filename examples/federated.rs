@@ -121,7 +121,7 @@ async fn main() -> Outcome<()> {
     let (merged, _parts) = (merged?, [one?, two?, three?]);
 
     println!("\n round  delivered            accuracy on the rows that each hospital holds out");
-    let told = told.into_inner().unwrap_or_default();
+    let told = told.lock().map(|told| told.clone()).unwrap_or_default();
     for (number, round) in (1u32..).zip(&merged.record.rounds) {
         let names: Vec<_> = round.updates.iter().filter_map(|update| HOSPITALS.get(update.site as usize)).collect();
         let mut figures = String::new();

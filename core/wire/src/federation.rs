@@ -28,7 +28,7 @@ pub struct FederationPlan {
     /// How often the sites' weights are averaged: 1 to 256.
     #[n(0)]
     pub rounds: u32,
-    /// What each site does in each round, with a seed of the round.
+    /// What each site does in each round: see [`of_round`](Self::of_round).
     #[n(1)]
     pub local: TrainingPlan,
     /// Sites without which no round ends: 1 to all.
@@ -158,8 +158,12 @@ impl FederationPlan {
         refuse(held_out, "validation", "a site has one data set: give a share of its rows, or none")
     }
 
-    /// What every site does in a round, from 1: the local plan, with a seed of the round.
+    /// What every site does in a round, from 1: the local plan, with a seed of the round. Where a share of the rows
+    /// is held out the seed stays: it says which rows, and what is held out once must be held out always.
     pub fn of_round(&self, round: u32) -> TrainingPlan {
+        if matches!(self.local.validation, Validation::Fraction(_)) {
+            return self.local.clone();
+        }
         let seed = tagged(b"glacier/federation-seed/v1\0", &[&self.local.seed.0, &round.to_le_bytes()]);
         TrainingPlan { seed: Seed(seed.0), ..self.local.clone() }
     }

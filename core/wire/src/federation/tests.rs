@@ -201,8 +201,17 @@ fn the_manifest_of_a_site_follows_from_what_was_signed() {
 
 #[test]
 fn every_round_has_a_seed_of_its_own() {
-    assert_ne!(plan().of_round(1).seed, plan().of_round(2).seed);
-    assert_eq!(TrainingPlan { seed: plan().local.seed, ..plan().of_round(2) }, plan().local);
+    let mut plan = plan();
+    plan.local.validation = Validation::None;
+    assert_ne!(plan.of_round(1).seed, plan.of_round(2).seed);
+    assert_eq!(TrainingPlan { seed: plan.local.seed, ..plan.of_round(2) }, plan.local);
+}
+
+#[test]
+fn rows_that_are_held_out_in_one_round_are_held_out_in_all() {
+    assert!(matches!(plan().local.validation, Validation::Fraction(_)));
+    assert_eq!(plan().of_round(1), plan().local);
+    assert_eq!(plan().of_round(2), plan().local);
 }
 
 #[test]
