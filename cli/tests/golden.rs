@@ -20,6 +20,10 @@ fn help() {
         "node run --help",
         "demo --help",
         "measure --help",
+        "chain --help",
+        "chain deposit --help",
+        "chain bond --help",
+        "infer --help",
     ];
     assert_data_eq!(party.transcript(&pages), file!["golden/help.txt"]);
 }

@@ -64,7 +64,7 @@ fn every_number_reads_back_as_the_same_number() {
             let single = (f64::from(row) / 7.0 - 100.0) as f32;
             assert_eq!(of(0) as f32, single);
             assert_eq!(of(1), f64::from(row) / 3.0 * 1e-20);
-            assert_eq!((of(2), of(3)), (f64::from(row % 200) - 100.0, f64::from(u8::from(row % 3 == 0))));
+            assert_eq!((of(2), of(3)), (f64::from(row % 200) - 100.0, f64::from(u8::from(row.is_multiple_of(3)))));
             assert_eq!(cells[0], ["low", "high"][row as usize % 2]);
             assert_eq!(cells[1], ["plain", "with \"quotes\"", "two\nlines", "a,b"][row as usize % 4]);
             assert_eq!(cells[2], ((i64::from(row) * 7919 - 5_000_000) * 1_000_000_000).to_string());

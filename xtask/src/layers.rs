@@ -18,6 +18,7 @@ const PLATFORM: &str = "glacier-platform";
 const TRAIN: &str = "glacier-train";
 const ENCLAVE: &str = "glacier-enclave";
 const SIMULATOR: &str = "glacier-simulator";
+const TABLE: &str = "glacier-table";
 const STORE: &str = "glacier-store";
 const COLLATERAL: &str = "glacier-collateral";
 const CHAIN: &str = "glacier-chain";
@@ -48,6 +49,8 @@ const LAYERS: &[Layer] = &[
     Layer { name: APP, may_use: &[WIRE, ASSET, ATTEST, PROOF, CHANNEL, PLATFORM] },
     Layer { name: ENCLAVE, may_use: &[WIRE, ASSET, ATTEST, PROOF, PLATFORM, ENGINE, TRAIN, APP] },
     Layer { name: SIMULATOR, may_use: &[WIRE, ASSET, ATTEST, PROOF, PLATFORM] },
+    // Parsers of two large formats, on the owner's machine and nowhere else.
+    Layer { name: TABLE, may_use: &[] },
     Layer { name: STORE, may_use: &[WIRE, ASSET, ATTEST, PROOF] },
     Layer { name: COLLATERAL, may_use: &[WIRE, ATTEST] },
     // Carries transactions; what they mean is for whoever hands them in.
@@ -58,7 +61,9 @@ const LAYERS: &[Layer] = &[
     // The simulator measures enclave binaries for `glacier measure`.
     Layer {
         name: CLI,
-        may_use: &[WIRE, ASSET, ATTEST, PROOF, MEASURE, DEVICES, SDK, HOST, STORE, COLLATERAL, CHAIN, SIMULATOR, TRAIN],
+        may_use: &[
+            WIRE, ASSET, ATTEST, PROOF, MEASURE, DEVICES, SDK, HOST, STORE, COLLATERAL, CHAIN, SIMULATOR, TABLE, TRAIN,
+        ],
     },
     Layer {
         name: TESTKIT,
@@ -133,6 +138,11 @@ const CLOSED: &[Closed] = &[
         name: HOST,
         to: &[COLLATERAL, CHAIN, ATTEST],
         why: "the host relays bytes; whoever judges fetches endorsements",
+    },
+    Closed {
+        name: ENCLAVE,
+        to: &[TABLE, "parquet", "arrow-ipc", "arrow-array"],
+        why: "large formats are converted before they are sealed",
     },
     Closed { name: ENCLAVE, to: ORACLES, why: "oracles and harnesses are for tests" },
     // Alloy is no oracle there: it speaks to chains.

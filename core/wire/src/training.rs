@@ -448,7 +448,16 @@ impl TrainingPlan {
         let rate = self.learning_rate;
         within("learning_rate", rate, |rate| rate > 0.0 && rate <= 100.0, "more than 0 and at most 100 is allowed")?;
         within("weight_decay", self.weight_decay, |decay| (0.0..=1.0).contains(&decay), "0 to 1 is allowed")?;
-        within("gradient_limit", self.gradient_limit, |limit| limit > 0.0, "more than 0 is allowed")?;
+        // Each step takes this share of a weight away: with more than all of it, weights grow without end.
+        let shrinks = |decay| decay * rate.get() <= 1.0;
+        within("weight_decay", self.weight_decay, shrinks, "times `learning_rate` it is at most 1")?;
+        let limit = self.gradient_limit;
+        within(
+            "gradient_limit",
+            limit,
+            |limit| limit > 0.0 && limit <= 1e15,
+            "more than 0 and at most 1e15 is allowed",
+        )?;
         if let Some(norm) = self.clip_norm {
             within("clip_norm", norm, |norm| norm > 0.0, "more than 0 is allowed")?;
         }
@@ -476,12 +485,9 @@ impl TrainingPlan {
         let by_pairs = "it goes with the losses cosine and contrastive";
         only(self.pairs(), contrasts || self.loss == Loss::Cosine, "pair_suffix", by_pairs)?;
         need(!contrasts || self.pairs(), "pair_suffix", "the loss contrastive compares pairs of rows")?;
-        if contrasts && self.batch < 2 {
-            return Err(PlanError::Range {
-                field: "batch",
-                found: text(self.batch),
-                allowed: "the loss contrastive needs at least 2 pairs",
-            });
+        if contrasts {
+            // It compares each with each.
+            whole("batch", self.batch, 2..=4096, "the loss contrastive takes 2 to 4096 pairs")?;
         }
         only(!self.target.is_empty(), !contrasts, "target", "the loss contrastive knows pairs and no targets")?;
         need(contrasts || !self.target.is_empty(), "target", "every loss but contrastive needs one")?;

@@ -205,12 +205,12 @@ mod tests {
             values.iter().enumerate().map(|(place, value)| 2.0 * value * (place as f32 + 1.0) * 0.01).collect();
         let mut found = vec![f32::NAN; adapters.factors().len()];
         adapters.gradient(&team, &by_weight, &mut found).unwrap();
-        for place in 0..found.len() {
+        for (place, found) in found.iter().enumerate() {
             let mut moved = [adapters.clone(), adapters.clone()];
             moved[0].factors_mut()[place] -= 1e-2;
             moved[1].factors_mut()[place] += 1e-2;
             let numeric = (value(&moved[1]) - value(&moved[0])) / 2e-2;
-            assert!((numeric - f64::from(found[place])).abs() < 2e-3 * numeric.abs().max(1.0), "{place}");
+            assert!((numeric - f64::from(*found)).abs() < 2e-3 * numeric.abs().max(1.0), "{place}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! A differentiable ONNX graph.
 
 mod compile;
+mod fuse;
 pub(crate) mod pool;
 mod program;
 mod run;

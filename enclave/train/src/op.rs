@@ -18,8 +18,12 @@ mod statistics;
 mod unary;
 mod window;
 
+pub(crate) use binary::Binary;
 pub use build::DIFFERENTIABLE;
 pub(crate) use build::{Kind, build};
+pub(crate) use linear::MatMul;
+pub(crate) use statistics::LayerNorm;
+pub(crate) use unary::Unary;
 
 use crate::{
     error::TrainError,
@@ -58,6 +62,11 @@ pub(crate) trait Op: std::fmt::Debug + Send + Sync {
         None
     }
 
+    /// What part it may have in a pattern of several steps.
+    fn pattern(&self) -> Pattern {
+        Pattern::Other
+    }
+
     /// Whether it may be computed ahead when its inputs are constant.
     fn folds(&self) -> bool {
         true
@@ -67,6 +76,19 @@ pub(crate) trait Op: std::fmt::Debug + Send + Sync {
     fn statistics(&self) -> &[usize] {
         &[]
     }
+}
+
+/// Parts of patterns that one kernel computes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Pattern {
+    Other,
+    Binary(Binary),
+    Unary(Unary),
+    MatMul(MatMul),
+    /// Over the last dimension, which stays.
+    MeanOfLast,
+    /// Over the dimensions that input 1 says, which stay.
+    MeanOfGiven,
 }
 
 /// An operator with a gradient.
@@ -294,10 +316,6 @@ impl Backward<'_> {
     /// Extents of any input, kept or not.
     pub(crate) fn shape(&self, input: usize) -> Result<&[usize], TrainError> {
         shape(self.inputs, self.sources, self.slots, input).ok_or_else(|| self.lost())
-    }
-
-    pub(crate) fn output_shape(&self, output: usize) -> Result<&[usize], TrainError> {
-        shape(self.outputs, self.sources, self.slots, output).ok_or_else(|| self.lost())
     }
 
     /// The gradient that came to an output; it is the caller's. `None` when none came.

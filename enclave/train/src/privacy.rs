@@ -45,7 +45,7 @@ pub fn epsilon(noise: f64, releases: Releases, delta: f64) -> f64 {
         Releases::Whole { times } => {
             // A Gaussian's divergence is a line through all orders: the grid is as fine as epsilon is rounded.
             let slope = times as f64 / (2.0 * noise * noise);
-            let orders = (1..=6000).map(|place| 1.0 + libm::exp(f64::from(place - 3000) * 0.004));
+            let orders = (1..=6000).map(|place| 1.0 + libm::exp((f64::from(place) - 3000.0) * 0.004));
             orders.map(|order| at(order, slope * order)).fold(f64::INFINITY, f64::min)
         }
         Releases::Sampled { probability, .. } if probability <= 0.0 => 0.0,

@@ -135,18 +135,15 @@ fn follow<N: Differentiable>(
     sources: &mut Sources<'_>,
     watch: &mut dyn Watch,
 ) -> Result<(), TrainError> {
-    let mut steps = 0;
     loop {
-        let due = match trainer.step(sources)? {
+        let (steps, due) = match trainer.step(sources)? {
             Event::Step(step) => {
-                steps = step.step;
                 watch.stepped(&step)?;
-                step.checkpoint
+                (step.step, step.checkpoint)
             }
             Event::Epoch { metrics, checkpoint, .. } => {
-                steps = metrics.steps;
                 watch.measured(&metrics)?;
-                checkpoint
+                (metrics.steps, checkpoint)
             }
             Event::Done(_) => return Ok(()),
         };

@@ -2,11 +2,12 @@
 
 use glacier_engine::{
     DataError, Dim, ModelInfo, Port,
-    ingest::{self, Sink},
+    ingest::{self, Answers, Column, Examples, Sink},
     meter::Plan,
-    onnx::Graph,
+    onnx::{Elements, Graph, Standard, patch, set_metadata, standardise},
 };
 use glacier_wire::{Dtype, Tensor};
+use std::collections::HashMap;
 
 /// A graph that is read can be metered, and metering gives the same plan each time.
 pub(crate) fn model(bytes: &[u8]) {
@@ -25,6 +26,60 @@ pub(crate) fn rows(bytes: &[u8]) {
     if let Ok(rows) = ingest::read(bytes, &model_info(), &mut windows) {
         assert_eq!(rows, windows.rows);
         assert!(rows > 0);
+    }
+}
+
+/// Weights that are put back as they were read read the same; and an edited model is a model.
+pub(crate) fn edits(bytes: &[u8]) {
+    let Ok((graph, literals)) = Graph::read_values(bytes) else { return };
+    let weights = literals.iter().filter_map(|literal| match &literal.elements {
+        Elements::Floats(values) => Some((literal.name.as_str(), values.as_slice())),
+        _ => None,
+    });
+    let weights: HashMap<&str, &[f32]> = weights.collect();
+    // Bit by bit: a NaN is no more equal to itself than a weight that changed.
+    let bits = |literals: &[glacier_engine::onnx::Literal]| -> Vec<Vec<u32>> {
+        let of = |elements: &Elements| match elements {
+            Elements::Floats(values) | Elements::Converted(values) => values.iter().map(|v| v.to_bits()).collect(),
+            Elements::Ints(_) => Vec::new(),
+        };
+        literals.iter().map(|literal| of(&literal.elements)).collect()
+    };
+    if let Ok(patched) = patch(bytes, &weights) {
+        let (_, again) = Graph::read_values(&patched).expect("what was patched reads");
+        assert_eq!(bits(&literals), bits(&again));
+    }
+    for (_, port) in &graph.inputs {
+        let by = Standard { input: &port.name, shape: &[1], mean: &[1.0], deviation: &[2.0] };
+        if let Ok(edited) = standardise(bytes, &by) {
+            let after = Graph::read(&edited).expect("what was standardised reads");
+            assert_eq!(after.nodes.len(), graph.nodes.len() + 2);
+            assert!(standardise(&edited, &by).is_err());
+        }
+    }
+    // It fails where the model has all the metadata that is read.
+    if let Ok(edited) = set_metadata(bytes, &[("glacier.labels", "[\"a\"]")]) {
+        assert_eq!(Graph::read(&edited).ok().and_then(|graph| graph.labels), Some(vec!["a".to_owned()]));
+    }
+}
+
+/// Every window has rows, and each row as many answers as were announced.
+pub(crate) fn examples(bytes: &[u8]) {
+    for wanted in [Column::Name("y".into()), Column::Place(0)] {
+        let Ok(mut examples) = Examples::open(bytes, &model_info(), &[wanted], 1 << 20) else { continue };
+        let width = examples.answers().len() as u64;
+        while let Ok(Some(window)) = examples.next(2) {
+            assert!((1..=2).contains(&window.rows));
+            let answers = match &window.answers {
+                Answers::Nothing => panic!("answers are lost"),
+                Answers::Cells(cells) => cells.len(),
+                Answers::Numbers(numbers) => numbers.len(),
+            };
+            assert_eq!(answers as u64, window.rows * width);
+            for tensor in &window.inputs {
+                assert_eq!((tensor.check(), &tensor.shape), (Ok(()), &vec![window.rows, COLUMNS]));
+            }
+        }
     }
 }
 
@@ -85,9 +140,28 @@ pub(crate) fn rows_seeds() -> Vec<Vec<u8>> {
     vec![csv.into(), npy]
 }
 
+pub(crate) fn examples_seeds() -> Vec<Vec<u8>> {
+    let csv = "y,b,a,c\r\nyes,1,2,3\r\n\"n,o\",-4.5e3,\"0.5\",6\r\nyes,7,8,9\r\n";
+    let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 4), }";
+    let mut npy = b"\x93NUMPY\x01\x00".to_vec();
+    npy.extend_from_slice(&(header.len() as u16).to_le_bytes());
+    npy.extend_from_slice(header.as_bytes());
+    npy.extend((0..8).flat_map(|n| (n as f32).to_le_bytes()));
+    vec![csv.into(), npy]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_examples_of_the_seeds_are_read() {
+        for seed in examples_seeds() {
+            let mut examples =
+                Examples::open(seed.as_slice(), &model_info(), &[Column::Name("y".into())], 1 << 20).unwrap();
+            assert!(examples.next(9).unwrap().is_some_and(|window| window.rows > 1));
+        }
+    }
 
     #[test]
     fn the_rows_of_the_seeds_are_read() {

@@ -32,6 +32,8 @@ pub const BODIES: &[Body] = &[
     Body { name: "attest_endorsements", check: attest::endorsements, seeds: attest::endorsement_seeds },
     Body { name: "attest_evidence", check: attest::evidence, seeds: attest::evidence_seeds },
     Body { name: "attest_rim", check: rim::manifest, seeds: rim::manifests },
+    Body { name: "engine_edits", check: engine::edits, seeds: engine::model_seeds },
+    Body { name: "engine_examples", check: engine::examples, seeds: engine::examples_seeds },
     Body { name: "engine_model", check: engine::model, seeds: engine::model_seeds },
     Body { name: "engine_rows", check: engine::rows, seeds: engine::rows_seeds },
     Body { name: "measure_event_log", check: measure::event_log, seeds: measure::event_log_seeds },

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 /// What is paid in for a job. `payer` and `price` are those of its manifest, or no proof releases it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Terms {
+pub struct DepositTerms {
     /// The job.
     pub manifest: ManifestHash,
     /// Whom its manifest names.
@@ -71,7 +71,7 @@ impl Operator {
     ///
     /// # Errors
     /// A deposit on other terms; too few tokens; the escrow's refusal; the chain.
-    pub async fn deposit(&self, terms: &Terms, runs: u32, expiry: u64) -> Result<Held, OperatorError> {
+    pub async fn deposit(&self, terms: &DepositTerms, runs: u32, expiry: u64) -> Result<Held, OperatorError> {
         // Of an earlier attempt.
         self.sender().drain().await?;
         let held = self.deposited(&terms.manifest, self.sender().address()).await?;

@@ -47,7 +47,7 @@ pub use chain::{Chain, ChainError, Head, Remote};
 pub use deployment::{DeployError, Deployment, Plan, Realm};
 pub use earnings::{ClaimTree, Earnings};
 pub use embedded::{Embedded, EmbeddedError, Genesis};
-pub use funds::{Bond, Held, Terms as DepositTerms};
+pub use funds::{Bond, DepositTerms, Held};
 pub use keeper::{Enclave, Keeper, KeeperError, Quoted, Running, Standing, Terms};
 pub use key::{KeyError, OperatorKey};
 pub use live::{Live, LiveCheck, LiveCheckId, LiveFault, Question};

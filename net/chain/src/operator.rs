@@ -72,7 +72,7 @@ pub enum OperatorError {
     #[error("this account's deposit for the job names another payer, price or chip")]
     OtherTerms,
     /// The account is short of tokens.
-    #[error("the account has {} of {} tokens that it takes", in_tokens(has), in_tokens(needed))]
+    #[error("the account has {} of {} tokens that it takes", format_ether(*has), format_ether(*needed))]
     TooFew {
         /// In units of 10^-18.
         has: U256,
@@ -375,8 +375,4 @@ pub(crate) fn compact_signature(signature: &[u8; 65]) -> (B256, B256) {
         *first |= 0x80;
     }
     (B256::from_slice(r), vs)
-}
-
-fn in_tokens(amount: &U256) -> String {
-    format_ether(*amount)
 }

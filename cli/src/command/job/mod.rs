@@ -18,7 +18,7 @@ use sheet::Sheet;
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// Write a job for all parties to sign; asks the node which enclave would run it
-    Propose(propose::Args),
+    Propose(Box<propose::Args>),
     /// Show what a job says and add your signature
     Sign(sign::Args),
     /// Bring your asset, attest the enclave, and release your key to it
@@ -37,7 +37,7 @@ pub(crate) enum Command {
 
 pub(crate) async fn run(command: Command, cx: &Context) -> Outcome {
     match command {
-        Command::Propose(args) => propose::run(args, cx).await,
+        Command::Propose(args) => propose::run(*args, cx).await,
         Command::Sign(args) => sign::run(&args, cx),
         Command::Join(args) => join::run(args, cx).await,
         Command::Status(args) => status::run(args, cx).await,

@@ -2,10 +2,13 @@
 //! tables that the enclave does not read in their own format.
 
 use crate::error::Failure;
+use glacier_table::{Format, to_csv};
 use glacier_train::build::{self, Columns, Task};
 use glacier_wire::training::{Loss, Target, TrainingPlan};
 use std::{
     collections::BTreeSet,
+    fs::File,
+    io::{BufWriter, Read},
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -138,7 +141,21 @@ fn not_csv(table: &Path) -> Failure {
     Failure::trouble("usage", message, "bring a model of your own with --model FILE.onnx")
 }
 
-/// A file that the enclave reads.
-pub(crate) fn plain(file: &Path, _scratch: &Path) -> Result<PathBuf, Failure> {
-    Ok(file.to_owned())
+/// A file that the enclave reads: Parquet and Arrow become CSV here, so that their parsers stay outside of it.
+pub(crate) fn plain(file: &Path, scratch: &Path) -> Result<PathBuf, Failure> {
+    let source = File::open(file).map_err(|error| Failure::reading(file, &error))?;
+    let mut first = [0; 16];
+    let read = (&source).take(16).read(&mut first).map_err(|error| Failure::reading(file, &error))?;
+    if Format::of(first.get(..read).unwrap_or_default()).is_none() {
+        return Ok(file.to_owned());
+    }
+    let name = file.file_stem().unwrap_or_default().to_string_lossy();
+    let mut places = (0u32..).map(|number| scratch.join(format!("{name}-{number}.csv")));
+    let place = places.find(|place| !place.exists()).unwrap_or_default();
+    let out = File::create(&place).map_err(|error| Failure::writing(&place, &error))?;
+    to_csv(&source, BufWriter::new(out)).map_err(|error| {
+        let help = "Parquet and Arrow files of numbers, text and booleans are read; write the table as .csv otherwise";
+        Failure::trouble("data", format!("{}: {error}", file.display()), help)
+    })?;
+    Ok(place)
 }

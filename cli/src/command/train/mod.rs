@@ -87,7 +87,7 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
         ..Options::default()
     };
     let data: Vec<_> = data.iter().map(PathBuf::as_path).collect();
-    let validation = args.plan.validation_file();
+    let validation = args.plan.validation_file().map(|file| fresh::plain(&file, scratch.path())).transpose()?;
     let material = Material { model: &model, data: &data, validation: validation.as_deref() };
     let (mut bar, mut seen) = (bar::Bar::new(cx.output), Vec::new());
     let trained = glacier::train(&door.node, &door.policy, &door.key, material, plan, &options, &mut |step| {

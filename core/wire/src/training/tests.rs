@@ -203,7 +203,18 @@ fn contradictions_are_refused() {
         ("learning_rate", |p| p.learning_rate = Real::ZERO),
         ("learning_rate", |p| p.learning_rate = real(-1.0)),
         ("weight_decay", |p| p.weight_decay = real(1.5)),
+        ("weight_decay", |p| {
+            p.weight_decay = real(0.5);
+            p.learning_rate = real(3.0);
+        }),
         ("gradient_limit", |p| p.gradient_limit = Real::ZERO),
+        ("gradient_limit", |p| p.gradient_limit = real(1e20)),
+        ("batch", |p| {
+            p.loss = Loss::Contrastive;
+            p.pair_suffix = Some("_b".into());
+            p.target = vec![];
+            p.batch = 8192;
+        }),
         ("clip_norm", |p| p.clip_norm = Some(Real::ZERO)),
         ("validation", |p| p.validation = Validation::Fraction(real(0.6))),
         ("validation", |p| p.validation = Validation::Fraction(Real::ZERO)),

@@ -228,22 +228,17 @@ fn unfold(shape: &ConvShape, image: &[f32], columns: &mut [f32]) {
             let (tall, top) = shape.reach(0, ky);
             for kx in 0..shape.kernel[1] {
                 let Some(row) = rows.next() else { return };
-                let (wide, left) = shape.reach(1, kx);
+                let (across, left) = shape.reach(1, kx);
                 row[..tall.start * out_width].fill(0.0);
                 row[tall.end * out_width..].fill(0.0);
-                for (y, row) in
-                    row[tall.start * out_width..tall.end * out_width].chunks_exact_mut(out_width).enumerate()
-                {
-                    let line = &plane[(top + y * shape.stride[0]) * shape.input[1] + left..];
-                    row[..wide.start].fill(0.0);
-                    row[wide.end..].fill(0.0);
-                    let row = &mut row[wide.clone()];
-                    if shape.stride[1] == 1 {
-                        row.copy_from_slice(&line[..row.len()]);
-                    } else {
-                        row.iter_mut().zip(line.iter().step_by(shape.stride[1])).for_each(|(row, line)| *row = *line);
-                    }
-                }
+                let row = &mut row[tall.start * out_width..tall.end * out_width];
+                let image = &plane[(top * shape.input[1] + left).min(plane.len())..];
+                let lines =
+                    Lines { out_width, across, step: shape.stride[0] * shape.input[1], stride: shape.stride[1] };
+                wide(
+                    #[inline(always)]
+                    || lines.gather(image, row),
+                );
             }
         }
     }
@@ -258,22 +253,56 @@ fn fold(shape: &ConvShape, columns: &[f32], image: &mut [f32]) {
             let (tall, top) = shape.reach(0, ky);
             for kx in 0..shape.kernel[1] {
                 let Some(row) = rows.next() else { return };
-                let (wide, left) = shape.reach(1, kx);
-                for (y, row) in row[tall.start * out_width..tall.end * out_width].chunks_exact(out_width).enumerate() {
-                    let start = (top + y * shape.stride[0]) * shape.input[1] + left;
-                    add_strided(&row[wide.clone()], &mut plane[start..], shape.stride[1]);
-                }
+                let (across, left) = shape.reach(1, kx);
+                let row = &row[tall.start * out_width..tall.end * out_width];
+                let start = (top * shape.input[1] + left).min(plane.len());
+                let image = &mut plane[start..];
+                let lines =
+                    Lines { out_width, across, step: shape.stride[0] * shape.input[1], stride: shape.stride[1] };
+                wide(
+                    #[inline(always)]
+                    || lines.scatter(row, image),
+                );
             }
         }
     }
 }
 
-#[inline(always)]
-fn add_strided(source: &[f32], target: &mut [f32], stride: usize) {
-    if stride == 1 {
-        target.iter_mut().zip(source).for_each(|(target, source)| *target += source);
-    } else {
-        target.iter_mut().step_by(stride).zip(source).for_each(|(target, source)| *target += source);
+/// How the rows of one plane meet the lines of an image.
+struct Lines {
+    /// Length of a row.
+    out_width: usize,
+    /// What of each row falls on the image.
+    across: Range<usize>,
+    /// From one line to the next.
+    step: usize,
+    /// From one pixel to the next.
+    stride: usize,
+}
+
+impl Lines {
+    #[inline(always)]
+    fn gather(&self, image: &[f32], rows: &mut [f32]) {
+        for (row, line) in rows.chunks_exact_mut(self.out_width).zip(image.chunks(self.step)) {
+            row[..self.across.start].fill(0.0);
+            row[self.across.end..].fill(0.0);
+            let row = &mut row[self.across.clone()];
+            match self.stride {
+                1 => row.iter_mut().zip(line).for_each(|(row, pixel)| *row = *pixel),
+                stride => row.iter_mut().zip(line.iter().step_by(stride)).for_each(|(row, pixel)| *row = *pixel),
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn scatter(&self, rows: &[f32], image: &mut [f32]) {
+        for (row, line) in rows.chunks_exact(self.out_width).zip(image.chunks_mut(self.step)) {
+            let row = &row[self.across.clone()];
+            match self.stride {
+                1 => line.iter_mut().zip(row).for_each(|(pixel, row)| *pixel += row),
+                stride => line.iter_mut().step_by(stride).zip(row).for_each(|(pixel, row)| *pixel += row),
+            }
+        }
     }
 }
 
@@ -307,22 +336,26 @@ fn depthwise(team: &Team, shape: &ConvShape, input: &[f32], weight: &[f32], bias
         wide(
             #[inline(always)]
             || {
-                lines(shape, |tap, start, range| {
-                    let (weight, output) = (weight[tap], &mut output[range]);
-                    if shape.stride[1] == 1 {
-                        let line = &image[start..][..output.len()];
-                        output
-                            .iter_mut()
-                            .zip(line)
-                            .for_each(|(output, pixel)| *output = weight.mul_add(*pixel, *output));
-                    } else {
-                        let line = image[start..].iter().step_by(shape.stride[1]);
-                        output
-                            .iter_mut()
-                            .zip(line)
-                            .for_each(|(output, pixel)| *output = weight.mul_add(*pixel, *output));
-                    }
-                });
+                lines(
+                    shape,
+                    #[inline(always)]
+                    |tap, start, range| {
+                        let (weight, output) = (weight[tap], &mut output[range]);
+                        if shape.stride[1] == 1 {
+                            let line = &image[start..][..output.len()];
+                            output
+                                .iter_mut()
+                                .zip(line)
+                                .for_each(|(output, pixel)| *output = weight.mul_add(*pixel, *output));
+                        } else {
+                            let line = image[start..].iter().step_by(shape.stride[1]);
+                            output
+                                .iter_mut()
+                                .zip(line)
+                                .for_each(|(output, pixel)| *output = weight.mul_add(*pixel, *output));
+                        }
+                    },
+                );
             },
         );
     });
@@ -339,18 +372,22 @@ fn depthwise_grad_input(team: &Team, shape: &ConvShape, grad_output: &[f32], wei
             wide(
                 #[inline(always)]
                 || {
-                    lines(shape, |tap, start, range| {
-                        let (weight, grad, pixels) = (weight[tap], &grad[range], &mut grad_input[start..]);
-                        if shape.stride[1] == 1 {
-                            pixels
-                                .iter_mut()
-                                .zip(grad)
-                                .for_each(|(pixel, grad)| *pixel = weight.mul_add(*grad, *pixel));
-                        } else {
-                            let pixels = pixels.iter_mut().step_by(shape.stride[1]);
-                            pixels.zip(grad).for_each(|(pixel, grad)| *pixel = weight.mul_add(*grad, *pixel));
-                        }
-                    });
+                    lines(
+                        shape,
+                        #[inline(always)]
+                        |tap, start, range| {
+                            let (weight, grad, pixels) = (weight[tap], &grad[range], &mut grad_input[start..]);
+                            if shape.stride[1] == 1 {
+                                pixels
+                                    .iter_mut()
+                                    .zip(grad)
+                                    .for_each(|(pixel, grad)| *pixel = weight.mul_add(*grad, *pixel));
+                            } else {
+                                let pixels = pixels.iter_mut().step_by(shape.stride[1]);
+                                pixels.zip(grad).for_each(|(pixel, grad)| *pixel = weight.mul_add(*grad, *pixel));
+                            }
+                        },
+                    );
                 },
             );
         }
@@ -366,33 +403,41 @@ fn depthwise_grad_weight(team: &Team, shape: &ConvShape, input: &[f32], grad_out
             wide(
                 #[inline(always)]
                 || {
-                    lines(shape, |tap, start, range| {
-                        let (grad, pixels) = (&grad[range], &image[start..]);
-                        let mut lanes = [0.0f32; 16];
-                        if shape.stride[1] == 1 {
-                            let (grad, grad_rest) = grad.as_chunks::<16>();
-                            let (pixels, pixels_rest) = pixels[..grad.len() * 16 + grad_rest.len()].as_chunks::<16>();
-                            for (grad, pixels) in grad.iter().zip(pixels) {
-                                for lane in 0..16 {
-                                    lanes[lane] = grad[lane].mul_add(pixels[lane], lanes[lane]);
-                                }
+                    // Lanes are summed when the lines of a kernel element are done.
+                    let mut sum = (0, [0.0f32; 16]);
+                    lines(
+                        shape,
+                        #[inline(always)]
+                        |tap, start, range| {
+                            if tap != sum.0 {
+                                grad_weight[sum.0] += sum.1.iter().sum::<f32>();
+                                sum = (tap, [0.0; 16]);
                             }
-                            for ((lane, grad), pixel) in lanes.iter_mut().zip(grad_rest).zip(pixels_rest) {
-                                *lane = grad.mul_add(*pixel, *lane);
-                            }
-                        } else {
-                            for (i, (grad, pixel)) in
-                                grad.iter().zip(pixels.iter().step_by(shape.stride[1])).enumerate()
-                            {
-                                lanes[i % 16] = grad.mul_add(*pixel, lanes[i % 16]);
-                            }
-                        }
-                        grad_weight[tap] += lanes.iter().sum::<f32>();
-                    });
+                            add_products(&grad[range], &image[start..], shape.stride[1], &mut sum.1);
+                        },
+                    );
+                    grad_weight[sum.0] += sum.1.iter().sum::<f32>();
                 },
             );
         }
     });
+}
+
+#[inline(always)]
+fn add_products(grad: &[f32], pixels: &[f32], stride: usize, lanes: &mut [f32; 16]) {
+    if stride != 1 {
+        let products = grad.iter().zip(pixels.iter().step_by(stride));
+        return products.enumerate().for_each(|(i, (grad, pixel))| lanes[i % 16] = grad.mul_add(*pixel, lanes[i % 16]));
+    }
+    let ((grad, grad_rest), (pixels, pixels_rest)) = (grad.as_chunks::<16>(), pixels[..grad.len()].as_chunks::<16>());
+    for (grad, pixels) in grad.iter().zip(pixels) {
+        for ((lane, grad), pixel) in lanes.iter_mut().zip(grad).zip(pixels) {
+            *lane = grad.mul_add(*pixel, *lane);
+        }
+    }
+    for ((lane, grad), pixel) in lanes.iter_mut().zip(grad_rest).zip(pixels_rest) {
+        *lane = grad.mul_add(*pixel, *lane);
+    }
 }
 
 fn check(shape: &ConvShape, input: &[f32], weight: &[f32], output: &[f32]) {

@@ -85,6 +85,13 @@ impl PoolShape {
         self.kernel == self.input && self.pads == [0; 4] && self.dilation == [1, 1] && self.in_area() > 0
     }
 
+    /// Whether windows are of 2 x 2, next to each other, all on the input.
+    fn is_quads(&self) -> bool {
+        let plain = self.pads == [0; 4] && self.dilation == [1, 1];
+        let whole = [0, 1].iter().all(|&axis| self.output()[axis] <= self.input[axis] / 2);
+        plain && whole && self.kernel == [2, 2] && self.stride == [2, 2]
+    }
+
     /// The outputs along `axis` whose window element `tap` falls on the input, and where the first of them falls.
     fn reach(&self, axis: usize, tap: usize) -> (Range<usize>, usize) {
         let (offset, pad, stride) = (tap * self.dilation[axis], self.pads[axis], self.stride[axis]);
@@ -131,6 +138,13 @@ pub fn max_pool(team: &Team, shape: &PoolShape, input: &[f32], output: &mut [f32
             let both = output.chunks_exact_mut(out_area).zip(indices.chunks_exact_mut(out_area));
             for (plane, (output, indices)) in both.enumerate() {
                 let input = &input[(index * planes + plane) * area..][..area];
+                if shape.is_quads() {
+                    wide(
+                        #[inline(always)]
+                        || quad_maxima(shape, input, output, indices),
+                    );
+                    continue;
+                }
                 output.fill(f32::NEG_INFINITY);
                 indices.fill(u32::MAX);
                 wide(
@@ -142,25 +156,51 @@ pub fn max_pool(team: &Team, shape: &PoolShape, input: &[f32], output: &mut [f32
     });
 }
 
+/// The usual case in one pass: windows of 2 x 2 that neither overlap nor reach into padding.
+#[inline(always)]
+fn quad_maxima(shape: &PoolShape, input: &[f32], output: &mut [f32], indices: &mut [u32]) {
+    let [_, out_width] = shape.output();
+    let width = shape.input[1];
+    let rows = output.chunks_exact_mut(out_width).zip(indices.chunks_exact_mut(out_width));
+    for ((output, indices), (y, lines)) in rows.zip(input.chunks_exact(2 * width).enumerate()) {
+        let (upper, lower) = lines.split_at(width);
+        let pairs = upper.as_chunks::<2>().0.iter().zip(lower.as_chunks::<2>().0);
+        let mut at = (2 * y * width) as u32;
+        for ((output, index), ([a, b], [c, d])) in output.iter_mut().zip(indices).zip(pairs) {
+            let below = at.wrapping_add(width as u32);
+            let mut best = (*a, at);
+            for (value, at) in [(*b, at.wrapping_add(1)), (*c, below), (*d, below.wrapping_add(1))] {
+                let better = (value > best.0) | value.is_nan();
+                best = (if better { value } else { best.0 }, if better { at } else { best.1 });
+            }
+            (*output, *index) = best;
+            at = at.wrapping_add(2);
+        }
+    }
+}
+
 #[inline(always)]
 fn plane_maxima(shape: &PoolShape, input: &[f32], output: &mut [f32], indices: &mut [u32]) {
     let step = shape.stride[1];
-    shape.lines(|start, range| {
-        let line = &input[start..];
-        let (output, indices) = (&mut output[range.clone()], &mut indices[range]);
-        // The usual steps are constants to the compiler, so that it can load vectors.
-        match step {
-            1 => maxima(start, step, line.iter().copied(), output, indices),
-            2 => {
-                let pairs = &line.as_chunks::<2>().0;
-                let count = pairs.len().min(output.len());
-                maxima(start, step, pairs.iter().map(|pair| pair[0]), output, indices);
-                let rest = line.get(2 * count..).unwrap_or_default().iter().copied();
-                maxima(start + 2 * count, step, rest, &mut output[count..], &mut indices[count..]);
+    shape.lines(
+        #[inline(always)]
+        |start, range| {
+            let line = &input[start..];
+            let (output, indices) = (&mut output[range.clone()], &mut indices[range]);
+            // The usual steps are constants to the compiler, so that it can load vectors.
+            match step {
+                1 => maxima(start, step, line.iter().copied(), output, indices),
+                2 => {
+                    let pairs = &line.as_chunks::<2>().0;
+                    let count = pairs.len().min(output.len());
+                    maxima(start, step, pairs.iter().map(|pair| pair[0]), output, indices);
+                    let rest = line.get(2 * count..).unwrap_or_default().iter().copied();
+                    maxima(start + 2 * count, step, rest, &mut output[count..], &mut indices[count..]);
+                }
+                _ => maxima(start, step, line.iter().copied().step_by(step), output, indices),
             }
-            _ => maxima(start, step, line.iter().copied().step_by(step), output, indices),
-        }
-    });
+        },
+    );
 }
 
 #[inline(always)]
@@ -217,15 +257,18 @@ pub fn average_pool(team: &Team, shape: &PoolShape, count_include_pad: bool, inp
             wide(
                 #[inline(always)]
                 || {
-                    shape.lines(|start, range| {
-                        let output = &mut output[range];
-                        if shape.stride[1] == 1 {
-                            output.iter_mut().zip(&input[start..]).for_each(|(output, input)| *output += input);
-                        } else {
-                            let line = input[start..].iter().step_by(shape.stride[1]);
-                            output.iter_mut().zip(line).for_each(|(output, input)| *output += input);
-                        }
-                    });
+                    shape.lines(
+                        #[inline(always)]
+                        |start, range| {
+                            let output = &mut output[range];
+                            if shape.stride[1] == 1 {
+                                output.iter_mut().zip(&input[start..]).for_each(|(output, input)| *output += input);
+                            } else {
+                                let line = input[start..].iter().step_by(shape.stride[1]);
+                                output.iter_mut().zip(line).for_each(|(output, input)| *output += input);
+                            }
+                        },
+                    );
                     output.iter_mut().zip(shares.iter()).for_each(|(output, share)| *output *= share);
                 },
             );
@@ -262,11 +305,14 @@ pub fn average_pool_grad(
             wide(
                 #[inline(always)]
                 || {
-                    shape.lines(|start, range| {
-                        let grads = grad_output[range.clone()].iter().zip(&shares[range]);
-                        let line = grad_input[start..].iter_mut().step_by(shape.stride[1]);
-                        line.zip(grads).for_each(|(input, (grad, share))| *input = grad.mul_add(*share, *input));
-                    });
+                    shape.lines(
+                        #[inline(always)]
+                        |start, range| {
+                            let grads = grad_output[range.clone()].iter().zip(&shares[range]);
+                            let line = grad_input[start..].iter_mut().step_by(shape.stride[1]);
+                            line.zip(grads).for_each(|(input, (grad, share))| *input = grad.mul_add(*share, *input));
+                        },
+                    );
                 },
             );
         }
@@ -289,7 +335,10 @@ fn shares<'t>(team: &'t Team, shape: &PoolShape, count_include_pad: bool) -> Scr
         }
     } else {
         shares.fill(0.0);
-        shape.lines(|_, range| shares[range].iter_mut().for_each(|share| *share += 1.0));
+        shape.lines(
+            #[inline(always)]
+            |_, range| shares[range].iter_mut().for_each(|share| *share += 1.0),
+        );
         shares.iter_mut().for_each(|share| *share = inverse(*share));
     }
     shares
@@ -407,6 +456,8 @@ mod tests {
             ceil_mode: false,
         };
         agrees(&halves);
+        agrees(&PoolShape { input: [25, 41], ..halves });
+        agrees(&PoolShape { input: [25, 41], ceil_mode: true, ..halves });
         agrees(&PoolShape { kernel: [3, 3], pads: [1; 4], ..halves });
         agrees(&PoolShape { kernel: [3, 3], stride: [1, 1], ..halves });
     }

@@ -6,8 +6,9 @@
     reason = "lengths are compared at the head of each kernel"
 )]
 
-use rten_simd::{SimdOp, SimdUnaryOp};
-use rten_vecmath::{Exp, LogSoftmax, Softmax};
+use rten_simd::ops::{BitOps, NumOps};
+use rten_simd::{Isa, SimdOp, SimdUnaryOp};
+use rten_vecmath::Exp;
 
 use super::Team;
 use super::elementwise::total;
@@ -19,8 +20,12 @@ const GRAIN: usize = 4 * 1024;
 /// Forward: sets `output` to the softmax of each row of `input`, `[rows, width]`.
 pub fn softmax(team: &Team, width: usize, input: &[f32], output: &mut [f32]) {
     rows(team, width, [input], output, |[input], output| {
-        output.copy_from_slice(input);
-        Softmax::new_mut(output).dispatch();
+        Exponentials { top: top(input), input, output }.dispatch();
+        let factor = 1.0 / total(output);
+        wide(
+            #[inline(always)]
+            || output.iter_mut().for_each(|output| *output *= factor),
+        );
     });
 }
 
@@ -42,8 +47,14 @@ pub fn softmax_grad(team: &Team, width: usize, output: &[f32], grad_output: &[f3
 /// Forward: sets `output` to the logarithm of the softmax of each row of `input`, `[rows, width]`.
 pub fn log_softmax(team: &Team, width: usize, input: &[f32], output: &mut [f32]) {
     rows(team, width, [input], output, |[input], output| {
-        output.copy_from_slice(input);
-        LogSoftmax::new_mut(output).dispatch();
+        let top = top(input);
+        Exponentials { top, input, output }.dispatch();
+        let log = total(output).ln();
+        // Two subtractions, because one of their sum would lose the small one beside a large one.
+        wide(
+            #[inline(always)]
+            || output.iter_mut().zip(input).for_each(|(output, input)| *output = (input - top) - log),
+        );
     });
 }
 
@@ -63,6 +74,52 @@ pub fn log_softmax_grad(team: &Team, width: usize, output: &[f32], grad_output: 
             },
         );
     });
+}
+
+/// The largest value; NaN is passed over, for it shows in the sum.
+fn top(values: &[f32]) -> f32 {
+    wide(
+        #[inline(always)]
+        || {
+            let mut lanes = [f32::NEG_INFINITY; 16];
+            let (chunks, rest) = values.as_chunks::<16>();
+            for chunk in chunks {
+                for (lane, value) in lanes.iter_mut().zip(chunk) {
+                    *lane = if *value > *lane { *value } else { *lane };
+                }
+            }
+            lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |top, value| if *value > top { *value } else { top })
+        },
+    )
+}
+
+/// `output = exp(input - top)`.
+struct Exponentials<'a> {
+    top: f32,
+    input: &'a [f32],
+    output: &'a mut [f32],
+}
+
+impl SimdOp for Exponentials<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<I: Isa>(self, isa: I) {
+        let ops = isa.f32();
+        let top = ops.splat(self.top);
+        let width = ops.len();
+        let body = self.output.len() / width * width;
+        let (output, output_rest) = self.output.split_at_mut(body);
+        for (output, input) in output.chunks_exact_mut(width).zip(self.input.chunks_exact(width)) {
+            ops.store(Exp {}.eval(isa, ops.sub(ops.load(input), top)), output);
+        }
+        if !output_rest.is_empty() {
+            let input = ops.load_pad(&self.input[body..]).0;
+            let mut last = [0.0; 64];
+            ops.store(Exp {}.eval(isa, ops.sub(input, top)), &mut last);
+            output_rest.copy_from_slice(&last[..output_rest.len()]);
+        }
+    }
 }
 
 fn rows<const N: usize>(

@@ -1,7 +1,7 @@
 //! From a graph and its constants to a program and its weights.
 
 use super::{
-    Settings,
+    Settings, fuse,
     pool::Pool,
     program::{Plan, Program, Step},
     run,
@@ -32,6 +32,7 @@ pub(super) fn compile(model: &[u8], settings: &Settings, team: &Team) -> Result<
     let mut program = skeleton(&graph, &literals, settings)?;
     let weights = place_weights(&graph, literals, &mut program)?;
     fold(&mut program, team)?;
+    fuse::fuse(&mut program);
     prune(&mut program);
     program.plan(&[])?;
     let ports = |ports: &[(_, Port)]| ports.iter().map(|(_, port)| port.clone()).collect();

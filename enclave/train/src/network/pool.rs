@@ -78,6 +78,7 @@ impl Pool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 
@@ -88,7 +89,8 @@ mod tests {
         let place = first.as_ptr();
         assert_eq!(pool.take(500), Err(TrainError::Memory { limit: 4000 }));
         pool.give(first);
-        assert_eq!(pool.take(600).unwrap().as_ptr(), place);
+        let second = pool.take(600).unwrap();
+        assert_eq!(second.as_ptr(), place);
     }
 
     #[test]

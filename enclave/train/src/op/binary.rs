@@ -7,7 +7,7 @@
 )]
 
 use super::{
-    Backward, Differentiable, Forward, Keeps, Op, View,
+    Backward, Differentiable, Forward, Keeps, Op, Pattern, View,
     broadcast::{common, map2, map3, reduce},
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
 
 /// Operators of two inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Binary {
+pub(crate) enum Binary {
     Add,
     Sub,
     Mul,
@@ -32,6 +32,10 @@ pub(super) enum Binary {
 }
 
 impl Op for Binary {
+    fn pattern(&self) -> Pattern {
+        Pattern::Binary(*self)
+    }
+
     fn forward(&self, cx: &mut Forward<'_>) -> Result<(), TrainError> {
         let exponents = self.exponents(cx.int(1).ok());
         let shapes = (cx.shape(0)?, cx.shape(1)?);

@@ -80,8 +80,8 @@ impl<const N: usize> Nest<N> {
         for axis in (0..self.extents.len() - 1).rev() {
             let at = row % self.extents[axis];
             row /= self.extents[axis];
-            for n in 0..N {
-                start[n] = start[n].wrapping_add(at.wrapping_mul(self.strides[axis][n]));
+            for (start, stride) in start.iter_mut().zip(self.strides[axis]) {
+                *start = start.wrapping_add(at.wrapping_mul(stride));
             }
         }
         start

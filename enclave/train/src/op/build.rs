@@ -328,7 +328,7 @@ fn floats(node: &Node, opset: i64, given: &[Option<Kind>]) -> Result<Option<Buil
             let (alpha, beta) = (float(node, "alpha", 1.0)?, float(node, "beta", 1.0)?);
             Some(Built::of(Gemm { alpha, beta, transposed }, Kind::Float))
         }
-        "MatMul" => Some(Built::of(MatMul { bias: false }, Kind::Float)),
+        "MatMul" => Some(Built::of(MatMul { bias: false, alpha: 1.0 }, Kind::Float)),
         op @ ("Softmax" | "LogSoftmax") => {
             let flat = opset < 13;
             let axis = node.int("axis", if flat { 1 } else { -1 })?;

@@ -7,7 +7,7 @@
 )]
 
 use super::{
-    Backward, Differentiable, Forward, Keeps, Op, View,
+    Backward, Differentiable, Forward, Keeps, Op, Pattern, View,
     broadcast::{common, map2, reduce},
 };
 use crate::{
@@ -139,10 +139,11 @@ fn macs(factors: [usize; 3]) -> u64 {
 }
 
 /// Products of matrices in the last two dimensions; the others are broadcast. `bias`: input 2 is added to
-/// every row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct MatMul {
-    pub(super) bias: bool,
+/// every row, `alpha` a factor of the product.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct MatMul {
+    pub(crate) bias: bool,
+    pub(crate) alpha: f32,
 }
 
 /// How the batches of two factors meet.
@@ -222,6 +223,10 @@ fn starts(shape: &[usize], batch: &[usize], size: usize) -> Vec<usize> {
 }
 
 impl Op for MatMul {
+    fn pattern(&self) -> Pattern {
+        Pattern::MatMul(*self)
+    }
+
     fn forward(&self, cx: &mut Forward<'_>) -> Result<(), TrainError> {
         let batches = Batches::of(cx.shape(0)?, cx.shape(1)?).ok_or_else(|| cx.clash())?;
         let Batches { m, k, n, starts, .. } = &batches;
@@ -238,7 +243,7 @@ impl Op for MatMul {
         };
         let left = |at: usize| kernel::View::new(&a[starts[at][0]..], m, k);
         let right = |at: usize| kernel::View::new(&b[starts[at][1]..], k, n);
-        gemm_batched(cx.team, starts.len(), 1.0, left, right, 0.0, &mut out, bias);
+        gemm_batched(cx.team, starts.len(), self.alpha, left, right, 0.0, &mut out, bias);
         cx.count(macs([starts.len() * m, k, n]));
         cx.put(0, batches.out, out);
         Ok(())
@@ -279,11 +284,11 @@ impl Differentiable for MatMul {
                 if side == 0 {
                     let b = cx.float(1)?.data;
                     let right = |at: usize| kernel::View::new(&b[starts[at][1]..], k, n).transposed();
-                    gemm_batched(cx.team, count, 1.0, g, right, beta, target, Bias::None);
+                    gemm_batched(cx.team, count, self.alpha, g, right, beta, target, Bias::None);
                 } else {
                     let a = cx.float(0)?.data;
                     let left = |at: usize| kernel::View::new(&a[starts[at][0]..], m, k).transposed();
-                    gemm_batched(cx.team, count, 1.0, left, g, beta, target, Bias::None);
+                    gemm_batched(cx.team, count, self.alpha, left, g, beta, target, Bias::None);
                 }
                 Ok(())
             };

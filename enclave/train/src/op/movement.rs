@@ -315,7 +315,7 @@ pub(super) struct Concat {
 
 impl Concat {
     /// The axis, the shape of the whole, and the extent of each part.
-    fn parts<'a>(&self, shapes: &[&'a [usize]]) -> Option<(usize, Vec<usize>, Vec<usize>)> {
+    fn parts(&self, shapes: &[&[usize]]) -> Option<(usize, Vec<usize>, Vec<usize>)> {
         let mut shape = shapes.first()?.to_vec();
         let axis = axis(self.axis, shape.len())?;
         let mut parts = Vec::with_capacity(shapes.len());
@@ -441,9 +441,8 @@ impl Op for Split {
             let rows = (0..outer).map(|row| (row * total + start) * inner);
             if self.kind == Kind::Int {
                 let mut out = cx.ints(&shape)?;
-                rows.for_each(|_| ());
-                for row in 0..outer {
-                    out.extend(&cx.int(0)?.data[(row * total + start) * inner..][..size]);
+                for from in rows {
+                    out.extend(&cx.int(0)?.data[from..][..size]);
                 }
                 cx.put_int(at, shape, out);
             } else {

@@ -7,7 +7,7 @@
 )]
 
 use super::{
-    Backward, Differentiable, Forward, Keeps, Op, View,
+    Backward, Differentiable, Forward, Keeps, Op, Pattern, View,
     broadcast::{Nest, map2, map3, reduce},
     layout::axis,
 };
@@ -83,6 +83,14 @@ fn count(from: usize, to: usize) -> f32 {
 }
 
 impl Op for Reduce {
+    fn pattern(&self) -> Pattern {
+        match &self.over {
+            Over::Axes(axes) if self.by == By::Mean && self.keep && *axes == [-1] => Pattern::MeanOfLast,
+            Over::Input if self.by == By::Mean && self.keep => Pattern::MeanOfGiven,
+            _ => Pattern::Other,
+        }
+    }
+
     fn forward(&self, cx: &mut Forward<'_>) -> Result<(), TrainError> {
         let from = cx.shape(0)?.to_vec();
         let list = cx.int(1).ok().map(|list| list.data.as_slice());

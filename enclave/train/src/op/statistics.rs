@@ -12,9 +12,9 @@ use std::ops::Range;
 
 /// `LayerNormalization` over the dimensions from an axis on.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct LayerNorm {
-    pub(super) axis: i64,
-    pub(super) epsilon: f32,
+pub(crate) struct LayerNorm {
+    pub(crate) axis: i64,
+    pub(crate) epsilon: f32,
 }
 
 impl LayerNorm {

@@ -1,6 +1,6 @@
 //! Element by element over one input.
 
-use super::{Backward, Differentiable, Forward, Keeps, Op};
+use super::{Backward, Differentiable, Forward, Keeps, Op, Pattern};
 use crate::{
     error::TrainError,
     kernel::{Activation, activate, activate_grad, apply, combine},
@@ -8,7 +8,7 @@ use crate::{
 
 /// Operators of one input.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Unary {
+pub(crate) enum Unary {
     Activation(Activation),
     Neg,
     Sqrt,
@@ -27,6 +27,10 @@ pub(super) enum Unary {
 }
 
 impl Op for Unary {
+    fn pattern(&self) -> Pattern {
+        Pattern::Unary(*self)
+    }
+
     fn forward(&self, cx: &mut Forward<'_>) -> Result<(), TrainError> {
         let shape = cx.float(0)?.shape.to_vec();
         let mut out = cx.buffer(&shape)?;

@@ -69,33 +69,44 @@ impl<N: Differentiable> Trainer<N> {
                 break;
             }
             let batch = exactly(sources.training, wanted, before, self.length.counted)?;
-            let (batch_sum, batch_weight) = self.add_gradient(&batch, before)?;
+            let (batch_sum, batch_weight) = self.add_gradient(&batch, before, self.plan.accumulate == 1)?;
             sum += batch_sum;
             weight += batch_weight;
             self.position.epoch_rows = before.saturating_add(wanted);
             self.position.rows = self.position.rows.saturating_add(wanted);
         }
         // A weight of zero: no row of these has a target.
-        let mean = if weight > 0.0 { 1.0 / weight } else { 0.0 };
+        let mean = match self.plan.accumulate {
+            1 => 1.0,
+            _ if weight > 0.0 => 1.0 / weight,
+            _ => 0.0,
+        };
         let norm = self.learner.take(self.network.team(), &self.gradient)?.sqrt() * mean;
         self.check_norm(norm)?;
         let clip = self.plan.clip_norm.map_or(f64::INFINITY, |clip| f64::from(clip.get()));
         let factor = mean * if norm > clip { clip / norm } else { 1.0 };
-        self.learner.scale(self.network.team(), factor as f32, &mut self.gradient)?;
+        if factor != 1.0 {
+            self.learner.scale(self.network.team(), factor as f32, &mut self.gradient)?;
+        }
         Ok((sum, weight, norm))
     }
 
-    /// Adds the gradient of the summed loss of one batch.
-    pub(super) fn add_gradient(&mut self, batch: &Batch, before: u64) -> Result<(f64, f64), TrainError> {
+    /// Adds the gradient of the summed loss of one batch, or of its mean. Gives the sum of the losses, and that
+    /// of their weights.
+    pub(super) fn add_gradient(&mut self, batch: &Batch, before: u64, mean: bool) -> Result<(f64, f64), TrainError> {
         self.afford(batch, 3)?;
         let dropout = planned(&self.plan.seed, Purpose::Dropout, self.position.batches);
         let mut outputs = self.network.forward(&mut self.weights, &batch.inputs, Mode::Train { dropout })?;
         self.spend(3);
         self.position.batches = self.position.batches.saturating_add(1);
         let output = self.output_of(&mut outputs)?;
-        let Evaluated { sum, weight, gradient } = self.evaluate(&self.objective, &output, batch, before)?;
+        let Evaluated { sum, weight, mut gradient } = self.evaluate(&self.objective, &output, batch, before)?;
         if !sum.is_finite() {
             return Err(self.not_finite(self.blame(&output, batch)));
+        }
+        if mean && weight > 0.0 {
+            // Here it is a few numbers; after the backward pass, as many as there are weights.
+            gradient.data.iter_mut().for_each(|slope| *slope = (f64::from(*slope) / weight) as f32);
         }
         let mut seeds = vec![None; self.network.outputs().len()];
         if let Some(seed) = seeds.get_mut(self.output) {

@@ -54,7 +54,7 @@ impl<N: Differentiable> Trainer<N> {
         for place in 0..usize::try_from(batch.rows).unwrap_or(0) {
             let row = batch.row(place).ok_or(TrainError::Layout)?;
             self.gradient.fill(0.0);
-            let (more, heavier) = self.add_gradient(&row, self.position.epoch_rows)?;
+            let (more, heavier) = self.add_gradient(&row, self.position.epoch_rows, false)?;
             let norm = self.learner.take(self.network.team(), &self.gradient)?.sqrt();
             self.check_norm(norm)?;
             let factor = if norm > clip { clip / norm } else { 1.0 };

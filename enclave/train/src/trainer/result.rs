@@ -88,6 +88,11 @@ impl Finished {
         self.steps
     }
 
+    /// Rows that were learnt from, each counted in each epoch.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
     /// Multiply-accumulates.
     pub fn units(&self) -> u64 {
         self.units

@@ -1,7 +1,6 @@
 //! What is decided, and refused, before the first step.
 
-use super::learner::Learner;
-use super::{Differentiable, History, Length, Limits, Position, Trainer};
+use super::{Differentiable, History, Length, Limits, Position, Trainer, learner::Learner};
 use crate::{
     error::TrainError,
     loss::{IGNORED, Objective},
@@ -15,7 +14,7 @@ use crate::{
 use glacier_engine::{DataError, Dim, Port, onnx::Name};
 use glacier_wire::{
     Dtype,
-    training::{ClassWeights, PrivacySpent, Real, Sampling, Scores, TrainingPlan, TrainingRecord, Validation},
+    training::{ClassWeights, Metric, PrivacySpent, Real, Sampling, Scores, TrainingPlan, TrainingRecord, Validation},
 };
 
 /// Class weights, once they are known.
@@ -67,6 +66,13 @@ impl<N: Differentiable> Trainer<N> {
             return Err(TrainError::Unfit("with `privacy` running means and variances must be in `freeze`"));
         }
         let length = length(&plan, network.inputs(), sources)?;
+        // An AUC keeps a score and a class of each validation row; of several classes, a score for each.
+        let scores = if plan.measured().contains(&Metric::Auc) { length.validation } else { 0 };
+        let columns = if plan.classes.len() > 2 { plan.classes.len() as u64 } else { 1 };
+        let kept = scores.saturating_mul(columns.saturating_add(1)).saturating_mul(4);
+        if needed.saturating_add(kept) > limits.memory {
+            return Err(TrainError::Memory { limit: limits.memory });
+        }
         check_epsilon(&plan, &length)?;
         check_units(&plan, &mut network, &length, limits.units)?;
         let class_weights = match (known, &plan.class_weights) {

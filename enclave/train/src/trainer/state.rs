@@ -21,6 +21,8 @@ const MAGIC: &[u8; 16] = b"glacier-train-1\n";
 /// Ten thousand epochs with all metrics, and their digests.
 const MAX_HEADER: usize = 4 << 20;
 const DIGEST: usize = 32;
+/// What stands around header and vectors.
+const AROUND: usize = MAGIC.len() + 4 + DIGEST;
 
 /// Everything but the flat vectors.
 #[derive(Debug, Clone, PartialEq, minicbor::Encode, minicbor::Decode)]
@@ -76,7 +78,7 @@ impl<N: Differentiable> Trainer<N> {
         let header = cbor::encode(&self.header());
         let vectors = self.vectors();
         let values: usize = vectors.iter().map(|vector| vector.len()).sum();
-        let length = values.saturating_mul(4).saturating_add(header.len()).saturating_add(MAGIC.len() + 4 + DIGEST);
+        let length = values.saturating_mul(4).saturating_add(header.len()).saturating_add(AROUND);
         let mut bytes = Zeroizing::new(Vec::with_capacity(length));
         bytes.extend(MAGIC);
         bytes.extend((header.len() as u32).to_le_bytes());

@@ -1,6 +1,6 @@
 //! ONNX models written by hand, for tests.
 
-#![allow(dead_code, clippy::unwrap_used, reason = "tests; not every test binary uses all of it")]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "tests; not every test binary uses all of it")]
 
 /// An attribute of a node.
 #[derive(Debug, Clone)]

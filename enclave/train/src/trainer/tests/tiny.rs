@@ -108,7 +108,7 @@ impl Tiny {
     }
 }
 
-fn span<'a>(weights: &'a Weights, place: usize) -> &'a [f32] {
+fn span(weights: &Weights, place: usize) -> &[f32] {
     weights.slice(&weights.spans()[place])
 }
 
