@@ -53,7 +53,8 @@ impl Scene {
         };
         let quote = self.network.chip.quote(&Body::new(CODE, claims.report_data())).unwrap();
         let evidence = Evidence::new(quote, claims.encode(), self.network.collateral.clone());
-        let bundle = Bundle { proof, evidence, manifest: None, logged: None, settled: None, training: None };
+        let bundle =
+            Bundle { proof, evidence, manifest: None, logged: None, settled: None, training: None, federation: None };
         fs::write(self.party.path(name), cbor::encode(&bundle)).unwrap();
     }
 

@@ -16,6 +16,7 @@ use glacier_wire::{
     Address, Digest, EnclaveId, FileKey, Grant, Identity, Manifest, ManifestHash, Measurement, Role, SignedManifest,
     UnixTime,
     api::{JobStatus, Join, Phase},
+    federation::Membership,
 };
 
 /// What one party gives to a job.
@@ -74,6 +75,18 @@ impl Session {
         asset: Digest,
         checkpoint: u64,
     ) -> Result<JobStatus, Error> {
+        self.join_as(identity, release, asset, checkpoint, None).await
+    }
+
+    /// The same for a site's part in a federation.
+    pub(crate) async fn join_as(
+        &self,
+        identity: &Identity,
+        release: Release<'_>,
+        asset: Digest,
+        checkpoint: u64,
+        membership: Option<Membership>,
+    ) -> Result<JobStatus, Error> {
         release.manifest.verify().map_err(crate::job::JobError::from)?;
         let manifest = &release.manifest.manifest;
         self.require_place(manifest)?;
@@ -97,6 +110,7 @@ impl Session {
             now: now(),
             checkpoint,
             asset,
+            membership,
         };
         Ok(self.post("/glacier/v1/jobs", &join).await?.cbor(MAX_STATUS)?)
     }

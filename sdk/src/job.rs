@@ -3,7 +3,8 @@
 use crate::file::{self, FileError, NewFile};
 use glacier_wire::{
     Address, BadSignature, Contribution, Digest, EnclaveId, Identity, Limits, Manifest, ManifestError, ManifestHash,
-    Measurement, Recipient, Settlement, SignedManifest, UnixTime, Work, training::TrainingPlan,
+    Measurement, Recipient, Settlement, SignedManifest, UnixTime, Work, federation::FederationPlan,
+    training::TrainingPlan,
 };
 use std::path::Path;
 
@@ -59,11 +60,13 @@ pub struct Draft {
     pub recipients: Vec<Recipient>,
     /// Ceilings.
     pub limits: Limits,
-    /// Where and what it pays. A zero payer is replaced by the data provider, or for a deployment the model provider.
+    /// Where and what it pays. A zero payer is replaced by the data provider, or where there is none the model provider.
     pub settlement: Settlement,
     /// How to train; for training alone.
     pub plan: Option<TrainingPlan>,
-    /// Further data sets; for training alone.
+    /// How sites train together; for a federation alone.
+    pub federation: Option<FederationPlan>,
+    /// Further data sets of a training; those of a federation's sites.
     pub contributions: Vec<Contribution>,
 }
 
@@ -95,6 +98,7 @@ impl Draft {
             limits: Limits { memory: Self::MEMORY, units: Self::UNITS, runs: 1, not_after },
             settlement: free_of_charge(),
             plan: None,
+            federation: None,
             contributions: Vec::new(),
         }
     }
@@ -112,6 +116,20 @@ impl Draft {
         Self { work: Work::Training, plan: Some(plan), ..inference }
     }
 
+    /// One model refined by several sites, each on its own contribution, at the seats that the plan names.
+    pub fn federation(
+        model: (Address, Digest),
+        contributions: Vec<Contribution>,
+        plan: FederationPlan,
+        recipients: Vec<Recipient>,
+        not_after: UnixTime,
+    ) -> Self {
+        let place = (plan.aggregator.measurement, plan.aggregator.enclave_id);
+        let none = (Address::ZERO, Digest::ZERO);
+        let inference = Self::inference(none, model, place, recipients, not_after);
+        Self { work: Work::Federation, federation: Some(plan), contributions, ..inference }
+    }
+
     /// One model that answers many.
     pub fn deployment(model: (Address, Digest), place: (Measurement, EnclaveId), not_after: UnixTime) -> Self {
         Self {
@@ -126,6 +144,7 @@ impl Draft {
             limits: Limits { memory: Self::MEMORY, units: Self::UNITS, runs: Self::RUNS, not_after },
             settlement: free_of_charge(),
             plan: None,
+            federation: None,
             contributions: Vec::new(),
         }
     }
@@ -145,8 +164,10 @@ impl Job {
         getrandom::fill(&mut salt).map_err(|_| JobError::Random)?;
         let mut settlement = draft.settlement;
         if settlement.payer.is_zero() {
-            settlement.payer = if draft.work == Work::Deployment { draft.model_provider } else { draft.data_provider };
+            settlement.payer = if draft.data_provider.is_zero() { draft.model_provider } else { draft.data_provider };
         }
+        let local = draft.plan.as_ref().map(TrainingPlan::digest);
+        let plan = local.or_else(|| draft.federation.as_ref().map(FederationPlan::digest)).unwrap_or(Digest::ZERO);
         Self::new(SignedManifest {
             manifest: Manifest {
                 work: draft.work,
@@ -160,11 +181,12 @@ impl Job {
                 limits: draft.limits,
                 settlement,
                 salt: Digest(salt),
-                plan: draft.plan.as_ref().map_or(Digest::ZERO, TrainingPlan::digest),
+                plan,
                 contributions: draft.contributions,
             },
             signatures: Vec::new(),
             plan: draft.plan,
+            federation: draft.federation,
         })
     }
 

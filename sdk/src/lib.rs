@@ -83,6 +83,7 @@
 //! | [`deployment`] | served models, and proved answers |
 //! | [`mod@infer`] | the common cases in one call |
 //! | [`mod@training`] | the same for training |
+//! | [`federation`] | training across sites, each with its own node |
 //! | [`input`], [`output`] | tensors and tables as files |
 //! | [`verify`] | evidence and proofs, offline |
 //!
@@ -100,6 +101,7 @@
 pub mod ceremony;
 pub mod deployment;
 mod error;
+pub mod federation;
 mod file;
 pub mod infer;
 pub mod input;

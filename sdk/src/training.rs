@@ -65,9 +65,9 @@ pub struct Refinement {
 
 /// How long a node may be away before a training is given up: enclave and node may be started again, and
 /// the training goes on from its last checkpoint.
-const PATIENCE: Duration = Duration::from_secs(300);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 /// Pause between two tries.
-const PAUSE: Duration = Duration::from_millis(500);
+pub(crate) const PAUSE: Duration = Duration::from_millis(500);
 
 /// Trains: attests, seals all files under fresh keys, brings the ciphertext to the host, releases the keys
 /// to the accepted enclave, follows the course, and hands out the refined model after its proof was checked.
@@ -207,7 +207,7 @@ impl Course<'_> {
 }
 
 /// Whether an error may pass by waiting: nobody answers, or another enclave does than the one that was joined.
-fn passing(error: &Error) -> bool {
+pub(crate) fn passing(error: &Error) -> bool {
     match error {
         Error::Request(RequestError::Cut | RequestError::Deadline)
         | Error::Connect(ConnectError::Unreachable(_) | ConnectError::Closed)
@@ -316,4 +316,4 @@ impl Session {
 }
 
 /// Largest refined model: the most that ONNX can carry in one file.
-const MAX_MODEL: u64 = i32::MAX as u64;
+pub(crate) const MAX_MODEL: u64 = i32::MAX as u64;

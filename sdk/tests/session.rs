@@ -346,6 +346,7 @@ async fn a_result_is_fetched_only_when_its_proof_holds() {
             logged: None,
             settled: None,
             training: None,
+            federation: None,
         }
     };
     let hash = manifest.manifest.hash();

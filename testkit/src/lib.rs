@@ -7,7 +7,7 @@ mod rig;
 
 pub use program::program;
 pub use recorder::Recorder;
-pub use rig::Rig;
+pub use rig::{Rig, Stopped};
 
 /// The bundled model and data, and the labels that stay outside.
 pub mod breast_cancer {

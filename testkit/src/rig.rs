@@ -34,7 +34,10 @@ impl Rig {
     /// Any enclave program.
     pub async fn with(enclave: PathBuf, meddler: Option<Arc<dyn Meddler>>) -> Self {
         let home = TempDir::new().expect("a temporary folder");
-        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self::at(home, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), enclave, meddler).await
+    }
+
+    async fn at(home: TempDir, listen: SocketAddr, enclave: PathBuf, meddler: Option<Arc<dyn Meddler>>) -> Self {
         let config =
             NodeConfig { listen, chip: program("glacier-chip"), enclave, ..NodeConfig::new(home.path().join("node")) };
         let host = match meddler {
@@ -47,6 +50,21 @@ impl Rig {
         let policy = simulated_policy(&root, &info.measurement, &info.enclave_id);
         let policy = glacier::parse_policy(&policy).expect("the suggested policy is one");
         Self { host, home, policy }
+    }
+
+    /// Ends the node. What is on its disk waits.
+    pub async fn stop(self) -> Stopped {
+        let address = self.host.address();
+        self.host.shutdown().await;
+        Stopped { home: self.home, policy: self.policy, address }
+    }
+
+    /// Ends the enclave at once, as a hostile operator or a power cut would. The host starts another.
+    pub async fn kill_enclave(&self) {
+        let pid = self.host.info().expect("an enclave runs").pid;
+        let killed = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status();
+        assert!(killed.expect("there is a kill").success());
+        self.host.restarted(pid).await.expect("the host starts another");
     }
 
     /// The host's side of the node.
@@ -84,5 +102,21 @@ impl Rig {
     pub async fn session(&self, key: &Key) -> Session {
         let session = self.node().connect(&self.policy, key.identity(), Freshness::Cached).await;
         session.expect("an honest enclave is accepted")
+    }
+}
+
+/// A node that does not run.
+pub struct Stopped {
+    home: TempDir,
+    policy: Policy,
+    address: SocketAddr,
+}
+
+impl Stopped {
+    /// The same node again: its disk, its chip, its address; other keys.
+    pub async fn start(self) -> Rig {
+        let rig = Rig::at(self.home, self.address, program("glacier-enclave"), None).await;
+        assert_eq!(rig.policy, self.policy, "the chip is the same");
+        rig
     }
 }

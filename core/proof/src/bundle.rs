@@ -2,18 +2,17 @@
 
 use crate::{
     checkpoint::{Checkpoint, Logged, NotLogged},
+    judge::{self, Judge},
     settlement::Settled,
     statement::{SignedProof, WorkProof},
 };
 use alloc::vec::Vec;
 use core::fmt;
-use glacier_attest::{
-    Anchors, AppraisalError, Binding, Check, Endorsements, Genuine, Outcome, Policy, Verdict, appraise_enclave,
-};
+use glacier_attest::{AppraisalError, Check, Genuine, Outcome, Verdict};
 use glacier_wire::{
-    Address, BadSignature, Claims, Commitment, Evidence, Manifest, ManifestError, PlatformKind, Purpose,
-    SignedManifest, UnixTime, Work,
+    Address, BadSignature, Commitment, Evidence, ManifestError, PlatformKind, SignedManifest, UnixTime, Work,
     cbor::{self, CborError},
+    federation::FederationRecord,
     training::TrainingRecord,
 };
 
@@ -43,6 +42,10 @@ pub struct Bundle {
     #[n(5)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub training: Option<TrainingRecord>,
+    /// How a federation went: what its proof's output commits to. Absent for all other work.
+    #[n(6)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub federation: Option<FederationRecord>,
 }
 
 macro_rules! checks {
@@ -84,8 +87,8 @@ checks! {
     Platform "platform",
     /// All parties of the manifest signed it.
     ManifestSignatures "manifest-signatures",
-    /// The proof is about this manifest, its model, its data and its settlement; a training's also about the
-    /// record in the bundle, and that about the manifest's plan, model and data.
+    /// The proof is about this manifest, its model, its data and its settlement; a training's or federation's also
+    /// about the record in the bundle, and that about the manifest's plan, model and data.
     ManifestBinding "manifest-binding",
     /// The key signed the head of its log that the bundle holds. Skipped, and nothing is held against
     /// the proof, where the bundle holds none.
@@ -275,6 +278,7 @@ impl Bundle {
         .saturating_add(Settled::MAX_BYTES)
         .saturating_add(SignedManifest::MAX_BYTES)
         .saturating_add(TrainingRecord::MAX_BYTES)
+        .saturating_add(FederationRecord::MAX_BYTES)
         .saturating_add(16 << 10);
 
     /// Reads the encoded form.
@@ -294,11 +298,11 @@ impl Bundle {
         let first = proof.sequence == 0;
         push(ProofCheckId::ProofSequence, ensure(first == proof.previous.is_zero(), ProofFault::Sequence));
 
-        let claims = Claims::decode(&self.evidence.claims).map_err(ProofFault::Claims);
+        let claims = judge::claims(&self.evidence);
         push(
             ProofCheckId::EvidencePurpose,
             match &claims {
-                Ok(claims) => ensure(claims.purpose == Purpose::Channel, ProofFault::Purpose),
+                Ok(claims) => judge::announces_keys(claims),
                 Err(fault) => Err(fault.clone()),
             },
         );
@@ -314,7 +318,7 @@ impl Bundle {
         );
 
         let (genuine, evidence) = match &claims {
-            Ok(claims) => self.appraise(claims, judge, at),
+            Ok(claims) => judge::appraise(&self.evidence, claims, judge, at),
             Err(_) => (Err(ProofFault::NotReached), Vec::new()),
         };
         push(ProofCheckId::Evidence, genuine.as_ref().map(|_| ()).map_err(Clone::clone));
@@ -349,31 +353,6 @@ impl Bundle {
         ProofAppraisal { checks, evidence, verified }
     }
 
-    /// Genuine evidence that commits to these claims, and every check that was made of it.
-    fn appraise(&self, claims: &Claims, judge: Judge<'_>, at: UnixTime) -> (Result<Genuine, ProofFault>, Vec<Check>) {
-        let Ok(endorsements) = Endorsements::of_enclave(&self.evidence) else {
-            return (Err(ProofFault::Collateral), Vec::new());
-        };
-        let appraisal = appraise_enclave(&self.evidence, &endorsements, &judge.anchors(), at);
-        let checks = appraisal.checks().to_vec();
-        let genuine = match appraisal.into_result() {
-            Ok(genuine) => genuine,
-            Err(fault) => return (Err(ProofFault::Evidence(fault)), checks),
-        };
-        match judge {
-            Judge::Genuine(_) => {
-                let bound = *genuine.report_data() == claims.report_data();
-                (ensure(bound, ProofFault::Unbound).map(|()| genuine), checks)
-            }
-            Judge::Policy(policy) => {
-                let judged = genuine.judge(policy, Binding::Claims(claims), at);
-                let checks = judged.checks().to_vec();
-                let accepted = judged.into_result().map(|accepted| accepted.genuine().clone());
-                (accepted.map_err(ProofFault::Evidence), checks)
-            }
-        }
-    }
-
     /// Whether the head of the log is signed, and whether the proof is in that log.
     fn check_log(&self) -> (Result<(), ProofFault>, Result<(), ProofFault>) {
         let Some(logged) = &self.logged else { return (Err(ProofFault::Unlogged), Err(ProofFault::Unlogged)) };
@@ -400,9 +379,10 @@ impl Bundle {
             ("chip", manifest.enclave_id == proof.enclave_id),
             ("model", manifest.model == proof.model),
             ("settlement", manifest.settlement == proof.settlement),
-            ("data", !matches!(manifest.work, Work::Inference | Work::Training) || manifest.input() == proof.input),
+            ("data", !reads_data(manifest.work) || manifest.input() == proof.input),
             ("units", proof.units <= manifest.limits.units),
-            ("training record", self.fits_record(manifest)),
+            ("training record", self.fits_record(signed)),
+            ("federation record", self.fits_federation(signed)),
         ]
         .into_iter()
         .find(|(_, holds)| !holds);
@@ -417,8 +397,8 @@ impl Bundle {
 
 impl Bundle {
     /// Whether the training record is the one that the proof commits to, and of this manifest.
-    fn fits_record(&self, manifest: &Manifest) -> bool {
-        let proof = &self.proof.proof;
+    fn fits_record(&self, signed: &SignedManifest) -> bool {
+        let (proof, manifest) = (&self.proof.proof, &signed.manifest);
         match &self.training {
             None => manifest.work != Work::Training,
             Some(record) => {
@@ -432,24 +412,26 @@ impl Bundle {
             }
         }
     }
-}
 
-/// Which question is asked of the evidence.
-#[derive(Debug, Clone, Copy)]
-pub enum Judge<'a> {
-    /// Does this policy accept it?
-    Policy(&'a Policy),
-    /// Is it genuine under these roots? The named relaxation for looking at a proof.
-    Genuine(&'a Anchors),
-}
-
-impl Judge<'_> {
-    fn anchors(&self) -> Anchors {
-        match self {
-            Self::Policy(policy) => policy.anchors(),
-            Self::Genuine(anchors) => (*anchors).clone(),
+    /// The same of the record of a federation.
+    fn fits_federation(&self, signed: &SignedManifest) -> bool {
+        let (proof, manifest) = (&self.proof.proof, &signed.manifest);
+        match (&self.federation, &signed.federation) {
+            (None, None) => manifest.work != Work::Federation,
+            (Some(record), Some(plan)) => {
+                manifest.work == Work::Federation
+                    && Commitment::from(record.digest()) == proof.output
+                    && record.check(manifest, plan).is_ok()
+                    && record.units == proof.units
+            }
+            _ => false,
         }
     }
+}
+
+/// Whether a manifest of this kind of work names the data.
+fn reads_data(work: Work) -> bool {
+    matches!(work, Work::Inference | Work::Training | Work::Federation)
 }
 
 fn ensure(holds: bool, fault: ProofFault) -> Result<(), ProofFault> {

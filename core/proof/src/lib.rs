@@ -24,20 +24,28 @@ mod bundle;
 mod chain;
 mod checkpoint;
 mod equivocation;
+#[cfg(feature = "bundle")]
+mod judge;
 mod log;
+#[cfg(feature = "bundle")]
+mod peer;
 mod registration;
 #[cfg(feature = "bundle")]
 mod settlement;
 mod statement;
 
 #[cfg(feature = "bundle")]
-pub use bundle::{Bundle, Judge, ProofAppraisal, ProofCheck, ProofCheckId, ProofFault, VerifiedProof};
+pub use bundle::{Bundle, ProofAppraisal, ProofCheck, ProofCheckId, ProofFault, VerifiedProof};
 pub use chain::{Chain, ChainError, verify_chain};
 pub use checkpoint::{Checkpoint, Logged, NotLogged, SignedCheckpoint};
 pub use equivocation::{Consistent, Culprit, Equivocation};
+#[cfg(feature = "bundle")]
+pub use judge::Judge;
 pub use log::{
     Frontier, Head, Log, LogError, empty_root, leaf_hash, root_of_path, verify_consistency, verify_inclusion,
 };
+#[cfg(feature = "bundle")]
+pub use peer::{AttestedPeer, seat_policy};
 pub use registration::Registration;
 #[cfg(feature = "bundle")]
 pub use settlement::{Registered, Settled, SettlementAppraisal, SettlementCheck, SettlementCheckId, SettlementFault};

@@ -9,8 +9,9 @@
 //! the ledger settled the head.
 
 use crate::{
-    bundle::{Bundle, Judge},
+    bundle::Bundle,
     checkpoint::{NotLogged, SignedCheckpoint},
+    judge::Judge,
     log::verify_inclusion,
     registration::Registration,
     statement::SignedProof,

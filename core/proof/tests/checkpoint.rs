@@ -118,8 +118,15 @@ fn a_bundle_says_of_its_log_that_it_holds_or_fails_or_that_there_is_none() {
     let logged = Logged { checkpoint: checkpoint(&log, 3), path: log.inclusion(2, 3).unwrap() };
     let outcomes = |logged: Option<Logged>| {
         let evidence = Evidence::new(vec![], vec![], vec![]);
-        let bundle =
-            Bundle { proof: proofs[2].clone(), evidence, manifest: None, logged, settled: None, training: None };
+        let bundle = Bundle {
+            proof: proofs[2].clone(),
+            evidence,
+            manifest: None,
+            logged,
+            settled: None,
+            training: None,
+            federation: None,
+        };
         assert_eq!(Bundle::decode(&cbor::encode(&bundle)), Ok(bundle.clone()));
         let json = serde_json::to_string(&bundle).unwrap();
         assert_eq!(json.contains("logged"), bundle.logged.is_some());

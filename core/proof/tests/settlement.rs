@@ -206,6 +206,7 @@ fn a_bundle_carries_it_in_one_encoding_and_says_nothing_without_it() {
         logged: None,
         settled: Some(settled.clone()),
         training: None,
+        federation: None,
     };
     assert_eq!(Bundle::decode(&cbor::encode(&bundle)), Ok(bundle.clone()));
     let json = serde_json::to_string(&bundle).unwrap();

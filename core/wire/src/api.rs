@@ -2,6 +2,7 @@
 //! (between enclave and host, untrusted).
 
 use crate::{
+    federation::Membership,
     grant::{Role, SignedGrant},
     id::{Address, Digest, EnclaveId, ManifestHash, Measurement, PlatformKind, UnixTime},
     manifest::SignedManifest,
@@ -35,11 +36,14 @@ pub struct Join {
     /// The asset of the manifest that `file_key` opens.
     #[n(5)]
     pub asset: Digest,
+    /// A site's part in a federation: why the model needs nobody's key. The model must be sealed to this enclave.
+    #[n(6)]
+    pub membership: Option<Membership>,
 }
 
 impl Join {
     /// Largest body that is read.
-    pub const MAX_BYTES: usize = SignedManifest::MAX_BYTES.saturating_add(4096);
+    pub const MAX_BYTES: usize = SignedManifest::MAX_BYTES.saturating_add(Membership::MAX_BYTES).saturating_add(4096);
 }
 
 /// How far a job is.
@@ -138,6 +142,16 @@ pub enum Event {
         /// Multiply-accumulates.
         #[n(1)]
         units: u64,
+    },
+    /// A round of a federation has closed: its updates were averaged.
+    #[n(8)]
+    Merged {
+        /// From 1.
+        #[n(0)]
+        round: u32,
+        /// Sites whose update was there.
+        #[n(1)]
+        sites: u32,
     },
 }
 
@@ -308,6 +322,14 @@ refusal_codes! {
     30 PlanInvalid "plan-invalid" 422,
     /// The loss or a gradient is no longer a finite number.
     31 Diverged "diverged" 422,
+    /// The credential is not of the enclave that the federation names there, or not of any.
+    32 CredentialInvalid "credential-invalid" 403,
+    /// The update is not one that was asked for, or does not prove what it must.
+    33 UpdateInvalid "update-invalid" 422,
+    /// The update's round is over.
+    34 UpdateLate "update-late" 409,
+    /// This site's update of the round is there already.
+    35 UpdateRepeated "update-repeated" 409,
 }
 
 impl core::fmt::Display for RefusalCode {

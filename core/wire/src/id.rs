@@ -143,6 +143,11 @@ id!(
     Recipient, 32, ""
 );
 
+id!(
+    /// SHA-256 of the certificate of a simulated platform's root.
+    RootFingerprint, 32, ""
+);
+
 impl From<Digest> for Commitment {
     /// An age file's digest commits to its plaintext, so it serves as commitment unchanged.
     fn from(digest: Digest) -> Self {

@@ -22,6 +22,7 @@ mod commitment;
 mod curve;
 pub mod eip712;
 mod evidence;
+pub mod federation;
 mod grant;
 mod id;
 mod identity;
@@ -34,7 +35,7 @@ pub use evidence::{Claims, Device, Document, DocumentKind, Evidence, Purpose, Re
 pub use grant::{Grant, Role, SignedGrant};
 pub use id::{
     Address, Commitment, Digest, EnclaveId, LogHash, ManifestHash, Measurement, Nonce, ParseIdError, PlatformKind,
-    ProofHash, Recipient, UnixTime, hex_bytes,
+    ProofHash, Recipient, RootFingerprint, UnixTime, hex_bytes,
 };
 pub use identity::{BadKey, BadSignature, Identity, Signature, sign_with};
 pub use manifest::{Contribution, Limits, Manifest, ManifestError, PlanFault, Settlement, SignedManifest, Work};

@@ -3,6 +3,7 @@
 use crate::{
     cbor,
     eip712::{Domain, StructHasher},
+    federation::FederationPlan,
     id::{Address, Commitment, Digest, EnclaveId, ManifestHash, Measurement, Recipient, UnixTime},
     identity::{BadSignature, Signature},
     training::{TrainingPlan, Validation},
@@ -29,6 +30,10 @@ pub enum Work {
     /// One model refined on one or more data sets; the refined model goes to the recipients.
     #[n(3)]
     Training,
+    /// One model refined by several sites, each on its own contribution, which stays there; the model of the
+    /// last round goes to the recipients.
+    #[n(4)]
+    Federation,
 }
 
 impl Work {
@@ -39,6 +44,7 @@ impl Work {
             Self::Deployment => "deployment",
             Self::App => "app",
             Self::Training => "training",
+            Self::Federation => "federation",
         }
     }
 }
@@ -104,13 +110,14 @@ pub struct Manifest {
     /// What the job does.
     #[n(0)]
     pub work: Work,
-    /// Owner of the data, and the only one who receives results. Zero for a deployment: anyone may call.
+    /// Owner of the data, and the only one who receives results. Zero for a deployment: anyone may call; and
+    /// for a federation, whose data sets are all contributions.
     #[n(1)]
     pub data_provider: Address,
     /// Owner of the model.
     #[n(2)]
     pub model_provider: Address,
-    /// The data asset. Zero for a deployment: data comes with each request.
+    /// The data asset. Zero for a deployment: data comes with each request; and for a federation.
     #[n(3)]
     pub data: Digest,
     /// The model asset.
@@ -134,10 +141,12 @@ pub struct Manifest {
     /// Random: makes two otherwise equal jobs different.
     #[n(10)]
     pub salt: Digest,
-    /// How to train: the digest of a [`TrainingPlan`]. Zero for all other work.
+    /// How to train: the digest of a [`TrainingPlan`], for a federation of a [`FederationPlan`]. Zero for all
+    /// other work.
     #[n(11)]
     pub plan: Digest,
-    /// Data sets that a training job reads after `data`, in this order. Empty for all other work.
+    /// Data sets that a training job reads after `data`, in this order; those of a federation's sites. Empty for
+    /// all other work.
     #[n(12)]
     pub contributions: Vec<Contribution>,
 }
@@ -181,8 +190,9 @@ pub enum PlanFault {
     /// Its digest is not the one that was signed.
     #[error("is not the one that was signed")]
     Other,
-    /// It contradicts itself, or holds out a data set that the manifest does not contribute.
-    #[error("contradicts itself, or holds out a data set that is no contribution")]
+    /// It contradicts itself, holds out a data set that the manifest does not contribute, or has not a site for
+    /// each contribution.
+    #[error("contradicts itself, or does not fit the manifest's contributions")]
     Unfit,
 }
 
@@ -242,7 +252,7 @@ impl Manifest {
         if self.recipients.len() > Self::MAX_RECIPIENTS {
             return Err(ManifestError::TooManyRecipients);
         }
-        if self.work != Work::Training {
+        if !matches!(self.work, Work::Training | Work::Federation) {
             refuse(!self.plan.is_zero(), "training plan")?;
             refuse(!self.contributions.is_empty(), "contribution")?;
         }
@@ -254,6 +264,16 @@ impl Manifest {
                 need(!self.model_provider.is_zero(), "model provider")?;
                 need(!self.data.is_zero(), "data asset")?;
                 need(!self.model.is_zero(), "model asset")?;
+                need(!self.recipients.is_empty(), "recipient")
+            }
+            Work::Federation => {
+                need(!self.plan.is_zero(), "federation plan")?;
+                need(!self.contributions.is_empty(), "contribution")?;
+                self.check_contributions()?;
+                need(!self.model_provider.is_zero(), "model provider")?;
+                need(!self.model.is_zero(), "model asset")?;
+                refuse(!self.data_provider.is_zero(), "data provider")?;
+                refuse(!self.data.is_zero(), "data asset")?;
                 need(!self.recipients.is_empty(), "recipient")
             }
             Work::Inference => {
@@ -337,15 +357,19 @@ pub struct SignedManifest {
     /// Signatures over [`Manifest::hash`], in any order.
     #[n(1)]
     pub signatures: Vec<Signature>,
-    /// How to train, where the manifest names a plan: what is signed is its digest.
+    /// How to train, where the manifest of a training names a plan: what is signed is its digest.
     #[n(2)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<TrainingPlan>,
+    /// The same for a federation.
+    #[n(3)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub federation: Option<FederationPlan>,
 }
 
 impl SignedManifest {
     /// Largest encoded form that is read.
-    pub const MAX_BYTES: usize = TrainingPlan::MAX_BYTES + 8192;
+    pub const MAX_BYTES: usize = FederationPlan::MAX_BYTES + 8192;
 
     /// Checks the document itself, and that each party signed exactly it.
     pub fn verify(&self) -> Result<ManifestHash, ManifestError> {
@@ -371,17 +395,29 @@ impl SignedManifest {
 
     /// Whether the plan is the one that the manifest names, and one that can be followed.
     fn check_plan(&self) -> Result<(), PlanFault> {
-        let Some(plan) = &self.plan else {
-            return if self.manifest.plan.is_zero() { Ok(()) } else { Err(PlanFault::Missing) };
+        let named = self.manifest.plan;
+        let digest = match (self.manifest.work, &self.plan, &self.federation) {
+            (Work::Training, Some(plan), None) => plan.digest(),
+            (Work::Federation, None, Some(plan)) => plan.digest(),
+            (Work::Training | Work::Federation, None, None) => return Err(PlanFault::Missing),
+            (_, None, None) if named.is_zero() => return Ok(()),
+            _ => return Err(PlanFault::Other),
         };
-        if plan.digest() != self.manifest.plan {
+        if digest != named {
             return Err(PlanFault::Other);
         }
-        let held_out = match plan.validation {
-            Validation::Asset(asset) => self.manifest.contributions.iter().any(|set| set.data == asset),
-            _ => true,
+        let fit = match (&self.plan, &self.federation) {
+            (Some(plan), _) => {
+                let held_out = match plan.validation {
+                    Validation::Asset(asset) => self.manifest.contributions.iter().any(|set| set.data == asset),
+                    _ => true,
+                };
+                held_out && plan.check().is_ok()
+            }
+            (_, Some(plan)) => plan.sites.len() == self.manifest.contributions.len() && plan.check().is_ok(),
+            (None, None) => false,
         };
-        if held_out && plan.check().is_ok() { Ok(()) } else { Err(PlanFault::Unfit) }
+        if fit { Ok(()) } else { Err(PlanFault::Unfit) }
     }
 
     /// Reads the encoded form.

@@ -31,9 +31,7 @@ pub struct AssetReader {
 
 impl AssetReader {
     pub(crate) async fn begin(host: Arc<HostPort>, asset: Digest, key: &FileKey) -> Result<Self, Refusal> {
-        let ciphertext_len = host.size(asset).await?;
-        let head_len = ciphertext_len.min(PIECE as u64);
-        let head = host.read(asset, 0, u32::try_from(head_len).unwrap_or(u32::MAX)).await?;
+        let (head, ciphertext_len) = read_head(&host, asset).await?;
         match plaintext_len(&head, ciphertext_len) {
             Ok(plaintext_len) => {
                 Ok(Self { host, asset, opener: Opener::new(key), head, ciphertext_len, plaintext_len })
@@ -97,6 +95,14 @@ impl AssetReader {
             Err(fault) => Err(blame(&host, asset, ciphertext_len, fault).await),
         }
     }
+}
+
+/// The first bytes of an asset, more than any header has, and its length.
+pub(crate) async fn read_head(host: &HostPort, asset: Digest) -> Result<(Vec<u8>, u64), HostError> {
+    let ciphertext_len = host.size(asset).await?;
+    let head_len = ciphertext_len.min(PIECE as u64);
+    let head = host.read(asset, 0, u32::try_from(head_len).unwrap_or(u32::MAX)).await?;
+    Ok((head, ciphertext_len))
 }
 
 async fn send(pieces: &mpsc::Sender<Zeroizing<Vec<u8>>>, plaintext: Zeroizing<Vec<u8>>) -> Result<(), Refusal> {

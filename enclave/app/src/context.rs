@@ -4,6 +4,7 @@ use crate::{
     AssetReader, ResultWriter, Statement,
     epoch::{self, Epoch},
     host::HostPort,
+    mailbox::Mailbox,
     orders,
     prover::{Proved, Prover, Standing},
     publisher,
@@ -11,8 +12,10 @@ use crate::{
 use glacier_platform::{Platform, Worker, Zygote};
 use glacier_proof::{Bundle, SignedProof};
 use glacier_wire::{
-    Address, Digest, EnclaveId, FileKey, Measurement, Nonce, PlatformKind, Recipient, SignedManifest, UnixTime,
+    Address, Digest, EnclaveId, Evidence, FileKey, Manifest, Measurement, Nonce, PlatformKind, Recipient, Signature,
+    SignedManifest, UnixTime,
     api::{EnclaveInfo, Refusal, RefusalCode},
+    federation::Credential,
 };
 use std::sync::Arc;
 
@@ -27,6 +30,7 @@ pub(crate) struct Inner {
     pub(crate) host: Arc<HostPort>,
     pub(crate) epoch: Arc<Epoch>,
     pub(crate) prover: Prover,
+    pub(crate) mailbox: Mailbox,
 }
 
 impl Context {
@@ -71,6 +75,23 @@ impl Context {
         AssetReader::begin(self.0.host.clone(), asset, key).await
     }
 
+    /// The key of an asset that was sealed to this enclave, in its present key epoch.
+    pub async fn unwrap(&self, asset: Digest) -> Result<FileKey, Refusal> {
+        self.0.mailbox.unwrap(&self.0.host, asset).await
+    }
+
+    /// What shows other enclaves who this one is, and lets them seal files to it.
+    pub fn credential(&self) -> Result<Credential, Refusal> {
+        let recipient = self.0.mailbox.recipient()?;
+        let signature = self.0.prover.sign_recipient(&recipient)?;
+        Ok(Credential { evidence: Evidence::clone(&self.0.epoch.evidence()), recipient, signature })
+    }
+
+    /// Signs a manifest in which this enclave itself is the model provider.
+    pub fn endorse(&self, manifest: &Manifest) -> Result<Signature, Refusal> {
+        self.0.prover.sign_manifest(manifest)
+    }
+
     /// Starts a result that only `recipients` can open, stored by the host.
     pub async fn seal(&self, recipients: &[Recipient]) -> Result<ResultWriter, Refusal> {
         ResultWriter::begin(self.0.host.clone(), recipients).await
@@ -105,6 +126,7 @@ impl Context {
             logged,
             settled: None,
             training: None,
+            federation: None,
         })
     }
 

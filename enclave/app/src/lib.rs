@@ -47,6 +47,7 @@ mod host;
     clippy::arithmetic_side_effects
 )]
 mod hostile_host;
+mod mailbox;
 mod orders;
 mod prover;
 mod publisher;

@@ -4,8 +4,11 @@ use crate::tally::Tally;
 use glacier_platform::{LockError, LockedKey, Platform};
 use glacier_proof::{Chain, Checkpoint, Frontier, Logged, SignedCheckpoint, SignedProof, WorkProof};
 use glacier_wire::{
-    Address, Commitment, Digest, EnclaveId, Identity, ManifestHash, Measurement, PlatformKind, Settlement, Work,
+    Address, Commitment, Digest, EnclaveId, Identity, Manifest, ManifestHash, Measurement, PlatformKind, Recipient,
+    Settlement, Signature, Work,
     api::{OrderFault, Refusal, RefusalCode, SettlementOrder},
+    federation::Credential,
+    sign_with,
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
@@ -163,6 +166,24 @@ impl Prover {
         let (told, published) = oneshot::channel();
         state.unpublished.push(Unpublished { proof: proof.clone(), told: Some(told), _room: room });
         Ok(Proved { proof, published, logged: head.map(|checkpoint| Logged { checkpoint, path }) })
+    }
+
+    /// Signs a statement that is no proof, and so stands in no log.
+    fn sign_digest(&self, digest: &[u8; 32]) -> Result<Signature, Refusal> {
+        sign_with(self.secret.expose(), digest).map_err(|fault| Refusal::new(RefusalCode::Platform, fault.to_string()))
+    }
+
+    /// Says that files sealed to `recipient` are for this enclave.
+    pub(crate) fn sign_recipient(&self, recipient: &Recipient) -> Result<Signature, Refusal> {
+        self.sign_digest(&Credential::digest(recipient))
+    }
+
+    /// Signs a manifest as the party that this enclave is in it.
+    pub(crate) fn sign_manifest(&self, manifest: &Manifest) -> Result<Signature, Refusal> {
+        if manifest.model_provider != self.address {
+            return Err(Refusal::new(RefusalCode::NotYours, "the manifest does not name this enclave as a party"));
+        }
+        self.sign_digest(&manifest.hash().0)
     }
 
     /// The host settles at this ledger: it gets the log's head for it with all proofs from now on, and

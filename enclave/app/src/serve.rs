@@ -1,6 +1,6 @@
 //! From `main` to the first session.
 
-use crate::{App, Context, context::Inner, epoch::Epoch, host::HostPort, prover::Prover, session};
+use crate::{App, Context, context::Inner, epoch::Epoch, host::HostPort, mailbox::Mailbox, prover::Prover, session};
 use glacier_channel::{ChannelKey, Server};
 use glacier_platform::Enclave;
 use std::{io, os::unix::net::UnixStream, process::ExitCode, sync::Arc};
@@ -64,6 +64,7 @@ fn run<A: App>(app: A, enclave: Enclave) -> Result<(), ServeError> {
     runtime.block_on(async move {
         let platform: Arc<dyn glacier_platform::Platform> = Arc::from(enclave.platform);
         let prover = Prover::new(&*platform)?;
+        let mailbox = Mailbox::open()?;
         let channel_key = ChannelKey::generate()?;
         let epoch = Arc::new(Epoch::begin(platform.clone(), &channel_key, prover.address())?);
         let server = Arc::new(Server::new(channel_key, &epoch.evidence(), epoch.clone())?);
@@ -71,7 +72,7 @@ fn run<A: App>(app: A, enclave: Enclave) -> Result<(), ServeError> {
         enclave.listener.set_nonblocking(true)?;
         let host = HostPort::new(net::UnixStream::from_std(enclave.host)?);
         let listener = net::UnixListener::from_std(enclave.listener)?;
-        let cx = Context::new(Inner { app: A::NAME, platform, zygote: enclave.zygote, host, epoch, prover });
+        let cx = Context::new(Inner { app: A::NAME, platform, zygote: enclave.zygote, host, epoch, prover, mailbox });
         cx.start();
         let app = Arc::new(app);
         app.start(&cx);

@@ -1,7 +1,12 @@
 //! The ceremony: every party shows the same signed manifest, grants, and releases its key. Then,
 //! and only then, the job starts.
 
-use crate::{deployment::Deployments, job::Job, training::Training};
+use crate::{
+    deployment::Deployments,
+    federation::Federation,
+    job::{Job, released_sets},
+    training::Training,
+};
 use glacier_app::{Address, Context, Refusal, RefusalCode};
 use glacier_wire::{
     Digest, FileKey, Manifest, ManifestHash, Nonce, Role, SignedManifest, UnixTime, Work,
@@ -62,23 +67,26 @@ struct Ceremony {
 }
 
 impl Ceremonies {
-    /// Takes one party's permission; starts the job when it was the last one missing.
+    /// Takes one party's permission; starts the job when it was the last one missing. `model` is the key of the
+    /// model of a site's part in a federation, which was sealed to this enclave: nobody else releases one.
     pub(crate) fn join(
         &self,
         cx: &Context,
         peer: Address,
         join: Join,
+        model: Option<FileKey>,
         deployments: &Arc<Deployments>,
     ) -> Result<Arc<Job>, Refusal> {
         let hash = check_manifest(cx, &join.manifest)?;
         check_grant(cx, peer, &join, hash)?;
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (job, ready) = table.admit(cx, join, hash)?;
+        let (job, ready) = table.admit(cx, join, model, hash)?;
         drop(table);
         if let Some(ready) = ready {
             match job.manifest().work {
                 Work::Deployment => deployments.start(cx.clone(), job.clone(), ready),
                 Work::Training => Training::start(cx.clone(), job.clone(), ready),
+                Work::Federation => Federation::start(cx.clone(), job.clone(), ready),
                 _ => job.clone().start(cx.clone(), ready.keys),
             }
         }
@@ -92,7 +100,7 @@ impl Ceremonies {
 }
 
 /// Whether all parties signed exactly this document, and whether it is meant for this enclave.
-fn check_manifest(cx: &Context, signed: &SignedManifest) -> Result<ManifestHash, Refusal> {
+pub(crate) fn check_manifest(cx: &Context, signed: &SignedManifest) -> Result<ManifestHash, Refusal> {
     let hash = signed.verify().map_err(|fault| Refusal::new(RefusalCode::ManifestInvalid, fault.to_string()))?;
     let elsewhere = |what: &str| Err(Refusal::new(RefusalCode::ManifestElsewhere, what));
     if signed.manifest.measurement != cx.measurement() {
@@ -101,7 +109,7 @@ fn check_manifest(cx: &Context, signed: &SignedManifest) -> Result<ManifestHash,
     if signed.manifest.enclave_id != cx.enclave_id() {
         return elsewhere("the manifest names another chip than this");
     }
-    if !matches!(signed.manifest.work, Work::Inference | Work::Deployment | Work::Training) {
+    if !matches!(signed.manifest.work, Work::Inference | Work::Deployment | Work::Training | Work::Federation) {
         return elsewhere("this enclave does inference and training; the manifest names other work");
     }
     Ok(hash)
@@ -130,7 +138,7 @@ fn check_grant(cx: &Context, peer: Address, join: &Join, hash: ManifestHash) -> 
 /// Whether the asset is this party's to release in this role.
 fn owns(manifest: &Manifest, role: Role, asset: Digest, peer: Address) -> bool {
     match role {
-        Role::Data => manifest.data_sets().any(|set| set.provider == peer && set.data == asset),
+        Role::Data => released_sets(manifest).any(|set| set.provider == peer && set.data == asset),
         Role::Model => manifest.model_provider == peer && manifest.model == asset,
         _ => false,
     }
@@ -138,7 +146,13 @@ fn owns(manifest: &Manifest, role: Role, asset: Digest, peer: Address) -> bool {
 
 impl Table {
     /// Enters the grant. Returns the keys when the ceremony is complete.
-    fn admit(&mut self, cx: &Context, join: Join, hash: ManifestHash) -> Result<(Arc<Job>, Option<Ready>), Refusal> {
+    fn admit(
+        &mut self,
+        cx: &Context,
+        join: Join,
+        model: Option<FileKey>,
+        hash: ManifestHash,
+    ) -> Result<(Arc<Job>, Option<Ready>), Refusal> {
         let grant = join.grant.grant;
         let floor = self.ceremonies.get(&hash).map_or(UnixTime(0), |ceremony| ceremony.floor);
         let now = cx.now().max(join.now).max(floor);
@@ -159,7 +173,7 @@ impl Table {
             self.make_room()?;
             let job = Arc::new(Job::new(hash, join.manifest));
             self.order.push(hash);
-            let data = job.manifest().data_sets().map(|_| None).collect();
+            let data = released_sets(job.manifest()).map(|_| None).collect();
             let ceremony = Ceremony { job, data, model: None, uses: u64::MAX, floor, checkpoint: 0 };
             self.ceremonies.insert(hash, ceremony);
         }
@@ -175,6 +189,10 @@ impl Table {
             *place = Some(join.file_key);
         }
         ceremony.job.granted(grant.role);
+        if let (Some(key), None) = (model, &ceremony.model) {
+            ceremony.model = Some(key);
+            ceremony.job.granted(Role::Model);
+        }
         Ok((ceremony.job.clone(), ceremony.take_keys()))
     }
 
@@ -214,7 +232,7 @@ impl Ceremony {
     /// Where a party's key goes.
     fn place(&mut self, role: Role, asset: Digest) -> Option<&mut Option<FileKey>> {
         match role {
-            Role::Data => self.data.get_mut(self.job.manifest().data_sets().position(|set| set.data == asset)?),
+            Role::Data => self.data.get_mut(released_sets(self.job.manifest()).position(|set| set.data == asset)?),
             _ => Some(&mut self.model),
         }
     }

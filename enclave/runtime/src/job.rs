@@ -2,6 +2,7 @@
 
 use crate::{
     ceremony::Keys,
+    federation::Federation,
     training::Training,
     worker::{Process, Role},
 };
@@ -9,7 +10,7 @@ use glacier_app::{Context, Refusal, RefusalCode, ResultWriter, Statement};
 use glacier_engine::{Client, Limits, ModelInfo, RunReport};
 use glacier_proof::Bundle;
 use glacier_wire::{
-    Digest, FileKey, Manifest, ManifestHash, Role as Party, SignedManifest, Work,
+    Contribution, Digest, FileKey, Manifest, ManifestHash, Role as Party, SignedManifest, Work,
     api::{Event, JobStatus, Phase},
 };
 use std::{
@@ -33,6 +34,7 @@ pub(crate) struct Job {
     runs: AtomicU64,
     bundle: OnceLock<Arc<Bundle>>,
     training: Option<Training>,
+    federation: Option<Federation>,
 }
 
 impl Job {
@@ -47,8 +49,9 @@ impl Job {
             refusal: None,
         };
         let training = (signed.manifest.work == Work::Training).then(Training::default);
+        let federation = signed.federation.as_ref().map(|plan| Federation::new(hash, plan));
         let (status, runs, bundle) = (watch::Sender::new(status), AtomicU64::new(0), OnceLock::new());
-        Self { hash, signed, status, runs, bundle, training }
+        Self { hash, signed, status, runs, bundle, training, federation }
     }
 
     /// Begins the job in a task of its own. Nobody waits for it: the parties ask for its status.
@@ -187,6 +190,11 @@ impl Job {
     /// How its training goes, where that is what it does.
     pub(crate) fn training(&self) -> Option<&Training> {
         self.training.as_ref()
+    }
+
+    /// The same of a federation.
+    pub(crate) fn federation(&self) -> Option<&Federation> {
+        self.federation.as_ref()
     }
 
     pub(crate) fn status(&self) -> JobStatus {
@@ -337,7 +345,12 @@ fn first_fault<A, B>(stream: Result<A, Refusal>, consumer: Result<B, Refusal>) -
 
 /// Who must grant, a role once for each asset.
 fn roles(manifest: &Manifest) -> Vec<Party> {
-    manifest.data_sets().map(|_| Party::Data).chain([Party::Model]).collect()
+    released_sets(manifest).map(|_| Party::Data).chain([Party::Model]).collect()
+}
+
+/// The data sets whose keys this enclave gets, in their order: those of a federation stay at their sites.
+pub(crate) fn released_sets(manifest: &Manifest) -> impl Iterator<Item = Contribution> {
+    manifest.data_sets().filter(|_| manifest.work != Work::Federation)
 }
 
 /// All cores: one job runs at a time on most nodes, and the operating system shares fairly where not.

@@ -26,6 +26,7 @@
 mod ceremony;
 mod course;
 mod deployment;
+mod federation;
 mod job;
 mod oip;
 mod service;

@@ -1,8 +1,20 @@
 //! Which request goes where.
 
-use crate::{ceremony::Ceremonies, deployment::Deployments, job::Job, oip, training::Wish};
+use crate::{
+    ceremony::{Ceremonies, check_manifest},
+    deployment::Deployments,
+    federation::{self, What},
+    job::Job,
+    oip,
+    training::Wish,
+};
 use glacier_app::{App, Context, Refusal, RefusalCode, Request, Response};
-use glacier_wire::{Address, ManifestHash, api::Join};
+use glacier_proof::Bundle;
+use glacier_wire::{
+    Address, ManifestHash,
+    api::Join,
+    federation::{Credential, Delivery},
+};
 use std::{sync::Arc, time::Duration};
 
 /// Longest that a status request waits for news.
@@ -13,6 +25,10 @@ const PACE: Duration = Duration::from_millis(250);
 
 fn no_training() -> Refusal {
     Refusal::new(RefusalCode::NotFound, "this job is no training")
+}
+
+fn no_federation() -> Refusal {
+    Refusal::new(RefusalCode::NotFound, "this job is no federation")
 }
 
 /// Private inference and training, as an application on the SDK.
@@ -28,6 +44,7 @@ impl App for AiService {
     async fn handle(&self, cx: &Context, request: Request) -> Result<Response, Refusal> {
         match (request.method(), request.segments().as_slice()) {
             ("POST", ["glacier", "v1", "jobs"]) => self.join(cx, &request).await,
+            ("GET", ["glacier", "v1", "credential"]) => Ok(Response::cbor(&cx.credential()?)),
             ("GET", ["glacier", "v1", "jobs", hash]) => self.status(hash, &request).await,
             ("GET", ["glacier", "v1", "jobs", hash, "result"]) => self.result(hash, &request),
             ("GET", ["glacier", "v1", "jobs", hash, "proof"]) => self.proof(hash, &request),
@@ -35,7 +52,10 @@ impl App for AiService {
             ("GET", ["glacier", "v1", "jobs", hash, "refined"]) => self.refined(hash, &request),
             ("POST", ["glacier", "v1", "jobs", hash, "pause"]) => self.pause(hash, &request, Wish::Pause),
             ("POST", ["glacier", "v1", "jobs", hash, "continue"]) => self.pause(hash, &request, Wish::Run),
-            ("POST", ["glacier", "v1", "jobs", hash, "withdraw"]) => self.withdraw(hash, &request),
+            ("POST", ["glacier", "v1", "jobs", hash, "withdraw"]) => self.withdraw(hash, &request).await,
+            ("GET", ["glacier", "v1", "jobs", hash, "federation"]) => self.federation(hash, &request),
+            ("POST", ["glacier", "v1", "jobs", hash, "round"]) => self.round(hash, &request).await,
+            ("POST", ["glacier", "v1", "jobs", hash, "update"]) => self.update(hash, &request).await,
             (_, ["v2", ..]) => Ok(oip::answer(&self.deployments, cx, &request).await),
             _ => Err(Refusal::new(RefusalCode::NotFound, "there is nothing at this path")),
         }
@@ -45,7 +65,14 @@ impl App for AiService {
 impl AiService {
     async fn join(&self, cx: &Context, request: &Request) -> Result<Response, Refusal> {
         let join: Join = request.cbor(Join::MAX_BYTES)?;
-        let job = self.ceremonies.join(cx, request.peer(), join, &self.deployments)?;
+        let model = match &join.membership {
+            Some(membership) => {
+                check_manifest(cx, &join.manifest)?;
+                Some(federation::release(cx, membership, &join.manifest.manifest).await?)
+            }
+            None => None,
+        };
+        let job = self.ceremonies.join(cx, request.peer(), join, model, &self.deployments)?;
         Ok(Response::cbor(&job.status()))
     }
 
@@ -88,9 +115,35 @@ impl AiService {
         Ok(Response::cbor(&job.status()))
     }
 
-    /// Any party takes its grant back: a training ends, and nothing is kept of it.
-    fn withdraw(&self, hash: &str, request: &Request) -> Result<Response, Refusal> {
+    /// How far a federation is, for any of its parties.
+    fn federation(&self, hash: &str, request: &Request) -> Result<Response, Refusal> {
         let job = self.party_job(hash, request.peer())?;
+        Ok(Response::cbor(&job.federation().ok_or_else(no_federation)?.status()))
+    }
+
+    /// What a site is to do in the round under way, sealed to the enclave that it shows.
+    async fn round(&self, hash: &str, request: &Request) -> Result<Response, Refusal> {
+        let job = self.party_job(hash, request.peer())?;
+        let credential = Box::new(request.cbor(Credential::MAX_BYTES)?);
+        let federation = job.federation().ok_or_else(no_federation)?;
+        Ok(Response::cbor(&federation.ask(request.peer(), What::Part(credential)).await?))
+    }
+
+    /// What a site has made of it.
+    async fn update(&self, hash: &str, request: &Request) -> Result<Response, Refusal> {
+        let job = self.party_job(hash, request.peer())?;
+        let delivery: Delivery = request.cbor(Bundle::MAX_BYTES.saturating_add(128))?;
+        let federation = job.federation().ok_or_else(no_federation)?;
+        Ok(Response::cbor(&federation.ask(request.peer(), What::Take(delivery)).await?))
+    }
+
+    /// Any party takes its grant back: a training or federation ends, and nothing is kept of it.
+    async fn withdraw(&self, hash: &str, request: &Request) -> Result<Response, Refusal> {
+        let job = self.party_job(hash, request.peer())?;
+        if let Some(federation) = job.federation() {
+            federation.ask(request.peer(), What::Withdraw).await?;
+            return Ok(Response::cbor(&job.status()));
+        }
         job.training().ok_or_else(no_training)?.wish(Wish::Withdraw);
         Ok(Response::cbor(&job.status()))
     }

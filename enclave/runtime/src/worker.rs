@@ -14,6 +14,7 @@ use tokio::net::UnixStream;
 pub(crate) enum Role {
     Inference = 0,
     Training = 1,
+    Merging = 2,
 }
 
 /// What every worker process does with its socket, once it has locked itself down.
@@ -22,6 +23,7 @@ pub(crate) fn work(mut stream: StdUnixStream) {
     match stream.read_exact(&mut role) {
         Ok(()) if role == [Role::Inference as u8] => glacier_engine::worker::work(stream),
         Ok(()) if role == [Role::Training as u8] => glacier_train::worker::work(stream),
+        Ok(()) if role == [Role::Merging as u8] => glacier_train::merge::work(stream),
         _ => {}
     }
 }

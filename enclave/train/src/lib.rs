@@ -19,6 +19,7 @@ mod error;
 pub mod kernel;
 pub mod lora;
 pub mod loss;
+pub mod merge;
 pub mod metric;
 mod network;
 mod op;

@@ -111,7 +111,15 @@ pub(crate) fn bundle_seeds() -> Vec<Vec<u8>> {
             [None, logged].map(|logged| (proof.clone(), evidence.clone(), logged))
         })
         .map(|(proof, evidence, logged)| {
-            cbor::encode(&Bundle { proof, evidence, manifest: manifest.clone(), logged, settled: None, training: None })
+            cbor::encode(&Bundle {
+                proof,
+                evidence,
+                manifest: manifest.clone(),
+                logged,
+                settled: None,
+                training: None,
+                federation: None,
+            })
         })
         .collect()
 }

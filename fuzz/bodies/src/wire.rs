@@ -105,6 +105,7 @@ pub(crate) fn join_seeds() -> Vec<Vec<u8>> {
         now: UnixTime(1_800_000_000),
         checkpoint: 3,
         asset: Digest([4; 32]),
+        membership: None,
     })]
 }
 
@@ -202,7 +203,12 @@ pub(crate) fn signed(work: Work) -> SignedManifest {
     let signers = manifest.signers();
     let parties = [party(1), party(2)];
     let signatures = parties.iter().filter(|party| signers.contains(&party.address()));
-    SignedManifest { signatures: signatures.map(|party| party.sign(&hash.0)).collect(), manifest, plan }
+    SignedManifest {
+        signatures: signatures.map(|party| party.sign(&hash.0)).collect(),
+        manifest,
+        plan,
+        federation: None,
+    }
 }
 
 pub(crate) fn party(secret: u8) -> Identity {

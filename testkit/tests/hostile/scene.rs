@@ -88,6 +88,7 @@ impl Scene {
             now: glacier::verify::now(),
             checkpoint: 0,
             asset: if role == Role::Data { self.job.manifest.data } else { self.job.manifest.model },
+            membership: None,
         }
     }
 

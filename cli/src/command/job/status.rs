@@ -111,6 +111,7 @@ pub(crate) fn tell(event: &Event) -> String {
         Event::Trained { steps, units } => {
             format!("trained in {} steps, {} multiply-accumulates", grouped(*steps), grouped(*units))
         }
+        Event::Merged { round, sites } => format!("round {round} closed: the updates of {sites} sites averaged"),
     }
 }
 

@@ -205,6 +205,7 @@ pub fn bundle(proof: SignedProof) -> Bundle {
         logged: None,
         settled: None,
         training: None,
+        federation: None,
     }
 }
 
