@@ -40,7 +40,7 @@ impl Checkpoints {
     }
 
     pub(crate) async fn recall(&self, job: ManifestHash) -> io::Result<Option<Digest>> {
-        read(&*self.folder.lock().await, job)
+        read(&self.folder.lock().await, job)
     }
 
     pub(crate) async fn forget(&self, job: ManifestHash) -> io::Result<()> {

@@ -203,7 +203,7 @@ pub async fn lead(
 
 enum Led {
     Under(FederationStatus),
-    Done(Session),
+    Done(Box<Session>),
 }
 
 async fn follow(
@@ -230,7 +230,7 @@ async fn follow(
     }
     let status = session.status(&hash).await?;
     match (status.phase, status.refusal) {
-        (Phase::Done, _) => Ok(Led::Done(session)),
+        (Phase::Done, _) => Ok(Led::Done(Box::new(session))),
         (Phase::Refused, Some(refusal)) => Err(Error::Refused(refusal)),
         _ => {
             let status = session.federation(&hash).await?;

@@ -27,7 +27,7 @@ impl Link {
     ///
     /// # Errors
     /// The stream broke, or what came is not a frame.
-    pub fn next(&mut self) -> io::Result<Option<(Header, Vec<u8>)>> {
+    pub fn frame(&mut self) -> io::Result<Option<(Header, Vec<u8>)>> {
         let Some(header) = self.header()? else { return Ok(None) };
         let mut payload = vec![0; header.len];
         self.stream.read_exact(&mut payload)?;

@@ -42,7 +42,7 @@ pub fn work_with(stream: UnixStream, engine: &dyn Engine) {
 /// Reads the model, however often it takes; `None` when the enclave hangs up first.
 fn load(link: &mut Link, engine: &dyn Engine) -> io::Result<Option<(Model, Limits)>> {
     loop {
-        let Some((header, payload)) = link.next()? else { return Ok(None) };
+        let Some((header, payload)) = link.frame()? else { return Ok(None) };
         if header.kind != Kind::Load {
             return Err(protocol());
         }
@@ -78,7 +78,7 @@ fn receive(chunks: &mut Chunks<'_>, limits: &Limits) -> Result<Vec<u8>, Refusal>
 }
 
 fn serve(link: &mut Link, model: &mut Model, limits: &Limits, left: &mut u64) -> io::Result<()> {
-    while let Some((header, payload)) = link.next()? {
+    while let Some((header, payload)) = link.frame()? {
         match header.kind {
             Kind::Rows => {
                 let (done, dead) = rows(link, header.x, model, limits, left);

@@ -55,7 +55,7 @@ type Shared = Rc<RefCell<Link>>;
 /// The order, the model and the state to go on from.
 fn receive(link: &Shared) -> io::Result<(Order, Zeroizing<Vec<u8>>, Zeroizing<Vec<u8>>)> {
     let mut link = link.borrow_mut();
-    let Some((header, payload)) = link.next()? else { return Err(protocol()) };
+    let Some((header, payload)) = link.frame()? else { return Err(protocol()) };
     if header.kind != Kind::Train {
         return Err(protocol());
     }
