@@ -111,7 +111,8 @@ pub fn train<P: Passes>(
         Some(adapter) => Zeroizing::new(adapter.clone()),
         None => {
             let spans = finished.weights.spans().iter();
-            let values = spans.filter_map(|span| Some((span.name.as_str(), finished.weights.values().get(span.range.clone())?)));
+            let values =
+                spans.filter_map(|span| Some((span.name.as_str(), finished.weights.values().get(span.range.clone())?)));
             let refined = Zeroizing::new(patch(model, &values.collect())?);
             Zeroizing::new(examples.export(&refined)?)
         }
