@@ -178,8 +178,10 @@ impl Network {
             if !fits || volume(&seed.shape) != Some(seed.data.len()) {
                 return Err(TrainError::Backward);
             }
-            pool.adopt(seed.data.len())?;
-            gradients.put(*id, seed.data);
+            // A copy: a buffer of the caller's that stayed in the pool would be one more in each step.
+            let mut data = pool.take(seed.data.len())?;
+            data.copy_from_slice(&seed.data);
+            gradients.put(*id, data);
         }
         let (values, carried) = (weights.values(), &mut gradients);
         let done = team.install(|| run::backward(program, tape, carried, values, gradient, pool, team, &mode));
@@ -236,5 +238,29 @@ fn output(program: &Program, tape: &Tape, weights: &Weights, id: usize) -> Optio
         Slot::Float(held) => Some(Value::Float(Tensor { shape: held.shape.clone(), data: held.data.to_vec() })),
         Slot::Int(tensor) => Some(Value::Int(IntTensor { shape: tensor.shape.clone(), data: tensor.data.clone() })),
         Slot::Gone(_) | Slot::Empty => None,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::build::{Columns, Task, logistic};
+
+    #[test]
+    fn steps_that_repeat_need_no_more_buffers() {
+        let model = logistic(Columns::Count(3), Task::Values(1), &[7; 32]).unwrap();
+        let (mut network, mut weights) = Network::read(&model).unwrap();
+        let mut gradient = vec![0.0; weights.len()];
+        let mut idle = Vec::new();
+        for _ in 0..6 {
+            let inputs = [Value::Float(Tensor::new(vec![64, 3], vec![0.5; 192]).unwrap())];
+            network.forward(&mut weights, &inputs, Mode::Train { dropout: [0; 32] }).unwrap();
+            let seed = Tensor::new(vec![64, 1], vec![1.0; 64]).unwrap();
+            network.backward(&weights, vec![Some(seed)], &mut gradient).unwrap();
+            idle.push(network.pool.idle());
+        }
+        assert!(idle[0] > 0);
+        assert_eq!(idle[1..], [idle[1]; 5]);
     }
 }

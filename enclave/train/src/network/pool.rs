@@ -71,6 +71,12 @@ impl Pool {
         self.live = 0;
     }
 
+    /// Elements of the buffers that wait for their next use.
+    #[cfg(test)]
+    pub(crate) fn idle(&self) -> usize {
+        self.idle
+    }
+
     /// Counts a buffer out that goes elsewhere.
     pub(crate) fn release(&mut self, len: usize) {
         self.live = self.live.saturating_sub(len);
