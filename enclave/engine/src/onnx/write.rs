@@ -356,6 +356,7 @@ const OPSET: i64 = 17;
 const HALF_INFINITY: u16 = 0x7c00;
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
 mod tests {
     use super::half;
 
