@@ -180,7 +180,9 @@ fn layout(weights: &Weights) -> Digest {
         hasher.update(&(span.name.len() as u64).to_le_bytes());
         hasher.update(span.name.as_bytes());
         hasher.update(&(span.shape.len() as u64).to_le_bytes());
-        span.shape.iter().for_each(|extent| drop(hasher.update(&(*extent as u64).to_le_bytes())));
+        for extent in &span.shape {
+            hasher.update(&(*extent as u64).to_le_bytes());
+        }
         hasher.update(&[span.kind as u8]);
     }
     Digest(*hasher.finalize().as_bytes())
