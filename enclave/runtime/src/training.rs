@@ -94,7 +94,7 @@ struct Run<'a> {
 
 /// How one worker ended.
 enum Ended {
-    Trained(Report, Zeroizing<Vec<u8>>),
+    Trained(Box<Report>, Zeroizing<Vec<u8>>),
     Wished,
     Died(Refusal),
 }
@@ -142,7 +142,7 @@ impl Run<'_> {
     }
 
     /// Workers, one after the other, until one has done it.
-    async fn train(&self, kept: Option<&Checkpoints>, told: u64) -> Result<(Report, Zeroizing<Vec<u8>>), Refusal> {
+    async fn train(&self, kept: Option<&Checkpoints>, told: u64) -> Result<(Box<Report>, Zeroizing<Vec<u8>>), Refusal> {
         let (mut floor, mut deaths) = (told, 0u32);
         loop {
             let last = floor;

@@ -40,7 +40,7 @@ pub enum News {
     /// It is done.
     Trained {
         /// How it went.
-        report: Report,
+        report: Box<Report>,
         /// The refined model, or the adapter.
         result: Zeroizing<Vec<u8>>,
     },
@@ -128,7 +128,9 @@ impl Listener {
                 self.number = header.x;
                 Ok(News::Checkpoint { number: header.x, state: self.content(header.y).await? })
             }
-            Kind::Trained => Ok(News::Trained { report: decode(&payload)?, result: self.content(header.x).await? }),
+            Kind::Trained => {
+                Ok(News::Trained { report: Box::new(decode(&payload)?), result: self.content(header.x).await? })
+            }
             _ => Err(EngineError::Protocol),
         }
     }

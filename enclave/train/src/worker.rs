@@ -51,9 +51,10 @@ pub fn work(stream: UnixStream) {
 }
 
 type Shared = Rc<RefCell<Link>>;
+type Secret = Zeroizing<Vec<u8>>;
 
 /// The order, the model and the state to go on from.
-fn receive(link: &Shared) -> io::Result<(Order, Zeroizing<Vec<u8>>, Zeroizing<Vec<u8>>)> {
+fn receive(link: &Shared) -> io::Result<(Order, Secret, Secret)> {
     let mut link = link.borrow_mut();
     let Some((header, payload)) = link.frame()? else { return Err(protocol()) };
     if header.kind != Kind::Train {
@@ -65,7 +66,7 @@ fn receive(link: &Shared) -> io::Result<(Order, Zeroizing<Vec<u8>>, Zeroizing<Ve
     Ok((order, model, state))
 }
 
-fn chunks(link: &mut Link, len: u64, memory: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+fn chunks(link: &mut Link, len: u64, memory: u64) -> io::Result<Secret> {
     let mut bytes = Zeroizing::new(Vec::new());
     let mut chunks = Chunks::new(link, len);
     let room = usize::try_from(len).ok().filter(|_| len <= memory);

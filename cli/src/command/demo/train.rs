@@ -91,7 +91,7 @@ pub(super) async fn play(folder: &Folder, own: Own, output: Output) -> Result<Fa
     let mut plan = TrainingPlan { target: vec![plan], ..plan_of_the_demo() };
     let table = plain(&data, &folder.scratch()?)?;
     let initial = Initial::Mlp(vec![16]);
-    let model = initial.file(&[table.clone()], &mut plan, &folder.scratch()?)?;
+    let model = initial.file(std::slice::from_ref(&table), &mut plan, &folder.scratch()?)?;
     plan.check().map_err(|error| crate::command::train::unfit(&error))?;
     let bytes = fs::metadata(&table).map_err(|error| Failure::reading(&table, &error))?.len();
     story.row("data", format_args!("{}, {}", data.display(), Size(bytes)));

@@ -109,7 +109,7 @@ impl PlanArgs {
         set(&mut plan.schedule, self.schedule);
         set(&mut plan.warmup, self.warmup);
         set(&mut plan.weight_decay, self.weight_decay);
-        set(&mut plan.seed, self.seed.clone());
+        set(&mut plan.seed, self.seed);
         set(&mut plan.threads, self.threads);
         set(&mut plan.checkpoint_every, self.checkpoint_every);
         plan.clip_norm = self.clip_norm.or(plan.clip_norm);
