@@ -29,7 +29,8 @@ pub trait Watch {
     fn stepped(&mut self, step: &StepReport) -> Result<(), TrainError>;
     /// An epoch is over.
     fn measured(&mut self, epoch: &EpochMetrics) -> Result<(), TrainError>;
-    /// A state to go on from; its number is that of the steps before it.
+    /// A state to go on from; its number is that of the steps and the ends of epochs before it, so that it
+    /// rises with each.
     fn checkpoint(&mut self, number: u64, state: &[u8]) -> Result<(), TrainError>;
 }
 
@@ -136,19 +137,19 @@ fn follow<N: Differentiable>(
     watch: &mut dyn Watch,
 ) -> Result<(), TrainError> {
     loop {
-        let (steps, due) = match trainer.step(sources)? {
+        let (number, due) = match trainer.step(sources)? {
             Event::Step(step) => {
                 watch.stepped(&step)?;
-                (step.step, step.checkpoint)
+                (step.step.saturating_add(u64::from(step.epoch.saturating_sub(1))), step.checkpoint)
             }
             Event::Epoch { metrics, checkpoint, .. } => {
                 watch.measured(&metrics)?;
-                (metrics.steps, checkpoint)
+                (metrics.steps.saturating_add(u64::from(metrics.epoch)), checkpoint)
             }
             Event::Done(_) => return Ok(()),
         };
         if due {
-            watch.checkpoint(steps, &trainer.state())?;
+            watch.checkpoint(number, &trainer.state())?;
         }
     }
 }
