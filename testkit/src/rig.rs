@@ -15,7 +15,9 @@ use tempfile::TempDir;
 
 /// A node with everything it started. Ends with it.
 pub struct Rig {
-    host: glacier_host::Node,
+    host: Option<glacier_host::Node>,
+    config: NodeConfig,
+    meddler: Option<Arc<dyn Meddler>>,
     home: TempDir,
     policy: Policy,
 }
@@ -35,28 +37,34 @@ impl Rig {
     pub async fn with(enclave: PathBuf, meddler: Option<Arc<dyn Meddler>>) -> Self {
         let home = TempDir::new().expect("a temporary folder");
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let config =
+        let mut config =
             NodeConfig { listen, chip: program("glacier-chip"), enclave, ..NodeConfig::new(home.path().join("node")) };
-        let host = match meddler {
-            Some(meddler) => danger::start(config, meddler).await,
-            None => glacier_host::Node::start(config).await,
-        };
-        let host = host.expect("the node starts");
+        let host = start(&config, meddler.as_ref()).await;
+        // The same address again after a restart.
+        config.listen = host.address();
         let info = host.info().expect("a node that has started knows its chip");
         let root = info.root_fingerprint.to_string().parse().expect("a fingerprint");
         let policy = simulated_policy(&root, &info.measurement, &info.enclave_id);
         let policy = glacier::parse_policy(&policy).expect("the suggested policy is one");
-        Self { host, home, policy }
+        Self { host: Some(host), config, meddler, home, policy }
     }
 
     /// The host's side of the node.
     pub fn host(&self) -> &glacier_host::Node {
-        &self.host
+        self.host.as_ref().expect("the node runs")
+    }
+
+    /// Ends the node, enclave included, and starts it again in the same folder and at the same address.
+    pub async fn restart(&mut self) {
+        if let Some(host) = self.host.take() {
+            host.shutdown().await;
+        }
+        self.host = Some(start(&self.config, self.meddler.as_ref()).await);
     }
 
     /// Where clients call.
     pub fn url(&self) -> String {
-        format!("http://{}", self.host.address())
+        format!("http://{}", self.host().address())
     }
 
     /// The node as clients see it.
@@ -85,4 +93,12 @@ impl Rig {
         let session = self.node().connect(&self.policy, key.identity(), Freshness::Cached).await;
         session.expect("an honest enclave is accepted")
     }
+}
+
+async fn start(config: &NodeConfig, meddler: Option<&Arc<dyn Meddler>>) -> glacier_host::Node {
+    let started = match meddler {
+        Some(meddler) => danger::start(config.clone(), Arc::clone(meddler)).await,
+        None => glacier_host::Node::start(config.clone()).await,
+    };
+    started.expect("the node starts")
 }

@@ -1,7 +1,7 @@
 //! Which request goes where.
 
 use crate::{ceremony::Ceremonies, deployment::Deployments, job::Job, oip, training::Wish};
-use glacier_app::{App, Context, Refusal, RefusalCode, Request, Response};
+use glacier_app::{App, Checkpoints, Context, Refusal, RefusalCode, Request, Response};
 use glacier_wire::{Address, ManifestHash, api::Join};
 use std::{sync::Arc, time::Duration};
 
@@ -35,7 +35,8 @@ impl App for AiService {
             ("GET", ["glacier", "v1", "jobs", hash, "refined"]) => self.refined(hash, &request),
             ("POST", ["glacier", "v1", "jobs", hash, "pause"]) => self.pause(hash, &request, Wish::Pause),
             ("POST", ["glacier", "v1", "jobs", hash, "continue"]) => self.pause(hash, &request, Wish::Run),
-            ("POST", ["glacier", "v1", "jobs", hash, "withdraw"]) => self.withdraw(hash, &request),
+            ("POST", ["glacier", "v1", "jobs", hash, "withdraw"]) => self.withdraw(cx, hash, &request).await,
+            ("POST", ["glacier", "v1", "jobs", hash, "collected"]) => self.collected(cx, hash, &request).await,
             (_, ["v2", ..]) => Ok(oip::answer(&self.deployments, cx, &request).await),
             _ => Err(Refusal::new(RefusalCode::NotFound, "there is nothing at this path")),
         }
@@ -89,9 +90,21 @@ impl AiService {
     }
 
     /// Any party takes its grant back: a training ends, and nothing is kept of it.
-    fn withdraw(&self, hash: &str, request: &Request) -> Result<Response, Refusal> {
+    async fn withdraw(&self, cx: &Context, hash: &str, request: &Request) -> Result<Response, Refusal> {
         let job = self.party_job(hash, request.peer())?;
         job.training().ok_or_else(no_training)?.wish(Wish::Withdraw);
+        if job.ended() {
+            Checkpoints::forget_job(cx, job.hash()).await;
+        }
+        Ok(Response::cbor(&job.status()))
+    }
+
+    /// The owner has the result: nothing is kept to make it again.
+    async fn collected(&self, cx: &Context, hash: &str, request: &Request) -> Result<Response, Refusal> {
+        let job = self.owned_job(hash, request.peer())?;
+        if job.training().ok_or_else(no_training)?.refined().is_some() {
+            Checkpoints::forget_job(cx, job.hash()).await;
+        }
         Ok(Response::cbor(&job.status()))
     }
 
