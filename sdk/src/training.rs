@@ -118,31 +118,38 @@ pub async fn train(
         others.iter().map(|set| Contribution { provider: key.address(), data: set.sealed.digest }).collect();
     let manifest = sign(draft, key, watch)?;
     let brought: Vec<&Brought> = sets.iter().chain([&model]).collect();
-    let mut course = Course { manifest: &manifest, points: Vec::new(), epochs: 0, checkpoint: 0, joined: None };
-    let status = loop {
-        let followed = match course.join(&session, key, &brought, not_after, watch).await {
-            Ok(()) => course.follow(&session, watch).await,
-            Err(error) => Err(error),
+    let mut course =
+        Course { manifest: &manifest, points: Vec::new(), epoch: 0, seen: (0, 0), checkpoint: 0, joined: None };
+    loop {
+        // An enclave that ends before its result was collected took it along: its successor makes it again.
+        let ended = async {
+            course.join(&session, key, &brought, not_after, watch).await?;
+            let status = course.follow(&session, watch).await?;
+            let progress: Progress<'_> = &mut |done, total| watch(Step::Fetching(done, total));
+            Ok((status, session.refinement(node, &manifest, key, policy, progress).await?))
         };
-        match followed {
-            Ok(status) => break status,
+        match ended.await {
+            Ok((status, refinement)) => {
+                // A host that is not told keeps a sealed file for longer than it has to.
+                let _ = session.collected(&manifest.manifest.hash()).await;
+                return Ok(Refinement { events: status.events, points: course.points, ..refinement });
+            }
             Err(error) if passing(&error) => {
                 session = again(node, policy, key, options, &error, watch).await?;
             }
             Err(error) => return Err(error),
         }
-    };
-    let points = course.points;
-    let collected =
-        session.refinement(node, &manifest, key, policy, &mut |done, total| watch(Step::Fetching(done, total))).await?;
-    Ok(Refinement { events: status.events, points, ..collected })
+    }
 }
 
 /// What this side knows of a training.
 struct Course<'a> {
     manifest: &'a SignedManifest,
     points: Vec<Point>,
-    epochs: u64,
+    /// The last that was told of.
+    epoch: u32,
+    /// Points and epochs that this very enclave has told.
+    seen: (u64, u64),
     checkpoint: u64,
     /// The enclave key that has our grants.
     joined: Option<glacier_wire::Address>,
@@ -173,7 +180,7 @@ impl Course<'_> {
                 Err(error) => return Err(error),
             }
         }
-        self.joined = Some(enclave);
+        (self.joined, self.seen) = (Some(enclave), (0, 0));
         Ok(())
     }
 
@@ -181,10 +188,7 @@ impl Course<'_> {
     async fn follow(&mut self, session: &Session, watch: Watch<'_>) -> Result<JobStatus, Error> {
         let job = self.manifest.manifest.hash();
         loop {
-            let page = session.course(&job, self.points.len() as u64, self.epochs).await?;
-            self.checkpoint = self.checkpoint.max(page.checkpoint);
-            self.epochs = self.epochs.saturating_add(page.epochs.len() as u64);
-            self.points.extend_from_slice(&page.points);
+            let page = self.page(session, &job).await?;
             watch(Step::Course(&page));
             if page.more {
                 continue;
@@ -194,8 +198,7 @@ impl Course<'_> {
             match (status.phase, &status.refusal) {
                 (Phase::Done, _) => {
                     // What came between the page and the status.
-                    let page = session.course(&job, self.points.len() as u64, self.epochs).await?;
-                    self.points.extend_from_slice(&page.points);
+                    let page = self.page(session, &job).await?;
                     watch(Step::Course(&page));
                     return Ok(status);
                 }
@@ -203,6 +206,21 @@ impl Course<'_> {
                 _ => {}
             }
         }
+    }
+
+    /// What is new. An enclave that went on from a checkpoint tells again what came after it.
+    async fn page(&mut self, session: &Session, job: &ManifestHash) -> Result<TrainingPage, Error> {
+        let (points, epochs) = self.seen;
+        let mut page = session.course(job, points, epochs).await?;
+        let count = |seen: u64, told: usize| seen.saturating_add(told as u64);
+        self.seen = (count(points, page.points.len()), count(epochs, page.epochs.len()));
+        let step = self.points.last().map_or(0, |point| point.step);
+        page.points.retain(|point| point.step > step);
+        page.epochs.retain(|told| told.epoch > self.epoch);
+        self.points.extend_from_slice(&page.points);
+        self.epoch = page.epochs.last().map_or(self.epoch, |told| told.epoch);
+        self.checkpoint = self.checkpoint.max(page.checkpoint);
+        Ok(page)
     }
 }
 
@@ -269,6 +287,15 @@ impl Session {
     /// As for any request.
     pub async fn withdraw(&self, job: &ManifestHash) -> Result<JobStatus, Error> {
         Ok(self.post(&format!("/glacier/v1/jobs/{job}/withdraw"), &()).await?.cbor(64 << 10)?)
+    }
+
+    /// Says that the result of a finished training is here: until then its last checkpoint is kept, in case
+    /// the enclave ends before.
+    ///
+    /// # Errors
+    /// As for any request.
+    pub async fn collected(&self, job: &ManifestHash) -> Result<JobStatus, Error> {
+        Ok(self.post(&format!("/glacier/v1/jobs/{job}/collected"), &()).await?.cbor(64 << 10)?)
     }
 
     /// Fetches what a finished training made: the proof is checked first, then the record that it commits to,

@@ -1,12 +1,16 @@
 //! A whole node on this machine for tests and benchmarks: chip, enclave and host as real processes
 //! and sockets, simulated hardware, and a host that does what a hostile operator would.
 
+mod ceremony;
+mod process;
 mod program;
 mod recorder;
 mod rig;
 
+pub use ceremony::{random, refused, seal, sealed_key, soon};
+pub use process::{children, kill};
 pub use program::program;
-pub use recorder::Recorder;
+pub use recorder::{Recorder, contains, read_all};
 pub use rig::{Rig, Stopped};
 
 /// The bundled model and data, and the labels that stay outside.

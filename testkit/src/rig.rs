@@ -15,7 +15,9 @@ use tempfile::TempDir;
 
 /// A node with everything it started. Ends with it.
 pub struct Rig {
-    host: glacier_host::Node,
+    host: Option<glacier_host::Node>,
+    config: NodeConfig,
+    meddler: Option<Arc<dyn Meddler>>,
     home: TempDir,
     policy: Policy,
 }
@@ -38,43 +40,49 @@ impl Rig {
     }
 
     async fn at(home: TempDir, listen: SocketAddr, enclave: PathBuf, meddler: Option<Arc<dyn Meddler>>) -> Self {
-        let config =
+        let mut config =
             NodeConfig { listen, chip: program("glacier-chip"), enclave, ..NodeConfig::new(home.path().join("node")) };
-        let host = match meddler {
-            Some(meddler) => danger::start(config, meddler).await,
-            None => glacier_host::Node::start(config).await,
-        };
-        let host = host.expect("the node starts");
+        let host = start(&config, meddler.as_ref()).await;
+        // The same address again after a restart.
+        config.listen = host.address();
         let info = host.info().expect("a node that has started knows its chip");
         let root = info.root_fingerprint.to_string().parse().expect("a fingerprint");
         let policy = simulated_policy(&root, &info.measurement, &info.enclave_id);
         let policy = glacier::parse_policy(&policy).expect("the suggested policy is one");
-        Self { host, home, policy }
+        Self { host: Some(host), config, meddler, home, policy }
     }
 
     /// Ends the node. What is on its disk waits.
-    pub async fn stop(self) -> Stopped {
-        let address = self.host.address();
-        self.host.shutdown().await;
-        Stopped { home: self.home, policy: self.policy, address }
+    pub async fn stop(mut self) -> Stopped {
+        if let Some(host) = self.host.take() {
+            host.shutdown().await;
+        }
+        Stopped { home: self.home, policy: self.policy, address: self.config.listen }
     }
 
     /// Ends the enclave at once, as a hostile operator or a power cut would. The host starts another.
     pub async fn kill_enclave(&self) {
-        let pid = self.host.info().expect("an enclave runs").pid;
-        let killed = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status();
-        assert!(killed.expect("there is a kill").success());
-        self.host.restarted(pid).await.expect("the host starts another");
+        let pid = self.host().info().expect("an enclave runs").pid;
+        crate::kill(pid);
+        self.host().restarted(pid).await.expect("the host starts another");
     }
 
     /// The host's side of the node.
     pub fn host(&self) -> &glacier_host::Node {
-        &self.host
+        self.host.as_ref().expect("the node runs")
+    }
+
+    /// Ends the node, enclave included, and starts it again in the same folder and at the same address.
+    pub async fn restart(&mut self) {
+        if let Some(host) = self.host.take() {
+            host.shutdown().await;
+        }
+        self.host = Some(start(&self.config, self.meddler.as_ref()).await);
     }
 
     /// Where clients call.
     pub fn url(&self) -> String {
-        format!("http://{}", self.host.address())
+        format!("http://{}", self.host().address())
     }
 
     /// The node as clients see it.
@@ -119,4 +127,12 @@ impl Stopped {
         assert_eq!(rig.policy, self.policy, "the chip is the same");
         rig
     }
+}
+
+async fn start(config: &NodeConfig, meddler: Option<&Arc<dyn Meddler>>) -> glacier_host::Node {
+    let started = match meddler {
+        Some(meddler) => danger::start(config.clone(), Arc::clone(meddler)).await,
+        None => glacier_host::Node::start(config.clone()).await,
+    };
+    started.expect("the node starts")
 }

@@ -110,6 +110,11 @@ impl Checkpoints {
         let _ = self.host.call(HostRequest::Forget { job: self.job }).await;
     }
 
+    /// The same for whoever has no keys any more.
+    pub async fn forget_job(cx: &Context, job: ManifestHash) {
+        let _ = cx.host().call(HostRequest::Forget { job }).await;
+    }
+
     async fn open(&self, asset: Digest) -> Result<Checkpoint, Refusal> {
         let reader = AssetReader::begin(self.host.clone(), asset, &self.key).await.map_err(forged)?;
         let len = reader.plaintext_len().checked_sub(HEAD as u64).ok_or_else(|| forged(()))?;

@@ -8,7 +8,7 @@ use crate::{
     oip,
     training::Wish,
 };
-use glacier_app::{App, Context, Refusal, RefusalCode, Request, Response};
+use glacier_app::{App, Checkpoints, Context, Refusal, RefusalCode, Request, Response};
 use glacier_proof::Bundle;
 use glacier_wire::{
     Address, ManifestHash,
@@ -52,7 +52,8 @@ impl App for AiService {
             ("GET", ["glacier", "v1", "jobs", hash, "refined"]) => self.refined(hash, &request),
             ("POST", ["glacier", "v1", "jobs", hash, "pause"]) => self.pause(hash, &request, Wish::Pause),
             ("POST", ["glacier", "v1", "jobs", hash, "continue"]) => self.pause(hash, &request, Wish::Run),
-            ("POST", ["glacier", "v1", "jobs", hash, "withdraw"]) => self.withdraw(hash, &request).await,
+            ("POST", ["glacier", "v1", "jobs", hash, "withdraw"]) => self.withdraw(cx, hash, &request).await,
+            ("POST", ["glacier", "v1", "jobs", hash, "collected"]) => self.collected(cx, hash, &request).await,
             ("GET", ["glacier", "v1", "jobs", hash, "federation"]) => self.federation(hash, &request),
             ("POST", ["glacier", "v1", "jobs", hash, "round"]) => self.round(hash, &request).await,
             ("POST", ["glacier", "v1", "jobs", hash, "update"]) => self.update(hash, &request).await,
@@ -138,13 +139,25 @@ impl AiService {
     }
 
     /// Any party takes its grant back: a training or federation ends, and nothing is kept of it.
-    async fn withdraw(&self, hash: &str, request: &Request) -> Result<Response, Refusal> {
+    async fn withdraw(&self, cx: &Context, hash: &str, request: &Request) -> Result<Response, Refusal> {
         let job = self.party_job(hash, request.peer())?;
         if let Some(federation) = job.federation() {
             federation.ask(request.peer(), What::Withdraw).await?;
             return Ok(Response::cbor(&job.status()));
         }
         job.training().ok_or_else(no_training)?.wish(Wish::Withdraw);
+        if job.ended() {
+            Checkpoints::forget_job(cx, job.hash()).await;
+        }
+        Ok(Response::cbor(&job.status()))
+    }
+
+    /// The owner has the result: nothing is kept to make it again.
+    async fn collected(&self, cx: &Context, hash: &str, request: &Request) -> Result<Response, Refusal> {
+        let job = self.owned_job(hash, request.peer())?;
+        if job.training().ok_or_else(no_training)?.refined().is_some() {
+            Checkpoints::forget_job(cx, job.hash()).await;
+        }
         Ok(Response::cbor(&job.status()))
     }
 

@@ -123,10 +123,8 @@ impl Run<'_> {
         let mut bundle = self.job.prove(&self.cx, report.record.digest(), report.record.units).await?;
         bundle.training = Some(report.record);
         let _ = self.training.refined.set(Refined { asset, metrics: report.metrics });
-        // Not before the result is proved: until then a restart would need it.
-        if let Some(kept) = &kept {
-            kept.forget().await;
-        }
+        // The last checkpoint stays until the owner has collected: an enclave that ends before that takes the
+        // result along, and its successor needs it.
         Ok(bundle)
     }
 

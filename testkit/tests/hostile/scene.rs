@@ -2,13 +2,13 @@
 
 use glacier::{
     Draft, Error, Finished, Job, Key, Node, Policy, Release, Session,
-    asset::{Header, Parsed},
     wire::{
-        Digest, FileKey, Grant, Role, SignedManifest, UnixTime,
-        api::{JobStatus, Join, RefusalCode},
+        Digest, FileKey, Grant, Role, SignedManifest,
+        api::{JobStatus, Join},
     },
 };
-use glacier_testkit::{Rig, breast_cancer};
+use glacier_testkit::{Rig, breast_cancer, random, seal, sealed_key};
+pub(crate) use glacier_testkit::{refused, soon};
 use std::path::{Path, PathBuf};
 
 pub(crate) struct Scene {
@@ -63,11 +63,7 @@ impl Scene {
 
     pub(crate) fn file_key(&self, role: Role) -> FileKey {
         let file = if role == Role::Data { &self.data } else { &self.model };
-        let header = glacier::seal::read_header(file).expect("a sealed file has a header");
-        match Header::parse(&header) {
-            Ok(Parsed::Complete { header, .. }) => header.unwrap(self.key(role).age()).expect("the owner's own file"),
-            other => panic!("{other:?}"),
-        }
+        sealed_key(file, self.key(role))
     }
 
     /// A join as the SDK would make it, to be changed and sent by hand.
@@ -110,35 +106,5 @@ impl Scene {
         let session = self.rig.session(&self.hospital).await;
         session.wait(&self.job.manifest.hash(), &mut |_| ()).await?;
         session.collect(&self.node(), &self.job, &self.hospital, self.policy(), &mut |_, _| ()).await
-    }
-}
-
-pub(crate) async fn seal(rig: &Rig, owner: &Key, file: &Path, name: &str) -> (Digest, PathBuf) {
-    let sealed = rig.home().join(format!("{}-{name}", glacier::wire::Digest(random())));
-    let done = glacier::seal_file(file, &sealed, &[owner.recipient()], &mut |_, _| ()).expect("the file is sealed");
-    rig.node().upload(&done.digest, &sealed, &mut |_, _| ()).await.expect("the node takes ciphertext");
-    (done.digest, sealed)
-}
-
-pub(crate) fn soon() -> UnixTime {
-    UnixTime(glacier::verify::now().0 + 600)
-}
-
-pub(crate) fn random() -> [u8; 32] {
-    let key = glacier::asset::generate_file_key().expect("randomness");
-    let mut bytes = [0; 32];
-    bytes[..16].copy_from_slice(key.expose());
-    bytes
-}
-
-/// The enclave's word for its refusal.
-#[track_caller]
-pub(crate) fn refused<T: std::fmt::Debug>(outcome: Result<T, Error>) -> RefusalCode {
-    match outcome {
-        Err(error) => match error.refusal() {
-            Some(refusal) => refusal.code,
-            None => panic!("not refused by the enclave but: {error:?}"),
-        },
-        Ok(value) => panic!("not refused: {value:?}"),
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::scene::Scene;
 use glacier::wire::Role;
-use glacier_testkit::{Recorder, Rig, breast_cancer};
-use std::{fs, path::Path, sync::Arc};
+use glacier_testkit::{Recorder, Rig, breast_cancer, contains, read_all};
+use std::{fs, sync::Arc};
 
 /// Patterns of at least 16 bytes that would give model, data, keys or result away.
 fn secrets(scene: &Scene, result: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
@@ -22,28 +22,6 @@ fn secrets(scene: &Scene, result: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         secrets.push((what, key.identity().expose_secret().to_vec()));
     }
     secrets
-}
-
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    // Looks for the first byte by memchr-like scanning; a plain windows() takes minutes over megabytes.
-    let mut from = 0;
-    while let Some(at) = haystack[from..].iter().position(|byte| *byte == needle[0]) {
-        if haystack[from + at..].starts_with(needle) {
-            return true;
-        }
-        from += at + 1;
-    }
-    false
-}
-
-fn read_all(folder: &Path, into: &mut Vec<u8>) {
-    for entry in fs::read_dir(folder).unwrap().flatten() {
-        match entry.file_type().unwrap() {
-            kind if kind.is_dir() => read_all(&entry.path(), into),
-            kind if kind.is_file() => into.extend(fs::read(entry.path()).unwrap()),
-            _ => {}
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
