@@ -1,6 +1,6 @@
 //! Who may do what to a training.
 
-use crate::scene::{Scene, Table, blobs, endless, eventually, files, plan, workers, write};
+use crate::scene::{Scene, Table, blobs, checkpoints, endless, eventually, plan, workers, write};
 use glacier::{
     Options,
     wire::{
@@ -17,7 +17,7 @@ async fn a_party_that_withdraws_ends_it_and_nothing_is_kept() {
         scene.begin().await;
         let hospital = scene.under_way().await;
         let hash = scene.job.manifest.hash();
-        assert_eq!(files(&scene.rig, "checkpoints").len(), 1, "the search finds what is there");
+        assert_eq!(checkpoints(&scene.rig).len(), 1, "the search finds what is there");
         assert_eq!(workers(&scene.rig).len(), 1);
         let party = if firm { scene.firm() } else { scene.hospital() };
         scene.rig.session(party).await.withdraw(&hash).await.expect("any party may");
@@ -25,7 +25,7 @@ async fn a_party_that_withdraws_ends_it_and_nothing_is_kept() {
             assert_eq!(refused(scene.end(key).await), RefusalCode::Withdrawn);
         }
         eventually("the worker is gone", || workers(&scene.rig).is_empty()).await;
-        eventually("the checkpoint is gone", || files(&scene.rig, "checkpoints").is_empty()).await;
+        eventually("the checkpoint is gone", || checkpoints(&scene.rig).is_empty()).await;
         // One that was on its way when the end came may be left: sealed, and with nobody who points to it.
         eventually("its blob is gone", || blobs(&scene.rig).len() <= scene.parts.len() + 1).await;
         assert_eq!(refused(hospital.result(&hash).await), RefusalCode::Withdrawn);

@@ -1,6 +1,6 @@
 //! What the owner gets, and that it can be believed.
 
-use crate::scene::{Owner, Scene, Table, blobs, files, plan, undisturbed, write};
+use crate::scene::{Owner, Scene, Table, blobs, checkpoints, plan, undisturbed, write};
 use glacier::{
     Error, Unproved,
     proof::{Bundle, ProofCheckId},
@@ -84,10 +84,10 @@ async fn a_result_exchanged_in_the_store_is_not_opened() {
     let scene = Scene::of_two(Rig::start().await, short).await;
     scene.play().await.expect("the training runs");
     // Until the owner says that it has the result.
-    assert_eq!(files(&scene.rig, "checkpoints").len(), 1);
+    assert_eq!(checkpoints(&scene.rig).len(), 1);
     let session = scene.rig.session(scene.hospital()).await;
     session.collected(&scene.job.manifest.hash()).await.expect("the owner may");
-    assert_eq!(files(&scene.rig, "checkpoints"), Vec::<String>::new(), "a finished training leaves no checkpoint");
+    assert_eq!(checkpoints(&scene.rig), Vec::<String>::new(), "a finished training leaves no checkpoint");
     // The host puts another file of this owner in the result's place.
     let named = |path: &Path, asset: &Digest| path.ends_with(asset.to_string());
     let (inputs, results): (Vec<_>, Vec<_>) =

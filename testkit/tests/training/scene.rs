@@ -324,11 +324,12 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     panic!("not within five seconds: {what}");
 }
 
-/// The names of the files in a folder of the node's.
-pub(crate) fn files(rig: &Rig, folder: &str) -> Vec<String> {
-    let folder = rig.home().join("node").join(folder);
-    let entries = fs::read_dir(folder).expect("a folder of the node").flatten();
-    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+/// The jobs that the host keeps a checkpoint of.
+pub(crate) fn checkpoints(rig: &Rig) -> Vec<String> {
+    let entries = fs::read_dir(rig.home().join("node/checkpoints")).expect("a folder of the node").flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    // A pointer that is being written stands beside its place for a moment, under another name.
+    names.filter(|name| name.len() == 64).collect()
 }
 
 /// What the store keeps.

@@ -84,7 +84,13 @@ fn skeleton(graph: &Graph, literals: &[Literal], settings: &Settings) -> Result<
     }
     let outputs: Vec<usize> = graph.outputs.iter().map(|(id, _)| id.index()).collect();
     let trained = match &settings.trained {
-        Some(names) => graph.outputs.iter().map(|(_, port)| names.contains(&port.name)).collect(),
+        Some(names) => {
+            let known = |name: &&String| graph.outputs.iter().any(|(_, port)| port.name == **name);
+            if let Some(name) = names.iter().find(|name| !known(name)) {
+                return Err(TrainError::Unknown { field: "output", name: Name::new(name) });
+            }
+            graph.outputs.iter().map(|(_, port)| names.contains(&port.name)).collect()
+        }
         None => vec![true; outputs.len()],
     };
     Ok(Program {
