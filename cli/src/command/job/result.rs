@@ -78,6 +78,8 @@ async fn refined(args: Args, job: &Job, manifest: &SignedManifest, cx: &Context)
     if let Some(path) = &args.proof {
         files::write_new(path, &glacier_wire::cbor::encode(&refined.bundle))?;
     }
+    // On disk now: the enclave need not be able to make it again.
+    session.collected(&job.hash()).await.map_err(explain::client)?;
     let refined = Refinement { points: page.points, ..refined };
     let checks = checks::lines(session.appraisal());
     cx.output.report(&Trained::new(refined, checks, args.output, args.proof, None))?;
