@@ -8,7 +8,7 @@ use glacier_wire::{
         RegistrationOrder, SettlementOrder,
     },
     cbor,
-    training::TrainingPlan,
+    training::{Target, TrainingPlan},
 };
 
 pub(crate) fn manifest(bytes: &[u8]) {
@@ -180,7 +180,8 @@ pub(crate) fn outputs_seeds() -> Vec<Vec<u8>> {
 
 pub(crate) fn signed(work: Work) -> SignedManifest {
     let deployment = work == Work::Deployment;
-    let plan = (work == Work::Training).then(TrainingPlan::default);
+    let plan = (work == Work::Training)
+        .then(|| TrainingPlan { target: vec![Target::from("diagnosis")], ..TrainingPlan::default() });
     let manifest = Manifest {
         work,
         data_provider: if deployment { Address::ZERO } else { party(1).address() },
