@@ -96,7 +96,7 @@ async fn a_training_that_diverges_late_keeps_no_checkpoint_with_the_host_and_say
         optimiser: Optimiser::Sgd,
         // Rises until it is too much; checkpoints come before.
         learning_rate: real(100.0),
-        warmup: 10_000,
+        warmup: 500,
         gradient_limit: real(5.0),
         checkpoint_every: 1,
         epochs: 10_000,
