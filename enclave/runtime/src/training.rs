@@ -190,26 +190,26 @@ impl Run<'_> {
         &self,
         process: &Process,
         feeder: Feeder,
-        mut listener: Listener,
+        listener: Listener,
         order: &Order,
         state: Option<Zeroizing<Vec<u8>>>,
         kept: Option<&Checkpoints>,
         floor: &mut u64,
     ) -> Result<Ended, Refusal> {
         let (mut idle, mut feeding) = (None, Some(Box::pin(self.feed_order(feeder, order, state)) as Feeding<'_>));
+        // One future over all turns: a frame that is half heard when something else happens is not lost.
+        let mut hearing = Box::pin(hear(listener));
         loop {
             let news = tokio::select! {
-                fed = next(&mut feeding) => {
+                done = next(&mut feeding) => {
                     feeding = None;
-                    match fed {
-                        Ok(feeder) => idle = Some(feeder),
-                        Err(Stop::Refused(refusal)) => return Err(refusal),
-                        // The worker says why, or is gone.
-                        Err(Stop::Worker) => {}
-                    }
+                    idle = fed(done)?;
                     continue;
                 }
-                news = listener.next() => news,
+                (listener, news) = &mut hearing => {
+                    hearing.set(hear(listener));
+                    news
+                }
             };
             let news = match news {
                 Ok(news) => news,
@@ -224,6 +224,12 @@ impl Run<'_> {
                 }
                 Err(fault) => return process.explain(Err(fault)).await,
             };
+            if matches!(news, News::Pass { .. } | News::Trained { .. })
+                && let Some(under_way) = feeding.take()
+            {
+                // It has read to the end what it was fed; that this was what was signed may show a moment later.
+                idle = fed(under_way.await)?;
+            }
             match news {
                 News::Ready => self.job.enter(Phase::Running),
                 News::Pass { source } => {
@@ -239,7 +245,7 @@ impl Run<'_> {
                     }
                 }
                 // Before everything that was fed is known to be what was signed, nothing made of it counts.
-                News::Trained { report, result } if feeding.is_none() => return Ok(Ended::Trained(report, result)),
+                News::Trained { report, result } if idle.is_some() => return Ok(Ended::Trained(report, result)),
                 News::Trained { .. } => return process.explain(Err(EngineError::Protocol)).await,
             }
         }
@@ -354,6 +360,22 @@ async fn next(feeding: &mut Option<Feeding<'_>>) -> Result<Feeder, Stop> {
     match feeding {
         Some(feeding) => feeding.as_mut().await,
         None => std::future::pending().await,
+    }
+}
+
+/// What the worker says next, and who hears it.
+async fn hear(mut listener: Listener) -> (Listener, Result<News, EngineError>) {
+    let news = listener.next().await;
+    (listener, news)
+}
+
+/// The feeder back, once all it was to feed has reached the worker and was what was signed. A worker that takes no
+/// more says why, or is gone.
+fn fed(done: Result<Feeder, Stop>) -> Result<Option<Feeder>, Refusal> {
+    match done {
+        Ok(feeder) => Ok(Some(feeder)),
+        Err(Stop::Refused(refusal)) => Err(refusal),
+        Err(Stop::Worker) => Ok(None),
     }
 }
 

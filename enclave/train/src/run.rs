@@ -7,13 +7,9 @@ use crate::{
     network::Settings,
     protocol::{Order, Report},
     source::{Source, Sources},
-    trainer::{Differentiable, Event, Facts, Limits, Model, StepReport, Trainer},
+    trainer::{Differentiable, Event, Facts, Limits, Model, StepReport, Trainer, trained_output},
 };
-use glacier_engine::{
-    Dim,
-    ingest::Column,
-    onnx::{Graph, Name, patch},
-};
+use glacier_engine::{Port, ingest::Column, onnx::patch};
 use glacier_wire::{
     Digest,
     training::{EpochMetrics, Target, TrainingMetrics, TrainingPlan, Validation},
@@ -77,7 +73,7 @@ pub fn train<P: Passes>(
     let (network, weights) = Model::read(model, &settings)?;
     let passes = Rc::new(RefCell::new(passes));
     let (learnt, held_out) = split(order)?;
-    let reading = reading(plan, network.graph(), shares.data)?;
+    let reading = reading(plan, network.outputs(), shares.data)?;
     let examples = Examples::open(Part::new(&passes, learnt), network.graph(), reading.clone())?;
     let outside = match held_out {
         Some(source) => {
@@ -106,6 +102,7 @@ pub fn train<P: Passes>(
     };
     watch.begun(trainer.steps_per_epoch())?;
     follow(&mut trainer, &mut sources, watch)?;
+    passes.borrow_mut().close().map_err(|_| TrainError::Gone)?;
     let finished = trainer.finish()?;
 
     let result = match &finished.adapter {
@@ -180,13 +177,13 @@ fn split(order: &Order) -> Result<(Vec<usize>, Option<usize>), TrainError> {
 }
 
 /// How the plan wants the data read.
-fn reading(plan: &TrainingPlan, graph: &Graph, memory: u64) -> Result<Reading, TrainError> {
+fn reading(plan: &TrainingPlan, outputs: &[Port], memory: u64) -> Result<Reading, TrainError> {
     let column = |target: &Target| match target {
         Target::Name(name) => Column::Name(name.clone()),
         Target::Column(place) => Column::Place(u64::from(*place)),
     };
     let goal = if plan.loss.classifies() && !plan.pairs() {
-        Goal::Classes { count: classes(plan, graph)? }
+        Goal::Classes { count: outputs.get(trained_output(plan, outputs)?).and_then(classes) }
     } else {
         Goal::Numbers
     };
@@ -207,15 +204,9 @@ fn reading(plan: &TrainingPlan, graph: &Graph, memory: u64) -> Result<Reading, T
 }
 
 /// How many classes the trained output tells apart, where its shape says.
-fn classes(plan: &TrainingPlan, graph: &Graph) -> Result<Option<u64>, TrainError> {
-    let named = |name: &String| graph.outputs.iter().find(|(_, port)| port.name == *name);
-    let output = match &plan.output {
-        Some(name) => named(name).ok_or(TrainError::Unknown { field: "output", name: Name::new(name) })?,
-        None => graph.outputs.first().ok_or(TrainError::Unfit("the model has no output"))?,
-    };
-    let last = output.1.dims.as_deref().and_then(<[Dim]>::last).and_then(Dim::fixed);
+fn classes(output: &Port) -> Option<u64> {
     // One number a row tells two classes apart.
-    Ok(last.map(|classes| classes.max(2)))
+    output.dims.as_deref()?.last()?.fixed().map(|classes| classes.max(2))
 }
 
 /// Some of the data sets, by the places of all.

@@ -34,6 +34,7 @@ use learner::Learner;
 
 pub use model::Model;
 pub use result::{Facts, Finished};
+pub(crate) use start::trained_output;
 
 /// A graph that gives outputs and gradients: [`Model`], or a small one of a test's own.
 pub trait Differentiable {

@@ -101,17 +101,6 @@ struct Under {
     piece: usize,
 }
 
-impl Remote {
-    /// Reads what is left of a pass: the enclave sends it to its end.
-    fn drain(&mut self) -> io::Result<()> {
-        let mut scrap = [0; 16 << 10];
-        while self.left.is_some() {
-            self.read(&mut scrap)?;
-        }
-        Ok(())
-    }
-}
-
 impl Passes for Remote {
     fn sources(&self) -> usize {
         self.lens.len()
@@ -119,7 +108,7 @@ impl Passes for Remote {
 
     fn open(&mut self, source: usize) -> Result<(), TrainError> {
         let left = *self.lens.get(source).ok_or(TrainError::Unfit("there is no such data set"))?;
-        let asked = self.drain().and_then(|()| {
+        let asked = self.close().and_then(|()| {
             self.link.borrow_mut().send(Header { kind: Kind::Pass, len: 0, x: source as u64, y: 0 }, &[])
         });
         asked.map_err(|_| TrainError::Gone)?;
@@ -152,6 +141,14 @@ impl Passes for Remote {
         under.piece = under.piece.saturating_sub(read);
         under.left = under.left.checked_sub(read as u64).ok_or_else(protocol)?;
         Ok(read)
+    }
+
+    fn close(&mut self) -> io::Result<()> {
+        let mut scrap = [0; 16 << 10];
+        while self.left.is_some() {
+            self.read(&mut scrap)?;
+        }
+        Ok(())
     }
 }
 

@@ -21,6 +21,12 @@ pub trait Passes {
 
     /// Reads on in the one that was opened last; nothing at its end.
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize>;
+
+    /// Nothing more is asked of the one that was opened last, wherever it stands: an archive goes on after its
+    /// last array.
+    fn close(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Data sets in memory.

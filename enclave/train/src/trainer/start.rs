@@ -52,7 +52,7 @@ impl<N: Differentiable> Trainer<N> {
         if plan.epochs > limits.epochs {
             return Err(TrainError::Epochs { epochs: plan.epochs, limit: limits.epochs });
         }
-        let output = output(&plan, network.outputs())?;
+        let output = trained_output(&plan, network.outputs())?;
         let learner = Learner::new(&plan, &weights)?;
         let needed = memory(&plan, &weights, &learner);
         if needed > limits.memory {
@@ -111,7 +111,7 @@ impl<N: Differentiable> Trainer<N> {
 }
 
 /// The output that the loss is of.
-fn output(plan: &TrainingPlan, outputs: &[Port]) -> Result<usize, TrainError> {
+pub(crate) fn trained_output(plan: &TrainingPlan, outputs: &[Port]) -> Result<usize, TrainError> {
     let floats = |port: &Port| port.dtype == Dtype::Fp32;
     if let Some(name) = &plan.output {
         return match outputs.iter().position(|port| port.name == *name) {
