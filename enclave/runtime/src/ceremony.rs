@@ -93,6 +93,19 @@ impl Ceremonies {
         Ok(job)
     }
 
+    /// Forgets what was released for a job that still waits for somebody: all parties grant anew, or nobody does.
+    /// Tells whether there was anything to forget.
+    pub(crate) fn take_back(&self, hash: &ManifestHash) -> bool {
+        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(ceremony) = table.ceremonies.get_mut(hash) else { return false };
+        let released = ceremony.data.iter_mut().chain([&mut ceremony.model]).filter_map(Option::take).count();
+        if released > 0 {
+            ceremony.uses = u64::MAX;
+            ceremony.job.reopen();
+        }
+        released > 0
+    }
+
     pub(crate) fn job(&self, hash: &ManifestHash) -> Option<Arc<Job>> {
         let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         table.ceremonies.get(hash).map(|ceremony| ceremony.job.clone())

@@ -145,7 +145,11 @@ impl AiService {
             federation.ask(request.peer(), What::Withdraw).await?;
             return Ok(Response::cbor(&job.status()));
         }
-        job.training().ok_or_else(no_training)?.wish(Wish::Withdraw);
+        let training = job.training().ok_or_else(no_training)?;
+        if self.ceremonies.take_back(&job.hash()) {
+            return Ok(Response::cbor(&job.status()));
+        }
+        training.wish(Wish::Withdraw);
         if job.ended() {
             Checkpoints::forget_job(cx, job.hash()).await;
         }

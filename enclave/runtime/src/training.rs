@@ -58,10 +58,12 @@ impl Default for Training {
 impl Training {
     /// Begins the job in a task of its own.
     pub(crate) fn start(cx: Context, job: Arc<Job>, ready: Ready) {
+        // A wish of an earlier attempt is not this one's.
+        if let Some(training) = job.training() {
+            training.wish.send_replace(Wish::Run);
+        }
         tokio::spawn(async move {
             let Some(training) = job.training() else { return };
-            // A wish of an earlier attempt is not this one's.
-            training.wish.send_replace(Wish::Run);
             let ended = Run { cx, job: &job, training, keys: ready.keys }.run(ready.checkpoint).await;
             job.conclude(ended);
         });

@@ -4,6 +4,7 @@ use crate::scene::{Scene, Table, blobs, checkpoints, endless, eventually, plan, 
 use glacier::{
     Options,
     wire::{
+        Role,
         api::{Phase, RefusalCode},
         training::TrainingPage,
     },
@@ -49,6 +50,19 @@ async fn a_withdrawn_training_can_be_granted_anew() {
     scene.grant(&scene.parts[1], 0).await.expect("a fresh grant is taken");
     let status = scene.end(scene.hospital()).await.expect("the training runs");
     assert_eq!(status.phase, Phase::Done);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_that_was_taken_back_before_the_start_starts_nothing() {
+    let scene = Scene::of_two(Rig::start().await, plan()).await;
+    let [hospital, firm] = &scene.parts[..] else { panic!("two parties") };
+    let hash = scene.job.manifest.hash();
+    scene.grant(firm, 0).await.expect("a party of the job");
+    scene.rig.session(scene.firm()).await.withdraw(&hash).await.expect("a party may");
+    let status = scene.grant(hospital, 0).await.expect("a party of the job");
+    assert_eq!((status.phase, status.waiting_for), (Phase::Waiting, vec![Role::Model]));
+    scene.grant(firm, 0).await.expect("it may grant anew");
+    scene.end(&hospital.key).await.expect("and then the job runs");
 }
 
 #[tokio::test(flavor = "multi_thread")]

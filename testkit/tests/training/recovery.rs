@@ -155,7 +155,8 @@ async fn a_killed_node_resumes() {
             }
             tokio::time::sleep(some(100)).await;
             node.kill();
-            std::fs::remove_file(home.join("policy.toml")).unwrap();
+            // A node that died while it started has not written one yet.
+            let _ = std::fs::remove_file(home.join("policy.toml"));
             node = Process::start(&home, free);
         }
         pending::<()>().await;
