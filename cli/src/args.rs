@@ -1,6 +1,8 @@
 //! What was typed, exactly. Each command turns its part into working values before it begins.
 
-use crate::command::{chain, completions, demo, infer, job, key, measure, node, seal, serve, train, verifier, verify};
+use crate::command::{
+    chain, completions, demo, federation, infer, job, key, measure, node, seal, serve, train, verifier, verify,
+};
 use clap::{Parser, Subcommand};
 use glacier::Settle;
 use glacier_wire::Address;
@@ -75,6 +77,9 @@ pub(crate) enum Command {
     Infer(infer::Args),
     /// Refine a model on your data in an attested enclave: get the weights, and a proof of how they came about
     Train(Box<train::Args>),
+    /// Train one model at several sites, on rows that never leave them
+    #[command(subcommand)]
+    Federation(federation::Command),
     /// Open a deployment: load your model into an attested enclave, for others to call
     Serve(serve::Args),
     /// Judge evidence, proofs and nodes

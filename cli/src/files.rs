@@ -6,7 +6,7 @@ use glacier_wire::Digest;
 use std::{
     fs::File,
     io::{Read, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// A file of at most `max` bytes.
@@ -32,6 +32,17 @@ pub(crate) fn digest(path: &Path) -> Result<Digest, Failure> {
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(file).map_err(|error| Failure::reading(path, &error))?;
     Ok(Digest(*hasher.finalize().as_bytes()))
+}
+
+/// Refuses outputs that are there already: what would be lost at the end is found out before anything is sent.
+pub(crate) fn require_absent<'a>(outputs: impl IntoIterator<Item = Option<&'a PathBuf>>) -> Result<(), Failure> {
+    match outputs.into_iter().flatten().find(|path| path.exists()) {
+        None => Ok(()),
+        Some(path) => {
+            let message = format!("{} exists already", path.display());
+            Err(Failure::trouble("exists", message, "name another file, or move this one away"))
+        }
+    }
 }
 
 /// Writes a new file; an existing one is refused.

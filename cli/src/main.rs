@@ -17,7 +17,9 @@ mod watch;
 
 use args::{Cli, Command};
 use clap::Parser;
-use command::{chain, completions, demo, infer, job, key, measure, node, seal, serve, train, verifier, verify};
+use command::{
+    chain, completions, demo, federation, infer, job, key, measure, node, seal, serve, train, verifier, verify,
+};
 use context::Context;
 use error::{Failure, Outcome};
 use output::Output;
@@ -63,6 +65,7 @@ fn run(cli: Cli, output: Output) -> Outcome {
         Command::Job(command) => wait(job::run(command, &cx)),
         Command::Infer(args) => wait(infer::run(args, &cx)),
         Command::Train(args) => wait(train::run(*args, &cx)),
+        Command::Federation(command) => wait(federation::run(command, &cx)),
         Command::Serve(args) => wait(serve::run(args, &cx)),
         Command::Verify(command) => wait(verify::run(command, &cx)),
         Command::Chain(command) => wait(chain::run(command, &cx)),

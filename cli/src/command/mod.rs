@@ -4,6 +4,7 @@ pub(crate) mod chain;
 pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+pub(crate) mod federation;
 pub(crate) mod infer;
 pub(crate) mod job;
 pub(crate) mod key;

@@ -12,11 +12,11 @@ use crate::{
     progress,
 };
 use glacier::{Freshness, Job, Release};
-use glacier_wire::{Address, Digest, PlatformKind, Role, api::JobStatus};
+use glacier_wire::{Address, Digest, PlatformKind, Role, SignedManifest, api::JobStatus};
 use serde::Serialize;
 use std::{
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 /// What was typed.
@@ -52,12 +52,12 @@ enum RoleArg {
 pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     let door = Door::find(&args.node, &args.policy, cx)?;
     let job = Job::read(&args.job).map_err(|error| explain::job(&args.job, error))?;
-    let manifest = job.complete().map_err(|error| explain::unsigned(&args.job, error))?;
+    let manifest = signed(&job, &args.job)?;
     let (role, assets) = match args.role {
         RoleArg::Data => (Role::Data, manifest.manifest.data_sets().map(|set| set.data).collect()),
         RoleArg::Model => (Role::Model, vec![manifest.manifest.model]),
     };
-    let asset = require(&args.asset, &assets, role)?;
+    let asset = holds(&args.asset, &assets, role.as_str())?;
     let file_key = cx.keystore()?.file_key(&asset).map_err(explain::keystore)?;
 
     let freshness = if args.fresh { Freshness::Fresh } else { Freshness::Cached };
@@ -89,15 +89,19 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     Ok(Exit::Yes)
 }
 
+/// The manifest, if everybody has signed it.
+pub(crate) fn signed<'a>(job: &'a Job, file: &Path) -> Result<&'a SignedManifest, Failure> {
+    job.complete().map_err(|error| explain::unsigned(file, error))
+}
+
 /// Which of the job's assets a file is. One that is none is found out before anything is sent.
-fn require(file: &std::path::Path, assets: &[Digest], role: Role) -> Result<Digest, Failure> {
+pub(crate) fn holds(file: &Path, assets: &[Digest], what: &str) -> Result<Digest, Failure> {
     let found = files::digest(file)?;
     if assets.contains(&found) {
         return Ok(found);
     }
     let wanted: Vec<_> = assets.iter().map(Digest::to_string).collect();
-    let message =
-        format!("{} is asset {found}, the job's {} is {}", file.display(), role.as_str(), wanted.join(" and "));
+    let message = format!("{} is asset {found}, the job's {what} is {}", file.display(), wanted.join(" and "));
     Err(Failure::trouble(
         "asset-digest",
         message,

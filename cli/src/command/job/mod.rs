@@ -12,7 +12,10 @@ mod told;
 
 use crate::{context::Context, error::Outcome};
 
-use sheet::Sheet;
+pub(crate) use asset::AssetRef;
+pub(crate) use join::{holds, signed};
+pub(crate) use propose::recipient;
+pub(crate) use sheet::Sheet;
 
 /// The three-party path.
 #[derive(Debug, clap::Subcommand)]

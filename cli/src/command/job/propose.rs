@@ -67,7 +67,7 @@ pub(crate) struct Args {
     output: PathBuf,
 }
 
-fn recipient(text: &str) -> Result<Recipient, String> {
+pub(crate) fn recipient(text: &str) -> Result<Recipient, String> {
     glacier_asset::parse_recipient(text)
         .map_err(|_| "a recipient begins with age1; `glacier key show` prints it".to_owned())
 }

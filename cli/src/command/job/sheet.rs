@@ -5,7 +5,10 @@ use crate::{
     units::{Size, grouped, rfc3339},
 };
 use glacier::Job;
-use glacier_wire::{Address, Contribution, Digest, EnclaveId, ManifestHash, Measurement, Work, training::TrainingPlan};
+use glacier_wire::{
+    Address, Contribution, Digest, EnclaveId, ManifestHash, Measurement, Work, federation::FederationPlan,
+    training::TrainingPlan,
+};
 use serde::Serialize;
 use std::{
     io::{self, Write},
@@ -26,6 +29,8 @@ pub(crate) struct Sheet {
     model: Digest,
     /// How to train.
     plan: Option<TrainingPlan>,
+    /// How sites train together.
+    federation: Option<FederationPlan>,
     payer: Address,
     price: u64,
     chain_id: u64,
@@ -60,6 +65,7 @@ impl Sheet {
             model_provider: manifest.model_provider,
             model: manifest.model,
             plan: job.signed().plan.clone(),
+            federation: job.signed().federation.clone(),
             payer: manifest.settlement.payer,
             price: manifest.settlement.price,
             chain_id: manifest.settlement.chain_id,
@@ -97,10 +103,12 @@ impl Report for Sheet {
         field(page, "model", self.model)?;
         field(page, "  from", self.who(&self.model_provider))?;
         if let Some(plan) = &self.plan {
-            // All that is signed is shown: a plan may say what its reader would not agree to.
-            let text = toml::to_string(plan).map_err(io::Error::other)?;
             field(page, "plan", plan.digest())?;
-            text.lines().try_for_each(|line| writeln!(page, "  {DIM}|{DIM:#} {line}"))?;
+            whole(page, plan)?;
+        }
+        if let Some(plan) = &self.federation {
+            field(page, "federation", plan.digest())?;
+            whole(page, plan)?;
         }
         field(page, "code", self.measurement)?;
         field(page, "on chip", self.enclave_id)?;
@@ -124,4 +132,10 @@ impl Report for Sheet {
         }
         Ok(())
     }
+}
+
+/// All that is signed is shown: a plan may say what its reader would not agree to.
+fn whole(page: &mut dyn Write, plan: &impl Serialize) -> io::Result<()> {
+    let text = toml::to_string(plan).map_err(io::Error::other)?;
+    text.lines().try_for_each(|line| writeln!(page, "  {DIM}|{DIM:#} {line}"))
 }

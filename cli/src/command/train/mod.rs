@@ -18,8 +18,7 @@ use crate::{
 };
 pub(crate) use fresh::{Initial, plain};
 use glacier::{Freshness, Material, Options, Step};
-use plan::PlanArgs;
-pub(crate) use plan::{read_plan, unfit};
+pub(crate) use plan::{PlanArgs, read_plan, unfit};
 pub(crate) use plot::draw;
 pub(crate) use report::{Trained, sparkline};
 use std::path::PathBuf;
@@ -66,12 +65,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     // What can be found out before anything is sent is found out first.
-    for path in [Some(&args.output), args.proof.as_ref(), args.plot.as_ref()].into_iter().flatten() {
-        if path.exists() {
-            let message = format!("{} exists already", path.display());
-            return Err(Failure::trouble("exists", message, "name another file, or move this one away"));
-        }
-    }
+    files::require_absent([Some(&args.output), args.proof.as_ref(), args.plot.as_ref()])?;
     args.data.iter().chain(&args.plan.validation_file()).try_for_each(|file| require_plain(file))?;
     let mut plan = args.plan.plan()?;
     let scratch = tempfile::tempdir().map_err(|error| Failure::writing(&std::env::temp_dir(), &error))?;
