@@ -21,6 +21,7 @@ use glacier_host::{HostError, LaunchError};
 use glacier_wire::{
     ManifestError,
     api::{Refusal, RefusalCode},
+    training::nearest,
 };
 use std::path::Path;
 
@@ -275,6 +276,25 @@ pub(crate) fn policy(path: &Path, error: PolicyError) -> Failure {
         ),
     };
     Failure::trouble(code, message, help)
+}
+
+/// Settings in TOML that cannot be read: the line, and what a misspelt member may have meant. `manual` is a sentence
+/// that says where they are listed.
+pub(crate) fn settings(
+    code: &str,
+    path: &Path,
+    text: &str,
+    error: &toml::de::Error,
+    members: &[&str],
+    manual: &str,
+) -> Failure {
+    let found = error.message().split('`').nth(1).filter(|_| error.message().starts_with("unknown field"));
+    let meant = found.and_then(|found| nearest(found, members));
+    let help = meant.map_or_else(|| manual.to_owned(), |word| format!("`{word}` may be meant; {manual}"));
+    let line = error.span().map_or(0, |span| text.get(..span.start).unwrap_or_default().lines().count().max(1));
+    // The list of all that is known is in the manual.
+    let message = error.message().split(", expected").next().unwrap_or_default();
+    Failure::trouble(code, format!("{}: line {line}: {message}", path.display()), help)
 }
 
 /// A file that was not sealed or opened.

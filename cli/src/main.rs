@@ -12,6 +12,7 @@ mod files;
 mod network;
 mod output;
 mod progress;
+mod source;
 mod units;
 mod watch;
 
@@ -56,8 +57,8 @@ fn run(cli: Cli, output: Output) -> Outcome {
     let cx = Context::resolve(cli.global, output)?;
     match cli.command {
         Command::Key(command) => key::run(&command, &cx),
-        Command::Seal(args) => seal::seal(&args, &cx),
-        Command::Open(args) => seal::open(&args, &cx),
+        Command::Seal(args) => wait(seal::seal(args, &cx)),
+        Command::Open(args) => wait(seal::open(args, &cx)),
         Command::Measure(args) => measure::run(&args, output),
         Command::Completions(args) => completions::run(&args, output),
         Command::Demo(args) => wait(demo::run(args, &cx)),

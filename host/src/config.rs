@@ -35,6 +35,10 @@ pub struct NodeConfig {
     /// An unfinished upload that nobody continued for so many seconds is removed. Default one day.
     #[serde(default = "default_upload_seconds")]
     pub upload_seconds: u64,
+    /// Seconds that open connections have to end by themselves once the node is to end. Default 5; what is still open
+    /// then is closed, and clients take up again what they were at.
+    #[serde(default = "default_drain_seconds")]
+    pub drain_seconds: u64,
     /// The chain that the node settles on. Default: one of its own, in this process.
     #[serde(default)]
     pub chain: ChainConfig,
@@ -96,9 +100,35 @@ impl NodeConfig {
             max_connections: default_max_connections(),
             idle_seconds: default_idle_seconds(),
             upload_seconds: default_upload_seconds(),
+            drain_seconds: default_drain_seconds(),
             chain: ChainConfig::default(),
         }
     }
+
+    /// Every member of the file and of its table `chain`, for those who misspell one.
+    pub const MEMBERS: &[&str] = &[
+        "listen",
+        "home",
+        "chip",
+        "enclave",
+        "max_store_bytes",
+        "max_connections",
+        "idle_seconds",
+        "upload_seconds",
+        "drain_seconds",
+        "chain",
+        "enabled",
+        "rpc",
+        "deployment",
+        "confirmations",
+        "checkpoint_proofs",
+        "checkpoint_seconds",
+        "claim",
+        "collect_price",
+    ];
+
+    /// A `node.toml` with every member, what it is for, and its default.
+    pub const TEMPLATE: &str = include_str!("../node.toml");
 
     /// Reads `node.toml`.
     ///
@@ -110,6 +140,10 @@ impl NodeConfig {
 
     pub(crate) fn idle(&self) -> Duration {
         Duration::from_secs(self.idle_seconds)
+    }
+
+    pub(crate) fn drain(&self) -> Duration {
+        Duration::from_secs(self.drain_seconds)
     }
 
     pub(crate) fn upload_age(&self) -> Duration {
@@ -145,6 +179,10 @@ fn default_upload_seconds() -> u64 {
     24 * 60 * 60
 }
 
+fn default_drain_seconds() -> u64 {
+    5
+}
+
 fn beside(program: &str) -> PathBuf {
     std::env::current_exe().map(|this| this.with_file_name(program)).unwrap_or_else(|_| program.into())
 }
@@ -163,6 +201,26 @@ mod tests {
     fn what_is_written_is_read() {
         let config = NodeConfig { idle_seconds: 3, ..NodeConfig::new("/n") };
         assert_eq!(NodeConfig::from_toml(&toml::to_string(&config).unwrap()).unwrap(), config);
+    }
+
+    #[test]
+    fn the_template_says_every_default() {
+        let home = PathBuf::from("/var/lib/glacier/node");
+        let written = NodeConfig::from_toml(NodeConfig::TEMPLATE).unwrap();
+        assert_eq!(written, NodeConfig::new(home.clone()));
+        // With the lines in comments taken in as well, it says the same where they have a default.
+        let lines = NodeConfig::TEMPLATE.lines().map(|line| line.strip_prefix("#= ").unwrap_or(line));
+        let all: toml::Table = toml::from_str(&lines.collect::<Vec<_>>().join("\n")).unwrap();
+        let mut names: Vec<_> = all.keys().chain(all["chain"].as_table().unwrap().keys()).map(String::as_str).collect();
+        let mut known = NodeConfig::MEMBERS.to_vec();
+        names.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(names, known);
+        let config: NodeConfig = all.try_into().unwrap();
+        assert_eq!(
+            NodeConfig { chip: default_chip(), enclave: default_enclave(), chain: ChainConfig::default(), ..config },
+            written
+        );
     }
 
     #[test]

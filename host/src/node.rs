@@ -41,8 +41,6 @@ use crate::{
 const TLS: u8 = 0x16;
 /// How long a connection may take to send its first byte.
 const FIRST_BYTE: Duration = Duration::from_secs(10);
-/// How long open connections may take to end at shutdown.
-const FAREWELL: Duration = Duration::from_secs(5);
 /// Pause before an enclave that ended is started again; doubled up to the limit each time it fails at once.
 const BACKOFF: Duration = Duration::from_millis(250);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
@@ -160,7 +158,7 @@ impl Node {
         let _ = stop.wait_for(|stop| *stop).await;
     }
 
-    /// Takes no new connections, lets open ones end for a few seconds, ends the enclave and waits for it.
+    /// Takes no new connections, lets open ones end for [`NodeConfig::drain_seconds`], ends the enclave and waits for it.
     pub async fn shutdown(mut self) {
         self.shared.stop.send_replace(true);
         let _ = (&mut self.accepting).await;
@@ -275,7 +273,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
     drop(listener);
     let rest = async { while connections.join_next().await.is_some() {} };
-    if timeout(FAREWELL, rest).await.is_err() {
+    if timeout(shared.config.drain(), rest).await.is_err() {
         debug!("connections that did not end are closed");
     }
     connections.shutdown().await;

@@ -3,7 +3,7 @@
 use crate::file::{self, FileError, NewFile};
 use glacier_attest::Fingerprint;
 pub use glacier_attest::Policy;
-use glacier_wire::{EnclaveId, Measurement};
+use glacier_wire::{EnclaveId, Measurement, training::nearest};
 use std::path::Path;
 
 /// A policy file that cannot be used. None of it is used then.
@@ -71,7 +71,7 @@ pub fn parse_policy(text: &str) -> Result<Policy, PolicyError> {
     };
     let table: toml::Table = toml::from_str(text).map_err(malformed)?;
     if let Some(name) = table.keys().find(|name| !MEMBERS.contains(&name.as_str())) {
-        return Err(PolicyError::Unknown { name: name.clone(), meant: nearest(name) });
+        return Err(PolicyError::Unknown { name: name.clone(), meant: nearest(name, MEMBERS) });
     }
     toml::from_str(text).map_err(malformed)
 }
@@ -96,32 +96,6 @@ pub fn write_policy(path: &Path, text: &str) -> Result<(), PolicyError> {
     let mut file = NewFile::create(path)?;
     file.write_all(text.as_bytes())?;
     Ok(file.keep()?)
-}
-
-/// The member that a mistyped name was probably meant to be.
-fn nearest(name: &str) -> Option<&'static str> {
-    let (member, distance) = MEMBERS.iter().map(|member| (*member, distance(name, member))).min_by_key(|(_, d)| *d)?;
-    (distance <= name.len().max(3) / 3).then_some(member)
-}
-
-/// Levenshtein's distance.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = i;
-        let mut left = i.saturating_add(1);
-        if let Some(first) = row.first_mut() {
-            *first = left;
-        }
-        for (cell, y) in row.iter_mut().skip(1).zip(b.bytes()) {
-            let up = *cell;
-            let substituted = diagonal.saturating_add(usize::from(x != y));
-            left = substituted.min(up.saturating_add(1)).min(left.saturating_add(1));
-            *cell = left;
-            diagonal = up;
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ const ENCLAVE: &str = "glacier-enclave";
 const SIMULATOR: &str = "glacier-simulator";
 const TABLE: &str = "glacier-table";
 const STORE: &str = "glacier-store";
+const REMOTE: &str = "glacier-remote";
 const COLLATERAL: &str = "glacier-collateral";
 const CHAIN: &str = "glacier-chain";
 const HOST: &str = "glacier-host";
@@ -52,6 +53,8 @@ const LAYERS: &[Layer] = &[
     // Parsers of two large formats, on the owner's machine and nowhere else.
     Layer { name: TABLE, may_use: &[] },
     Layer { name: STORE, may_use: &[WIRE, ASSET, ATTEST, PROOF] },
+    // Clients of four kinds of store, with TLS: for the command line, and never for the host.
+    Layer { name: REMOTE, may_use: &[] },
     Layer { name: COLLATERAL, may_use: &[WIRE, ATTEST] },
     // Carries transactions; what they mean is for whoever hands them in.
     Layer { name: CHAIN, may_use: &[WIRE, ATTEST, PROOF] },
@@ -62,7 +65,8 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: CLI,
         may_use: &[
-            WIRE, ASSET, ATTEST, PROOF, MEASURE, DEVICES, SDK, HOST, STORE, COLLATERAL, CHAIN, SIMULATOR, TABLE, TRAIN,
+            WIRE, ASSET, ATTEST, PROOF, MEASURE, DEVICES, SDK, HOST, STORE, REMOTE, COLLATERAL, CHAIN, SIMULATOR,
+            TABLE, TRAIN,
         ],
     },
     Layer {

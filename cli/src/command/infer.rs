@@ -32,10 +32,10 @@ pub(crate) struct Args {
     #[command(flatten)]
     node: NodeArg,
     /// A deployment (the name that `glacier serve` printed), or a model file of yours
-    #[arg(long, value_name = "NAME|FILE")]
+    #[arg(long, value_name = "NAME|FILE|URL")]
     model: ModelRef,
     /// The rows: .csv .npy .npz
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE|URL")]
     input: PathBuf,
     #[command(flatten)]
     policy: PolicyArg,
@@ -76,9 +76,11 @@ impl FromStr for ModelRef {
 pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     args.output.as_deref().map(require_format).transpose()?;
     let door = Door::find(&args.node, &args.policy, cx)?;
+    let input = cx.bring(&args.input).await?;
+    let args = Args { input: input.to_path_buf(), ..args };
     match args.model.clone() {
         ModelRef::Deployment(name) => ask(name, args, &door, cx).await,
-        ModelRef::File(model) => bring(&model, args, &door, cx).await,
+        ModelRef::File(model) => bring(&*cx.bring(&model).await?, args, &door, cx).await,
     }
 }
 

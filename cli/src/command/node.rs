@@ -16,7 +16,7 @@ use crate::{
 use glacier::policy::{simulated_policy, write_policy};
 use glacier_attest::Fingerprint;
 use glacier_chain::{Deployment, Realm};
-use glacier_host::{ChipInfo, EnclaveState, Node, NodeConfig, Status};
+use glacier_host::{ChipInfo, EnclaveState, HostError, Node, NodeConfig, Status};
 use serde::Serialize;
 use std::{
     io::{self, Write},
@@ -32,6 +32,8 @@ use tracing_subscriber::EnvFilter;
 pub(crate) enum Command {
     /// Start an enclave, relay to it, store ciphertext; until Ctrl-C
     Run(RunArgs),
+    /// Print a configuration with every setting, what it is for, and its default
+    Config,
     /// What a node's host says of itself: worth as much as the host
     Status(StatusArgs),
     /// What this machine lacks to run an enclave on confidential hardware
@@ -59,6 +61,9 @@ pub(crate) struct RunArgs {
     /// Blocks on that chain, its own included, until a transaction is final, instead of what the settings say
     #[arg(long, value_name = "N")]
     confirmations: Option<u64>,
+    /// Write the log as lines of JSON, for collectors
+    #[arg(long)]
+    log_json: bool,
     /// Neither register nor settle anything
     #[arg(long, conflicts_with_all = ["rpc", "deployment"])]
     no_chain: bool,
@@ -77,6 +82,7 @@ const MAX_CONFIG: u64 = 64 << 10;
 pub(crate) async fn run(command: Command, cx: &Context) -> Outcome {
     match command {
         Command::Run(args) => serve(args, cx).await,
+        Command::Config => template(cx.output),
         Command::Status(args) => ask(&args, cx.output).await,
         Command::Doctor(args) => doctor::run(&args, cx.output),
     }
@@ -86,7 +92,13 @@ async fn serve(args: RunArgs, cx: &Context) -> Outcome {
     let mut config = match &args.config {
         Some(path) => {
             let text = String::from_utf8_lossy(&files::read(path, MAX_CONFIG)?).into_owned();
-            NodeConfig::from_toml(&text).map_err(explain::host)?
+            let manual = "`glacier node config` prints all of them, with their defaults";
+            NodeConfig::from_toml(&text).map_err(|error| match error {
+                HostError::Config(error) => {
+                    explain::settings("config", path, &text, &error, NodeConfig::MEMBERS, manual)
+                }
+                error => explain::host(error),
+            })?
         }
         None => NodeConfig::new(cx.home.join("node")),
     };
@@ -95,10 +107,10 @@ async fn serve(args: RunArgs, cx: &Context) -> Outcome {
     config.chain.deployment = args.deployment.or(config.chain.deployment);
     config.chain.confirmations = args.confirmations.unwrap_or(config.chain.confirmations);
     config.chain.enabled &= !args.no_chain;
-    log_to_stderr(cx.output);
+    log_to_stderr(cx.output, args.log_json);
     // Before the node starts: a signal that comes while it does must not kill it half-way.
     let mut asked_to_end = asked_to_end()?;
-    let (home, chain) = (config.home.clone(), config.chain.clone());
+    let (home, chain, drain) = (config.home.clone(), config.chain.clone(), config.drain_seconds);
     let node = Arc::new(Node::start(config).await.map_err(explain::host)?);
     let mut running = Running::of(&node)?;
     let part = if chain.enabled {
@@ -124,13 +136,34 @@ async fn serve(args: RunArgs, cx: &Context) -> Outcome {
         _ = asked_to_end.recv() => {}
         () = node.wait() => {}
     }
-    cx.output.remark("ending: open connections have a few seconds");
-    if let Some(part) = part {
-        part.end().await;
+    cx.output.remark(format_args!("ending: open connections have {drain} s; Ctrl-C again ends it at once"));
+    let ending = async {
+        if let Some(part) = part {
+            part.end().await;
+        }
+        if let Ok(node) = Arc::try_unwrap(node) {
+            node.shutdown().await;
+        }
+    };
+    tokio::select! {
+        () = ending => {}
+        _ = asked_to_end.recv() => cx.output.remark("ended without waiting"),
     }
-    if let Ok(node) = Arc::try_unwrap(node) {
-        node.shutdown().await;
+    Ok(Exit::Yes)
+}
+
+/// Settings to begin with.
+fn template(output: Output) -> Outcome {
+    #[derive(Serialize)]
+    struct Template {
+        toml: &'static str,
     }
+    impl Report for Template {
+        fn human(&self, page: &mut dyn Write) -> io::Result<()> {
+            write!(page, "{}", self.toml)
+        }
+    }
+    output.report(&Template { toml: NodeConfig::TEMPLATE })?;
     Ok(Exit::Yes)
 }
 
@@ -147,11 +180,12 @@ fn asked_to_end() -> Result<mpsc::UnboundedReceiver<()>, Failure> {
 }
 
 /// The daemon's log: warnings, or what RUST_LOG asks for.
-fn log_to_stderr(output: Output) {
+fn log_to_stderr(output: Output, json: bool) {
     let quietest = if output.quiet { "error" } else { "warn" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(quietest));
     // Fails only where a log was set up before; then that one stays.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let _ = if json { log.json().flatten_event(true).try_init() } else { log.try_init() };
 }
 
 /// What a started node is.

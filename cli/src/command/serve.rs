@@ -23,7 +23,7 @@ use std::{
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The model (ONNX). It is sealed here, and opened in the enclave alone
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE|URL")]
     model: PathBuf,
     #[command(flatten)]
     node: NodeArg,
@@ -52,7 +52,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
-    require_plain(&args.model)?;
+    let model = cx.bring(&args.model).await?;
+    require_plain(&model)?;
     let door = Door::find(&args.node, &args.policy, cx)?;
     let options = Options {
         memory: args.memory.0,
@@ -64,7 +65,7 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
         price: args.price,
     };
     let (mut watcher, mut seen) = (Watcher::new(cx.output), None);
-    let served = glacier::serve(&door.node, &door.policy, &door.key, &args.model, &options, &mut |step| {
+    let served = glacier::serve(&door.node, &door.policy, &door.key, &model, &options, &mut |step| {
         if let Step::Accepted(session) = &step {
             seen = Some((session.accepted().platform(), checks::lines(session.appraisal())));
         }

@@ -29,7 +29,7 @@ pub(crate) struct Args {
     #[arg(value_name = "JOB")]
     job: PathBuf,
     /// Your sealed initial model
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE|URL")]
     asset: PathBuf,
     #[command(flatten)]
     node: NodeArg,
@@ -48,10 +48,11 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     let door = Door::find(&args.node, &args.policy, cx)?;
     let job = Job::read(&args.job).map_err(|error| explain::job(&args.job, error))?;
     let manifest = signed(&job, &args.job)?;
-    let asset = holds(&args.asset, &[manifest.manifest.model], "model")?;
+    let file = cx.bring(&args.asset).await?;
+    let asset = holds(&file, &[manifest.manifest.model], "model")?;
     let file_key = cx.keystore()?.file_key(&asset).map_err(explain::keystore)?;
     let bar = progress::bytes(cx.output, "uploading", 0);
-    let uploaded = door.node.upload(&asset, &args.asset, &mut progress::follow(&bar)).await;
+    let uploaded = door.node.upload(&asset, &file, &mut progress::follow(&bar)).await;
     bar.finish_and_clear();
     uploaded.map_err(explain::node)?;
 

@@ -29,7 +29,7 @@ pub(crate) struct Args {
     #[arg(value_name = "JOB")]
     job: PathBuf,
     /// Your sealed rows
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE|URL")]
     asset: PathBuf,
     #[command(flatten)]
     node: NodeArg,
@@ -53,13 +53,14 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     let job = Job::read(&args.job).map_err(|error| explain::job(&args.job, error))?;
     let manifest = signed(&job, &args.job)?;
     let mine: Vec<_> = manifest.manifest.data_sets().map(|set| set.data).collect();
-    let data = holds(&args.asset, &mine, "data")?;
+    let file = cx.bring(&args.asset).await?;
+    let data = holds(&file, &mine, "data")?;
     let file_key = cx.keystore()?.file_key(&data).map_err(explain::keystore)?;
     if let Some(folder) = &args.proofs {
         std::fs::create_dir_all(folder).map_err(|error| Failure::writing(folder, &error))?;
     }
     let bar = progress::bytes(cx.output, "uploading", 0);
-    let uploaded = own.node.upload(&data, &args.asset, &mut progress::follow(&bar)).await;
+    let uploaded = own.node.upload(&data, &file, &mut progress::follow(&bar)).await;
     bar.finish_and_clear();
     uploaded.map_err(explain::node)?;
 

@@ -29,7 +29,7 @@ pub(crate) struct Args {
     #[arg(long)]
     role: RoleArg,
     /// Your sealed asset
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE|URL")]
     asset: PathBuf,
     #[command(flatten)]
     node: NodeArg,
@@ -57,13 +57,14 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
         RoleArg::Data => (Role::Data, manifest.manifest.data_sets().map(|set| set.data).collect()),
         RoleArg::Model => (Role::Model, vec![manifest.manifest.model]),
     };
-    let asset = holds(&args.asset, &assets, role.as_str())?;
+    let file = cx.bring(&args.asset).await?;
+    let asset = holds(&file, &assets, role.as_str())?;
     let file_key = cx.keystore()?.file_key(&asset).map_err(explain::keystore)?;
 
     let freshness = if args.fresh { Freshness::Fresh } else { Freshness::Cached };
     let session = door.open(freshness, cx).await?;
     let bar = progress::bytes(cx.output, "uploading", 0);
-    let uploaded = door.node.upload(&asset, &args.asset, &mut progress::follow(&bar)).await;
+    let uploaded = door.node.upload(&asset, &file, &mut progress::follow(&bar)).await;
     bar.finish_and_clear();
     uploaded.map_err(explain::node)?;
 

@@ -29,10 +29,10 @@ pub(crate) struct Args {
     #[command(flatten)]
     node: NodeArg,
     /// The initial model: an ONNX file of yours, or one made from nothing for your CSV (mlp, mlp:64,32, logistic)
-    #[arg(long, value_name = "FILE|KIND", default_value = "mlp")]
+    #[arg(long, value_name = "FILE|URL|KIND", default_value = "mlp")]
     model: Initial,
     /// The rows: .csv .npy .npz .parquet .arrow; several files are read one after the other
-    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    #[arg(long, value_name = "FILE|URL", required = true, num_args = 1..)]
     data: Vec<PathBuf>,
     #[command(flatten)]
     policy: PolicyArg,
@@ -66,11 +66,21 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     // What can be found out before anything is sent is found out first.
     files::require_absent([Some(&args.output), args.proof.as_ref(), args.plot.as_ref()])?;
-    args.data.iter().chain(&args.plan.validation_file()).try_for_each(|file| require_plain(file))?;
+    let mut fetched = Vec::new();
+    for file in &args.data {
+        fetched.push(cx.bring(file).await?);
+    }
+    let files: Vec<_> = fetched.iter().map(|file| file.to_path_buf()).collect();
+    files.iter().chain(&args.plan.validation_file()).try_for_each(|file| require_plain(file))?;
+    let initial = match &args.model {
+        Initial::File(path) => Some(cx.bring(path).await?),
+        _ => None,
+    };
+    let initial = initial.as_deref().map_or_else(|| args.model.clone(), |path| Initial::File(path.to_owned()));
     let mut plan = args.plan.plan()?;
     let scratch = tempfile::tempdir().map_err(|error| Failure::writing(&std::env::temp_dir(), &error))?;
-    let data = args.data.iter().map(|file| plain(file, scratch.path())).collect::<Result<Vec<_>, _>>()?;
-    let model = args.model.file(&data, &mut plan, scratch.path())?;
+    let data = files.iter().map(|file| plain(file, scratch.path())).collect::<Result<Vec<_>, _>>()?;
+    let model = initial.file(&data, &mut plan, scratch.path())?;
     plan.check().map_err(|error| plan::unfit(&error))?;
     let door = Door::find(&args.node, &args.policy, cx)?;
     let options = Options {

@@ -1,9 +1,9 @@
 //! How to train: a TOML file, flags, or both; flags win.
 
-use crate::{error::Failure, files};
+use crate::{error::Failure, explain, files};
 use glacier_wire::training::{
     EarlyStopping, Lora, Loss, Metric, Optimiser, PlanError, Privacy, Real, Schedule, Seed, Target, TrainingPlan,
-    UnknownWord, Validation, nearest,
+    UnknownWord, Validation,
 };
 use std::{
     path::{Path, PathBuf},
@@ -157,21 +157,10 @@ fn set<T>(member: &mut T, typed: Option<T>) {
 /// Reads a plan; what it does not know is named, with what may be meant.
 pub(crate) fn read_plan(path: &Path) -> Result<TrainingPlan, Failure> {
     let bytes = files::read(path, 1 << 20)?;
-    let unreadable =
-        |message: String, help: String| Failure::trouble("plan", format!("{}: {message}", path.display()), help);
-    let text =
-        std::str::from_utf8(&bytes).map_err(|_| unreadable("not UTF-8".into(), "a plan is a TOML file".into()))?;
-    toml::from_str(text).map_err(|error| {
-        let words = error.message().split('`').nth(1).filter(|_| error.message().starts_with("unknown field"));
-        let meant = words.and_then(|word| nearest(word, TrainingPlan::MEMBERS));
-        let help = meant.map_or("`docs/training.md` lists what a plan may say".to_owned(), |word| {
-            format!("`{word}` may be meant; `docs/training.md` lists what a plan may say")
-        });
-        let line = error.span().map_or(0, |span| text.get(..span.start).unwrap_or_default().lines().count().max(1));
-        // The list of all that is known is in the documentation.
-        let message = error.message().split(", expected").next().unwrap_or_default();
-        unreadable(format!("line {line}: {message}"), help)
-    })
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|_| Failure::trouble("plan", format!("{}: not UTF-8", path.display()), "a plan is a TOML file"))?;
+    let manual = "`docs/training.md` lists what a plan may say";
+    toml::from_str(text).map_err(|error| explain::settings("plan", path, text, &error, TrainingPlan::MEMBERS, manual))
 }
 
 /// A plan that contradicts itself, as people are told.

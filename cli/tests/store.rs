@@ -1,0 +1,91 @@
+//! Assets in an S3-compatible store (the crate `s3s-fs`, on a folder), sealed into it and joined from it. *SIMULATED*
+//! platform.
+
+mod support;
+
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto::Builder,
+};
+use s3s::{auth::SimpleAuth, service::S3ServiceBuilder};
+use serde_json::Value;
+use std::{fs, net::SocketAddr, path::Path};
+use support::{Node, Party, model_and_data, text};
+
+/// A server with one bucket, `clinic`, for as long as the runtime lives.
+fn serve(folder: &Path) -> (tokio::runtime::Runtime, SocketAddr) {
+    fs::create_dir(folder.join("clinic")).unwrap();
+    let mut service = S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder).unwrap());
+    service.set_auth(SimpleAuth::from_single("hospital", "not-a-secret"));
+    let service = service.build();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    let address = listener.local_addr().unwrap();
+    runtime.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = service.clone();
+            tokio::spawn(async move {
+                let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    });
+    (runtime, address)
+}
+
+fn json(party: &Party, store: SocketAddr, secret: &str, args: &str, status: i32) -> Value {
+    let mut command = party.command(&format!("--json {args}"));
+    command.env("AWS_ENDPOINT", format!("http://{store}")).env("AWS_ALLOW_HTTP", "true");
+    command.env("AWS_REGION", "eu-west-1").env("AWS_ACCESS_KEY_ID", "hospital").env("AWS_SECRET_ACCESS_KEY", secret);
+    let output = command.output().unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(status), "glacier {args}\n{stdout}");
+    serde_json::from_str(&stdout).unwrap()
+}
+
+#[test]
+fn a_job_of_assets_in_a_store() {
+    let (node, party, folder) = (Node::start(), Party::new(), tempfile::tempdir().unwrap());
+    let (_runtime, store) = serve(folder.path());
+    let run = |args: &str, status| json(&party, store, "not-a-secret", args, status);
+    let (model, data) = model_and_data();
+    run("key new", 0);
+    fs::copy(data.join("data.csv"), folder.path().join("clinic/rows.csv")).unwrap();
+    fs::copy(model, folder.path().join("clinic/model.onnx")).unwrap();
+
+    // What is in the store in the clear, sealed into the store.
+    let rows = run("seal s3://clinic/rows.csv -o s3://clinic/study/rows.age", 0);
+    let model = run("seal s3://clinic/model.onnx -o s3://clinic/study/model.age", 0);
+    assert!(folder.path().join("clinic/study/rows.age").exists());
+    let propose = format!("job propose --data {} --model {}", text(&rows, "digest"), text(&model, "digest"));
+    run(&format!("{propose} {}", node.door()), 0);
+    run("job sign job.json", 0);
+    run(&format!("job join job.json --role model --asset s3://clinic/study/model.age {}", node.door()), 0);
+    run(&format!("job join job.json --role data --asset s3://clinic/study/rows.age --wait {}", node.door()), 0);
+    run(&format!("job result job.json -o labels.csv {}", node.door()), 0);
+    assert_eq!(fs::read_to_string(party.path("labels.csv")).unwrap().lines().count(), 570);
+
+    // The wrong file, no file, no access: each says so, and nothing was released.
+    let join = format!("job join job.json --role data {} --asset", node.door());
+    let error = run(&format!("{join} s3://clinic/study/model.age"), 2);
+    assert_eq!(error["error"]["code"], "asset-digest");
+    assert_eq!(run(&format!("{join} s3://clinic/nothing.age"), 2)["error"]["code"], "store-missing");
+    let denied = json(&party, store, "wrong", &format!("{join} s3://clinic/study/rows.age"), 2);
+    assert_eq!(denied["error"]["code"], "store-denied");
+
+    // Nothing that was fetched is left on this machine.
+    let left: Vec<_> = fs::read_dir(party.path("home/fetched")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(left.iter().all(|folder| fs::read_dir(folder).unwrap().next().is_none()), "{left:?}");
+}
+
+#[test]
+fn a_model_and_rows_from_a_store_in_one_call() {
+    let (node, party, folder) = (Node::start(), Party::new(), tempfile::tempdir().unwrap());
+    let (_runtime, store) = serve(folder.path());
+    let (model, data) = model_and_data();
+    fs::copy(data.join("data.csv"), folder.path().join("clinic/rows.csv")).unwrap();
+    fs::copy(model, folder.path().join("clinic/model.onnx")).unwrap();
+    json(&party, store, "not-a-secret", "key new", 0);
+    let infer = "infer --model s3://clinic/model.onnx --input s3://clinic/rows.csv --output labels.csv";
+    json(&party, store, "not-a-secret", &format!("{infer} {}", node.door()), 0);
+    assert_eq!(fs::read_to_string(party.path("labels.csv")).unwrap().lines().count(), 570);
+}
