@@ -35,6 +35,9 @@ pub struct NodeConfig {
     /// An unfinished upload that nobody continued for so many seconds is removed. Default one day.
     #[serde(default = "default_upload_seconds")]
     pub upload_seconds: u64,
+    /// Other nodes that the enclave may have this host connect to, each `HOST:PORT`, to the letter. Default: none.
+    #[serde(default)]
+    pub dial: Vec<String>,
     /// The chain that the node settles on. Default: one of its own, in this process.
     #[serde(default)]
     pub chain: ChainConfig,
@@ -96,6 +99,7 @@ impl NodeConfig {
             max_connections: default_max_connections(),
             idle_seconds: default_idle_seconds(),
             upload_seconds: default_upload_seconds(),
+            dial: Vec::new(),
             chain: ChainConfig::default(),
         }
     }

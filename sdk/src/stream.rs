@@ -187,7 +187,14 @@ impl Streaming<'_> {
     pub async fn next(&mut self) -> Result<Option<Bytes>, RequestError> {
         while self.ended.is_none() {
             let frame = tokio::time::timeout(self.deadline, self.body.frame()).await;
-            let frame = frame.map_err(|_| RequestError::Deadline)?.ok_or(RequestError::Cut)?;
+            let Some(frame) = frame.map_err(|_| RequestError::Deadline)? else {
+                if self.headers.contains_key(TRAILER) {
+                    return Err(RequestError::Cut);
+                }
+                // It was no stream: its length stood before it, and HTTP has held it against that.
+                self.ended = Some(Ended { proof: self.header(Trailer::PROOF).map(str::to_owned) });
+                break;
+            };
             match frame.map_err(|_| RequestError::Cut)?.into_data() {
                 Ok(piece) => {
                     self.read = self.read.saturating_add(piece.len() as u64);
@@ -270,6 +277,8 @@ fn lock(sent: &Mutex<Sent>) -> std::sync::MutexGuard<'_, Sent> {
     sent.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Says that the answer is a stream, and ends with trailers.
+const TRAILER: &str = "trailer";
 /// Pieces that wait to be sent.
 const QUEUE: usize = 4;
 /// Bytes of a refusal in a trailer.

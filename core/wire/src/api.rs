@@ -566,6 +566,39 @@ pub enum HostRequest {
         #[n(0)]
         job: ManifestHash,
     },
+    /// Connect to another node. Answered with [`HostReply::Dialed`].
+    #[n(14)]
+    Dial {
+        /// `HOST:PORT`, as the operator allows it.
+        #[n(0)]
+        address: String,
+    },
+    /// Bytes for a connection; one request at a time.
+    #[n(15)]
+    Send {
+        /// From [`HostReply::Dialed`].
+        #[n(0)]
+        connection: u64,
+        /// Ciphertext.
+        #[n(1)]
+        #[cbor(with = "minicbor::bytes")]
+        data: Vec<u8>,
+    },
+    /// The next bytes of a connection; one request at a time, and it may take for ever. Answered with
+    /// [`HostReply::Data`], which is empty at the end.
+    #[n(16)]
+    Receive {
+        /// From [`HostReply::Dialed`].
+        #[n(0)]
+        connection: u64,
+    },
+    /// A connection is not needed any more.
+    #[n(17)]
+    Hangup {
+        /// From [`HostReply::Dialed`].
+        #[n(0)]
+        connection: u64,
+    },
 }
 
 /// What the host wants of the enclave. Nothing in it is believed, and nothing it names makes the
@@ -672,6 +705,13 @@ pub enum HostReply {
         #[n(0)]
         asset: Option<Digest>,
     },
+    /// A connection is open.
+    #[n(7)]
+    Dialed {
+        /// Its handle.
+        #[n(0)]
+        connection: u64,
+    },
 }
 
 /// Why the host did not do it.
@@ -693,6 +733,10 @@ pub enum HostFault {
     Bad,
     /// The host's disk failed.
     #[n(3)]
-    #[error("the host could not read or write its store")]
+    #[error("the host could not read or write")]
     Io,
+    /// The operator does not allow it.
+    #[n(4)]
+    #[error("the node's operator does not allow that: `dial` in its settings names the addresses")]
+    Forbidden,
 }

@@ -13,8 +13,8 @@ use crate::{
 use glacier_platform::{Platform, Worker, Zygote};
 use glacier_proof::{AnchorAt, Bundle, Frontier, SignedBatch, SignedProof};
 use glacier_wire::{
-    Address, Digest, EnclaveId, Evidence, FileKey, Manifest, Measurement, Nonce, PlatformKind, ProofHash, Recipient,
-    Signature, SignedManifest, UnixTime,
+    Address, Digest, EnclaveId, Evidence, FileKey, Identity, Manifest, Measurement, Nonce, PlatformKind, ProofHash,
+    Recipient, Signature, SignedManifest, UnixTime,
     api::{EnclaveInfo, Refusal, RefusalCode},
     federation::Credential,
 };
@@ -126,6 +126,10 @@ impl Context {
 
     pub(crate) fn host(&self) -> Arc<HostPort> {
         self.0.host.clone()
+    }
+
+    pub(crate) fn identity(&self) -> Result<Identity, Refusal> {
+        self.0.prover.identity()
     }
 
     pub(crate) fn states(&self) -> &States {

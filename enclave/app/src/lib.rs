@@ -80,6 +80,7 @@ mod host;
 mod hostile_host;
 mod mailbox;
 mod orders;
+mod outbound;
 mod prover;
 mod publisher;
 mod sealed;
@@ -94,13 +95,15 @@ pub use app::{App, Request, Response, Worked, refuse};
 pub use asset::{AssetReader, ResultWriter, SealedResult};
 pub use checkpoint::{Checkpoint, Checkpoints};
 pub use context::Context;
+pub use glacier_attest::Policy;
 pub use glacier_platform::{CountingAllocator, Ending, Leash, Worker};
-pub use glacier_proof::{AnchorAt, Batch, SignedBatch};
+pub use glacier_proof::{AnchorAt, AttestedPeer, Batch, SignedBatch};
 pub use glacier_wire::{
     Address, Signature,
     api::{Refusal, RefusalCode, StateHead},
     eip712::keccak,
 };
+pub use outbound::Outbound;
 pub use prover::Statement;
 pub use sealed::SealedState;
 pub use serve::{serve, serve_with_worker};

@@ -187,6 +187,12 @@ impl Prover {
         sign_with(self.secret.expose(), digest).map_err(|fault| Refusal::new(RefusalCode::Platform, fault.to_string()))
     }
 
+    /// The enclave key as who this enclave is to another. What a session signs begins with a tag of its own.
+    pub(crate) fn identity(&self) -> Result<Identity, Refusal> {
+        Identity::from_secret(self.secret.expose())
+            .map_err(|fault| Refusal::new(RefusalCode::Platform, fault.to_string()))
+    }
+
     /// Signs the next batch of data for a contract. Of one sequence number there is one batch.
     pub(crate) fn sign_batch(&self, head: Head, anchor: AnchorAt) -> Result<SignedBatch, Refusal> {
         let mut state = self.state();

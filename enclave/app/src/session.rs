@@ -2,6 +2,7 @@
 
 use crate::{
     App, BodyStream, Context, Request, Response, SessionState, Statement, Worked,
+    outbound::PEER,
     stream::{self, StreamBody},
 };
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use glacier_wire::{
     Address, Commitment, Nonce,
     api::{Refusal, RefusalCode, StateHead, Trailer},
     cbor,
+    federation::Credential,
 };
 use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
 use hyper::{HeaderMap, body::Incoming, service::service_fn};
@@ -79,11 +81,14 @@ async fn try_answer<A: App>(
     // A body that comes piece by piece is committed to under a salt that is known before.
     let input_salt = header(&head.headers, INPUT_SALT).and_then(|text| text.parse().ok()).unwrap_or_else(|| cx.nonce());
     let (whole, stream, read) = match app.streams(head.method.as_str(), head.uri.path()) {
-        Some(most) => {
+        Some(most) if head.uri.path() != PEER => {
             let (stream, read) = BodyStream::new(body, most, &input_salt);
             (Bytes::new(), Some(stream), Some(read))
         }
-        None => (collect(body, A::MAX_BODY).await?, None, None),
+        _ => {
+            let most = if head.uri.path() == PEER { Credential::MAX_BYTES } else { A::MAX_BODY };
+            (collect(body, most).await?, None, None)
+        }
     };
     let takes_trailers = header(&head.headers, "te").is_some_and(|te| te.contains("trailers"));
     let input = whole.clone();
@@ -98,6 +103,10 @@ async fn try_answer<A: App>(
     };
     if request.path() == "/glacier/v1/enclave" {
         return Ok((Response::cbor(&cx.info()), None));
+    }
+    if request.path() == PEER {
+        request.show()?;
+        return Ok((Response::json(&())?, None));
     }
     let mut response = app.handle(cx, request).await?;
     let commit = move || match read {
