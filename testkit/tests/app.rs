@@ -204,7 +204,7 @@ async fn a_body_that_was_cut_is_an_error_on_both_sides() {
 async fn whatever_a_host_spoils_an_answer_is_right_or_there_is_none() {
     let (mut right, mut none, mut acts) = (0, 0, 0);
     for seed in 0..6 {
-        let chaos = Arc::new(Chaos::seeded(seed).one_in(6).sparing(12));
+        let chaos = Arc::new(Chaos::seeded(seed).one_in(6).sparing(8));
         let rig = probe(Some(chaos.clone())).await;
         let ada = rig.party("ada");
         for _ in 0..4 {
