@@ -112,7 +112,7 @@ impl Chaos {
                 // Behind the header: a length that never comes would be a drop.
                 let at = HEADER + (draw >> 32) as usize % (record.len() - HEADER).max(1);
                 if let Some(byte) = record.get_mut(at) {
-                    *byte ^= 1 << (draw >> 24 & 7);
+                    *byte ^= 1 << ((draw >> 24) & 7);
                 }
                 to.append(&mut record);
             }
@@ -148,9 +148,9 @@ impl Meddler for Chaos {
 fn mix(parts: [u64; 4]) -> u64 {
     parts.into_iter().fold(0, |state, part| {
         let mut word = (state ^ part).wrapping_add(0x9e37_79b9_7f4a_7c15);
-        word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^ word >> 31
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^ (word >> 31)
     })
 }
 

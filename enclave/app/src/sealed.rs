@@ -102,9 +102,14 @@ impl States {
     /// Refuses where a party was told of a newer state than there is, or of one that this did not come from.
     pub(crate) async fn hold_against(&self, cx: &Context, seen: &[StateHead]) -> Result<(), Refusal> {
         for head in seen {
-            let slot = self.slot(&head.name)?;
-            let mut slot = slot.lock().await;
-            self.load(cx, &head.name, &mut slot).await?.hold_against(head)?;
+            let known = self.lock().get(&head.name).cloned();
+            let slot = known.clone().unwrap_or_default();
+            let mut loaded = slot.lock().await;
+            self.load(cx, &head.name, &mut loaded).await?.hold_against(head)?;
+            // What this enclave sealed is its own; a name that a caller made up takes no place.
+            if known.is_none() && loaded.as_ref().is_some_and(|loaded| loaded.version > 0) {
+                self.lock().entry(head.name.clone()).or_insert_with(|| slot.clone());
+            }
         }
         Ok(())
     }
