@@ -1,7 +1,7 @@
 //! What was typed, exactly. Each command turns its part into working values before it begins.
 
 use crate::command::{
-    chain, completions, demo, federation, infer, job, key, measure, node, seal, serve, train, verifier, verify,
+    app, chain, completions, demo, federation, infer, job, key, measure, node, seal, serve, train, verifier, verify,
 };
 use clap::{Parser, Subcommand};
 use glacier::Settle;
@@ -82,6 +82,9 @@ pub(crate) enum Command {
     Federation(federation::Command),
     /// Open a deployment: load your model into an attested enclave, for others to call
     Serve(serve::Args),
+    /// Applications of your own: start one, or call one
+    #[command(subcommand)]
+    App(app::Command),
     /// Judge evidence, proofs and nodes
     #[command(subcommand)]
     Verify(verify::Command),

@@ -125,6 +125,14 @@ fn request(error: RequestError) -> Failure {
             "the host cut the session or the enclave ended; see `glacier node status`",
         ),
         RequestError::Deadline => Failure::trouble("node", message, "try again; large jobs need `glacier job`"),
+        RequestError::SetBack { .. } => Failure::no(
+            "set-back",
+            message,
+            "do not rely on this enclave's answers; ask the operator which disk it was started from",
+        ),
+        RequestError::Memory(_) => {
+            Failure::trouble("file-write", message, "make room in the home, and see who may write there")
+        }
         _ => Failure::trouble("node", message, "the node may run another version; compare `glacier --version`"),
     }
 }
@@ -156,8 +164,9 @@ fn refusal(refusal: &Refusal) -> Failure {
         Code::TooLarge => "send fewer rows at once, or use `glacier job`",
         Code::Busy => "try again later",
         Code::NotReady => "wait: `glacier job status` shows how far it is",
-        Code::CheckpointStale => "ask the operator for the newest checkpoint; an older one is a rolled back one",
-        Code::CheckpointForged => "propose the job again; tell the operator that what the host keeps was altered",
+        Code::CheckpointStale | Code::CheckpointForged | Code::StateForked => {
+            "the host did not bring back what it was given: do not go on with it, and ask the operator"
+        }
         Code::Withdrawn => "grant again with `glacier job join`, or propose the job anew",
         Code::PlanInvalid => "change the plan; `docs/training.md` lists what it may say",
         Code::Diverged => "train with a lower --rate, with --clip-norm, or on standardised columns",

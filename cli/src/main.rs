@@ -19,7 +19,7 @@ mod watch;
 use args::{Cli, Command};
 use clap::Parser;
 use command::{
-    chain, completions, demo, federation, infer, job, key, measure, node, seal, serve, train, verifier, verify,
+    app, chain, completions, demo, federation, infer, job, key, measure, node, seal, serve, train, verifier, verify,
 };
 use context::Context;
 use error::{Failure, Outcome};
@@ -68,6 +68,7 @@ fn run(cli: Cli, output: Output) -> Outcome {
         Command::Train(args) => wait(train::run(*args, &cx)),
         Command::Federation(command) => wait(federation::run(command, &cx)),
         Command::Serve(args) => wait(serve::run(args, &cx)),
+        Command::App(command) => wait(app::run(command, &cx)),
         Command::Verify(command) => wait(verify::run(command, &cx)),
         Command::Chain(command) => wait(chain::run(command, &cx)),
         Command::Verifier(args) => wait(verifier::run(*args, &cx)),

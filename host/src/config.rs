@@ -39,6 +39,9 @@ pub struct NodeConfig {
     /// then is closed, and clients take up again what they were at.
     #[serde(default = "default_drain_seconds")]
     pub drain_seconds: u64,
+    /// Other nodes that the enclave may have this host connect to, each `HOST:PORT`, to the letter. Default: none.
+    #[serde(default)]
+    pub dial: Vec<String>,
     /// The chain that the node settles on. Default: one of its own, in this process.
     #[serde(default)]
     pub chain: ChainConfig,
@@ -101,6 +104,7 @@ impl NodeConfig {
             idle_seconds: default_idle_seconds(),
             upload_seconds: default_upload_seconds(),
             drain_seconds: default_drain_seconds(),
+            dial: Vec::new(),
             chain: ChainConfig::default(),
         }
     }
@@ -116,6 +120,7 @@ impl NodeConfig {
         "idle_seconds",
         "upload_seconds",
         "drain_seconds",
+        "dial",
         "chain",
         "enabled",
         "rpc",

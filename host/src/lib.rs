@@ -20,6 +20,7 @@ pub mod danger;
 mod enclave;
 mod error;
 mod http;
+mod lines;
 mod log;
 mod node;
 mod orders;

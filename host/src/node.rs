@@ -87,7 +87,8 @@ impl Node {
         // Before the enclave: a port that is taken is found out at once.
         let listener = TcpListener::bind(config.listen).await.map_err(unable)?;
         let address = listener.local_addr().map_err(unable)?;
-        let service = Service { store, proofs, checkpoints, desk: Desk::default(), meddler: meddler.clone() };
+        let (dial, meddling) = (config.dial.clone().into(), meddler.clone());
+        let service = Service { store, proofs, checkpoints, desk: Desk::default(), dial, meddler: meddling };
         let enclave = Enclave::launch(&config, &socket, service.clone()).await?;
         let shared = Arc::new(Shared {
             config,

@@ -20,6 +20,7 @@ use tracing::warn;
 use crate::{
     checkpoints::Checkpoints,
     danger::Meddler,
+    lines::{self, Lines},
     orders::{Desk, RegistrationError, RegistrationQuote, Told},
     proofs::{Proofs, Publication, Published},
 };
@@ -58,6 +59,8 @@ pub(crate) struct Service {
     pub(crate) proofs: Proofs,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) desk: Desk,
+    /// Where the enclave may have connections opened.
+    pub(crate) dial: Arc<[String]>,
     pub(crate) meddler: Option<Arc<dyn Meddler>>,
 }
 
@@ -101,6 +104,7 @@ impl Service {
     ) -> PortError {
         let reads = Arc::new(Semaphore::new(MAX_READS));
         let told = Arc::new(Mutex::new(Told::default()));
+        let (lines, calls) = (Arc::new(Lines::new(self.dial.clone())), Arc::new(Semaphore::new(lines::MAX_CALLS)));
         loop {
             let mut call = match read_call(incoming).await {
                 Ok(call) => call,
@@ -125,6 +129,17 @@ impl Service {
                     // Before the answer: who has it may ask again at once.
                     drop(told);
                     let _ = answers.send(service.frame(call, HostReply::Order { order })).await;
+                });
+                continue;
+            }
+            if Lines::takes(&call.request) {
+                let Ok(permit) = Arc::clone(&calls).acquire_owned().await else { return PortError::Ended };
+                let (service, answers, lines) = (self.clone(), answers.clone(), Arc::clone(&lines));
+                tasks.spawn(async move {
+                    let reply = lines.answer(&call.request).await;
+                    let reply = reply.unwrap_or_else(|fault| HostReply::Failed { fault });
+                    let _ = answers.send(service.frame(call, reply)).await;
+                    drop(permit);
                 });
                 continue;
             }
@@ -267,7 +282,11 @@ impl Changer {
             | HostRequest::Head { .. }
             | HostRequest::Orders
             | HostRequest::Size { .. }
-            | HostRequest::Read { .. } => Err(HostFault::Bad),
+            | HostRequest::Read { .. }
+            | HostRequest::Dial { .. }
+            | HostRequest::Send { .. }
+            | HostRequest::Receive { .. }
+            | HostRequest::Hangup { .. } => Err(HostFault::Bad),
         }
     }
 
@@ -373,7 +392,7 @@ mod tests {
         let store = Store::open(dir.join("store"), 1 << 30).await.unwrap();
         let checkpoints = Checkpoints::open(&dir.join("checkpoints"), store.clone()).unwrap();
         let proofs = Proofs::open(&dir.join("proofs")).unwrap();
-        Service { store, proofs, checkpoints, desk: Desk::default(), meddler: None }
+        Service { store, proofs, checkpoints, desk: Desk::default(), dial: Arc::new([]), meddler: None }
     }
 
     async fn ask(port: &mut UnixStream, id: u32, request: HostRequest) {

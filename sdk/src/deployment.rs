@@ -188,6 +188,20 @@ impl Session {
         let signed: SignedProof = cbor::decode(&encoded, WorkProof::MAX_BYTES).map_err(Unproved::Unreadable)?;
         let salt = |name| response.header(name).and_then(|text| text.parse::<Nonce>().ok()).ok_or_else(missing);
         let (input_salt, output_salt) = (salt("glacier-input-salt")?, salt("glacier-output-salt")?);
+        let salts = (input_salt, output_salt);
+        let bodies = (Commitment::to_body(&input_salt, body), Commitment::to_body(&output_salt, &response.body));
+        self.check_commitments(work, manifest, signed, salts, bodies)
+    }
+
+    /// The same for commitments to bodies that were seen piece by piece.
+    pub(crate) fn check_commitments(
+        &self,
+        work: Work,
+        manifest: &ManifestHash,
+        signed: SignedProof,
+        (input_salt, output_salt): (Nonce, Nonce),
+        (input, output): (Commitment, Commitment),
+    ) -> Result<AnswerProof, Unproved> {
         signed.verify().map_err(Unproved::Signature)?;
         let (proof, accepted) = (&signed.proof, self.accepted());
         let ours = proof.enclave_key == self.claims().enclave_key
@@ -200,10 +214,10 @@ impl Session {
         if proof.manifest != *manifest || proof.work != work {
             return Err(Unproved::OtherJob);
         }
-        if proof.input != Commitment::to_body(&input_salt, body) {
+        if proof.input != input {
             return Err(Unproved::OtherInput);
         }
-        if proof.output != Commitment::to_body(&output_salt, &response.body) {
+        if proof.output != output {
             return Err(Unproved::OtherOutput);
         }
         Ok(AnswerProof { signed, input_salt, output_salt })

@@ -78,6 +78,8 @@
 //! | [`job`] | the document that all parties sign |
 //! | [`node`] | the host, and the way through it |
 //! | [`session`] | one attested connection |
+//! | [`app`] | applications of one's own: typed calls |
+//! | [`stream`] | requests and answers piece by piece |
 //! | [`settle`] | where proofs count |
 //! | [`ceremony`] | joining, waiting, collecting |
 //! | [`deployment`] | served models, and proved answers |
@@ -98,6 +100,7 @@
     clippy::arithmetic_side_effects
 )]
 
+pub mod app;
 pub mod ceremony;
 pub mod deployment;
 mod error;
@@ -107,16 +110,19 @@ pub mod infer;
 pub mod input;
 pub mod job;
 pub mod keystore;
+mod memory;
 pub mod node;
 pub mod output;
 pub mod policy;
 pub mod seal;
 pub mod session;
 pub mod settle;
+pub mod stream;
 pub mod training;
 mod transfer;
 pub mod verify;
 
+pub use app::Proved;
 pub use ceremony::{Finished, Release};
 pub use deployment::{Answer, AnswerProof};
 pub use error::{Actor, Error, Place, Unproved};
@@ -129,10 +135,12 @@ pub use glacier_wire as wire;
 pub use infer::{Deployment, Inference, Options, Step, ask, infer, serve};
 pub use job::{Draft, Job};
 pub use keystore::{Key, KeyName, Keystore};
+pub use memory::StateMemory;
 pub use node::Node;
 pub use output::{Format, Results};
 pub use policy::{Policy, parse_policy, read_policy};
 pub use seal::{open_file, seal_file, seal_for};
 pub use session::Session;
 pub use settle::Settle;
+pub use stream::{Streaming, Upload};
 pub use training::{Material, Refinement, train};

@@ -2,6 +2,7 @@
 
 use crate::{
     file::FileError,
+    memory::StateMemory,
     session::{ConnectError, Session},
     verify::Verifier,
 };
@@ -53,6 +54,7 @@ pub struct Node {
     pub(crate) http: reqwest::Client,
     channel: Client,
     verifier: Verifier,
+    states: StateMemory,
 }
 
 impl Node {
@@ -76,7 +78,14 @@ impl Node {
             .build()
             .map_err(|_| NodeError::Address)?;
         let channel = Client::new().map_err(|_| NodeError::Address)?;
-        Ok(Self { base, http, channel, verifier: Verifier::default() })
+        Ok(Self { base, http, channel, verifier: Verifier::default(), states: StateMemory::default() })
+    }
+
+    /// Remembers what enclaves say of their state there, instead of for as long as this lives: a state that
+    /// is set back is then noticed by later processes too.
+    pub fn remembering(mut self, states: StateMemory) -> Self {
+        self.states = states;
+        self
     }
 
     /// Its address.
@@ -118,7 +127,8 @@ impl Node {
         freshness: Freshness,
     ) -> Result<Session, ConnectError> {
         let stream = self.dial().await?;
-        Session::open(stream, &self.channel, &self.verifier, policy, identity, freshness).await
+        let states = self.states.clone();
+        Session::open(stream, &self.channel, &self.verifier, policy, identity, freshness, states).await
     }
 
     /// Looks at what the node's enclave shows to anyone, and hangs up. Nothing is accepted by that, and

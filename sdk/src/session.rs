@@ -1,19 +1,26 @@
 //! One attested session with an enclave: nothing is said before the enclave was accepted.
 
-use crate::verify::{Judged, Verifier, now};
+use crate::{
+    memory::{self, StateMemory},
+    stream::Outgoing,
+    verify::{Judged, Verifier, now},
+};
 use bytes::Bytes;
 use glacier_attest::{Accepted, AppraisalError, Check, CollateralError, Policy};
 use glacier_channel::{ChannelError, Client, Freshness};
 use glacier_wire::{
     Address, Claims, Evidence, Identity,
-    api::{CBOR, EnclaveInfo, Refusal, RefusalCode},
+    api::{CBOR, EnclaveInfo, Refusal, RefusalCode, StateHead},
     cbor::{self, CborError},
 };
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Method, StatusCode, client::conn::http1::SendRequest, header};
+use http_body_util::{BodyExt, Limited};
+use hyper::{Method, body::Incoming, client::conn::http1::SendRequest, header, http::response::Parts};
 use hyper_util::rt::TokioIo;
-use std::{io, time::Duration};
-use tokio::{net::TcpStream, sync::Mutex};
+use std::{io, sync::Arc, time::Duration};
+use tokio::{
+    net::TcpStream,
+    sync::{Mutex, OwnedMutexGuard},
+};
 
 /// Why there is no session. Nothing private has left in any of these cases.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -69,6 +76,16 @@ pub enum RequestError {
     /// The path or a header is not HTTP.
     #[error("the request is not HTTP")]
     Request,
+    /// The enclave has an older state than it had, or another: its host set it back, or runs it twice. What was
+    /// asked may have been done on that state; its answer is not to be relied on.
+    #[error("the enclave's state `{name}` was set back, or is another than this side was told of")]
+    SetBack {
+        /// Which state.
+        name: String,
+    },
+    /// What the enclave said of its state could not be written down.
+    #[error("what the enclave said of its state could not be written down: {0}")]
+    Memory(io::ErrorKind),
 }
 
 /// An answer of the enclave.
@@ -106,7 +123,9 @@ pub struct Session {
     evidence: Evidence,
     post_quantum: bool,
     deadline: Duration,
-    sender: Mutex<SendRequest<Full<Bytes>>>,
+    enclave: memory::Enclave,
+    states: StateMemory,
+    sender: Arc<Mutex<SendRequest<Outgoing>>>,
 }
 
 impl Session {
@@ -122,6 +141,7 @@ impl Session {
         policy: &Policy,
         identity: &Identity,
         freshness: Freshness,
+        states: StateMemory,
     ) -> Result<Self, ConnectError> {
         // Requests are small and each waits for its answer: nothing is gained by waiting for more bytes.
         let _ = stream.set_nodelay(true);
@@ -142,13 +162,15 @@ impl Session {
         tokio::spawn(connection);
         Ok(Self {
             party: identity.address(),
+            enclave: memory::Enclave::new(accepted.measurement(), accepted.enclave_id()),
+            states,
             accepted,
             checks,
             claims,
             evidence,
             post_quantum,
             deadline: Self::DEADLINE,
-            sender: Mutex::new(sender),
+            sender: Arc::new(Mutex::new(sender)),
         })
     }
 
@@ -210,34 +232,62 @@ impl Session {
         headers: &[(&str, &str)],
         body: Bytes,
     ) -> Result<Response, RequestError> {
+        let asked = async {
+            let (_sender, head, body) = self.begin(method, path, headers, Outgoing::Whole(Some(body))).await?;
+            collect(head, body).await
+        };
+        tokio::time::timeout(self.deadline, asked).await.map_err(|_| RequestError::Deadline)?
+    }
+
+    /// Sends a request and waits for the head of its answer. An answer that is no success is read whole, and comes
+    /// out as the refusal it carries. HTTP/1.1 answers one request at a time: the sender is to be held until the
+    /// body is read.
+    pub(crate) async fn begin(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Outgoing,
+    ) -> Result<(OwnedMutexGuard<SendRequest<Outgoing>>, Parts, Incoming), RequestError> {
         let mut request = hyper::Request::builder().method(method).uri(path).header(header::HOST, "enclave");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Full::new(body)).map_err(|_| RequestError::Request)?;
-        let answer = tokio::time::timeout(self.deadline, self.exchange(request)).await;
-        let response = answer.map_err(|_| RequestError::Deadline)??;
-        if StatusCode::from_u16(response.status).is_ok_and(|status| status.is_success()) {
-            return Ok(response);
+        let mut sender = self.sender.clone().lock_owned().await;
+        let seen = self.states.seen(&self.enclave);
+        if !seen.is_empty() {
+            request = request.header(StateHead::SEEN, StateHead::write_all(&seen));
         }
-        Err(refusal(&response).map_or(RequestError::Status(response.status), RequestError::Refused))
-    }
-
-    async fn exchange(&self, request: hyper::Request<Full<Bytes>>) -> Result<Response, RequestError> {
-        // Held until the body is read: HTTP/1.1 answers one request at a time.
-        let mut sender = self.sender.lock().await;
+        let request = request.body(body).map_err(|_| RequestError::Request)?;
         sender.ready().await.map_err(|_| RequestError::Cut)?;
         let response = sender.send_request(request).await.map_err(|_| RequestError::Cut)?;
         let (head, body) = response.into_parts();
-        let body = Limited::new(body, Self::MAX_BODY).collect().await.map_err(|fault| {
-            if fault.is::<http_body_util::LengthLimitError>() {
-                RequestError::TooLarge { max: Self::MAX_BODY }
-            } else {
-                RequestError::Cut
-            }
-        })?;
-        Ok(Response { status: head.status.as_u16(), headers: head.headers, body: body.to_bytes() })
+        if let Some(told) = head.headers.get(StateHead::TOLD) {
+            let told = told.to_str().ok().and_then(StateHead::parse_all);
+            let told = told.ok_or(RequestError::Malformed(CborError::Malformed))?;
+            self.states.told(&self.enclave, &seen, told)?;
+        }
+        if head.status.is_success() {
+            return Ok((sender, head, body));
+        }
+        let response = collect(head, body).await?;
+        Err(refusal(&response).map_or(RequestError::Status(response.status), RequestError::Refused))
     }
+
+    pub(crate) fn deadline(&self) -> Duration {
+        self.deadline
+    }
+}
+
+async fn collect(head: Parts, body: Incoming) -> Result<Response, RequestError> {
+    let body = Limited::new(body, Session::MAX_BODY).collect().await.map_err(|fault| {
+        if fault.is::<http_body_util::LengthLimitError>() {
+            RequestError::TooLarge { max: Session::MAX_BODY }
+        } else {
+            RequestError::Cut
+        }
+    })?;
+    Ok(Response { status: head.status.as_u16(), headers: head.headers, body: body.to_bytes() })
 }
 
 impl std::fmt::Debug for Session {

@@ -36,12 +36,24 @@ impl Rig {
     /// Any enclave program.
     pub async fn with(enclave: PathBuf, meddler: Option<Arc<dyn Meddler>>) -> Self {
         let home = TempDir::new().expect("a temporary folder");
-        Self::at(home, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), enclave, meddler).await
+        Self::at(home, LOOPBACK, enclave, meddler, Vec::new()).await
     }
 
-    async fn at(home: TempDir, listen: SocketAddr, enclave: PathBuf, meddler: Option<Arc<dyn Meddler>>) -> Self {
-        let mut config =
-            NodeConfig { listen, chip: program("glacier-chip"), enclave, ..NodeConfig::new(home.path().join("node")) };
+    /// Any enclave program, whose host connects to these addresses when the enclave wants it to.
+    pub async fn dialling(enclave: PathBuf, addresses: Vec<String>) -> Self {
+        let home = TempDir::new().expect("a temporary folder");
+        Self::at(home, LOOPBACK, enclave, None, addresses).await
+    }
+
+    async fn at(
+        home: TempDir,
+        listen: SocketAddr,
+        enclave: PathBuf,
+        meddler: Option<Arc<dyn Meddler>>,
+        dial: Vec<String>,
+    ) -> Self {
+        let (chip, node) = (program("glacier-chip"), home.path().join("node"));
+        let mut config = NodeConfig { listen, chip, enclave, dial, ..NodeConfig::new(node) };
         let host = start(&config, meddler.as_ref()).await;
         // The same address again after a restart.
         config.listen = host.address();
@@ -123,11 +135,14 @@ pub struct Stopped {
 impl Stopped {
     /// The same node again: its disk, its chip, its address; other keys.
     pub async fn start(self) -> Rig {
-        let rig = Rig::at(self.home, self.address, program("glacier-enclave"), None).await;
+        let rig = Rig::at(self.home, self.address, program("glacier-enclave"), None, Vec::new()).await;
         assert_eq!(rig.policy, self.policy, "the chip is the same");
         rig
     }
 }
+
+/// Any free port of this machine.
+const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 async fn start(config: &NodeConfig, meddler: Option<&Arc<dyn Meddler>>) -> glacier_host::Node {
     let started = match meddler {

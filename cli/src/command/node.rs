@@ -49,6 +49,9 @@ pub(crate) struct RunArgs {
     /// Where to listen, instead of what the settings say; port 0 takes a free one
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
+    /// The enclave program, instead of what the settings say: an application of your own
+    #[arg(long, value_name = "FILE")]
+    enclave: Option<PathBuf>,
     /// Write a policy that accepts exactly this node's enclave
     #[arg(long, value_name = "FILE")]
     write_policy: Option<PathBuf>,
@@ -103,6 +106,7 @@ async fn serve(args: RunArgs, cx: &Context) -> Outcome {
         None => NodeConfig::new(cx.home.join("node")),
     };
     config.listen = args.listen.unwrap_or(config.listen);
+    config.enclave = args.enclave.unwrap_or(config.enclave);
     config.chain.rpc = args.rpc.or(config.chain.rpc);
     config.chain.deployment = args.deployment.or(config.chain.deployment);
     config.chain.confirmations = args.confirmations.unwrap_or(config.chain.confirmations);

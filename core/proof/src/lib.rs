@@ -19,6 +19,7 @@
 
 extern crate alloc;
 
+mod anchor;
 #[cfg(feature = "bundle")]
 mod bundle;
 mod chain;
@@ -34,6 +35,7 @@ mod registration;
 mod settlement;
 mod statement;
 
+pub use anchor::{AnchorAt, Batch, SignedBatch};
 #[cfg(feature = "bundle")]
 pub use bundle::{Bundle, ProofAppraisal, ProofCheck, ProofCheckId, ProofFault, VerifiedProof};
 pub use chain::{Chain, ChainError, verify_chain};

@@ -330,12 +330,81 @@ refusal_codes! {
     34 UpdateLate "update-late" 409,
     /// This site's update of the round is there already.
     35 UpdateRepeated "update-repeated" 409,
+    /// The application's state is another than the caller was told of: somebody runs it twice from one state.
+    36 StateForked "state-forked" 409,
 }
 
 impl core::fmt::Display for RefusalCode {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// Which version of an application's sealed state there is. In answers, the header [`StateHead::TOLD`]; in
+/// requests, of the newest that the party was told, the header [`StateHead::SEEN`]; each a list `name=version:digest`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct StateHead {
+    /// Its name: lower-case letters, digits and `-`.
+    pub name: String,
+    /// From 1, one more with each change.
+    pub version: u64,
+    /// Of this version and all before it.
+    pub digest: Digest,
+}
+
+impl StateHead {
+    /// Header of answers.
+    pub const TOLD: &str = "glacier-state";
+    /// Header of requests.
+    pub const SEEN: &str = "glacier-state-seen";
+    /// Most states of an application.
+    pub const MOST: usize = 8;
+    /// Most letters of a name.
+    pub const MAX_NAME: usize = 40;
+
+    /// Whether this can be a state's name.
+    pub fn is_name(name: &str) -> bool {
+        let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        (1..=Self::MAX_NAME).contains(&name.len()) && name.bytes().all(fits)
+    }
+
+    /// As a header has them.
+    pub fn write_all(heads: &[Self]) -> String {
+        let mut text = String::new();
+        for Self { name, version, digest } in heads {
+            let comma = if text.is_empty() { "" } else { "," };
+            text.push_str(&alloc::format!("{comma}{name}={version}:{digest}"));
+        }
+        text
+    }
+
+    /// Reads a header; `None` if it is none, or has too many.
+    pub fn parse_all(text: &str) -> Option<Vec<Self>> {
+        let heads = text.split(',').take(Self::MOST.saturating_add(1)).map(|part| {
+            let (name, rest) = part.trim().split_once('=')?;
+            let (version, digest) = rest.split_once(':')?;
+            let head = Self { name: name.into(), version: version.parse().ok()?, digest: digest.parse().ok()? };
+            Self::is_name(name).then_some(head)
+        });
+        let heads: Option<Vec<_>> = heads.collect();
+        heads.filter(|heads| heads.len() <= Self::MOST)
+    }
+}
+
+/// What stands behind an answer that came as a stream. One of [`END`](Self::END) and [`REFUSAL`](Self::REFUSAL) does:
+/// an answer with neither was cut.
+#[derive(Debug, Clone, Copy)]
+pub struct Trailer;
+
+impl Trailer {
+    /// The answer is whole, and has so many bytes.
+    pub const END: &str = "glacier-stream-end";
+    /// The answer broke off: a [`Refusal`] in CBOR, in hexadecimal.
+    pub const REFUSAL: &str = "glacier-stream-refusal";
+    /// The Work Proof over request and answer, in hexadecimal.
+    pub const PROOF: &str = "glacier-proof";
+    /// All of them, as the header `trailer` announces them.
+    pub const ALL: &str = "glacier-stream-end, glacier-stream-refusal, glacier-proof";
 }
 
 /// What the enclave asks of the host. Frames on the host port are a little-endian `u32` length and
@@ -497,6 +566,39 @@ pub enum HostRequest {
         #[n(0)]
         job: ManifestHash,
     },
+    /// Connect to another node. Answered with [`HostReply::Dialed`].
+    #[n(14)]
+    Dial {
+        /// `HOST:PORT`, as the operator allows it.
+        #[n(0)]
+        address: String,
+    },
+    /// Bytes for a connection; one request at a time.
+    #[n(15)]
+    Send {
+        /// From [`HostReply::Dialed`].
+        #[n(0)]
+        connection: u64,
+        /// Ciphertext.
+        #[n(1)]
+        #[cbor(with = "minicbor::bytes")]
+        data: Vec<u8>,
+    },
+    /// The next bytes of a connection; one request at a time, and it may take for ever. Answered with
+    /// [`HostReply::Data`], which is empty at the end.
+    #[n(16)]
+    Receive {
+        /// From [`HostReply::Dialed`].
+        #[n(0)]
+        connection: u64,
+    },
+    /// A connection is not needed any more.
+    #[n(17)]
+    Hangup {
+        /// From [`HostReply::Dialed`].
+        #[n(0)]
+        connection: u64,
+    },
 }
 
 /// What the host wants of the enclave. Nothing in it is believed, and nothing it names makes the
@@ -603,6 +705,13 @@ pub enum HostReply {
         #[n(0)]
         asset: Option<Digest>,
     },
+    /// A connection is open.
+    #[n(7)]
+    Dialed {
+        /// Its handle.
+        #[n(0)]
+        connection: u64,
+    },
 }
 
 /// Why the host did not do it.
@@ -624,6 +733,10 @@ pub enum HostFault {
     Bad,
     /// The host's disk failed.
     #[n(3)]
-    #[error("the host could not read or write its store")]
+    #[error("the host could not read or write")]
     Io,
+    /// The operator does not allow it.
+    #[n(4)]
+    #[error("the node's operator does not allow that: `dial` in its settings names the addresses")]
+    Forbidden,
 }

@@ -19,3 +19,37 @@ impl Commitment {
         Self(all.finalize().into())
     }
 }
+
+/// A commitment to a body that is seen piece by piece.
+#[derive(Debug, Clone)]
+pub struct Committer(Sha256);
+
+impl Committer {
+    /// Under this salt.
+    pub fn new(salt: &Nonce) -> Self {
+        Self(Sha256::new().chain_update(TAG).chain_update(salt.0))
+    }
+
+    /// The next piece.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// What [`Commitment::to_body`] is of all pieces in one.
+    pub fn finish(&self) -> Commitment {
+        Commitment(self.0.clone().finalize().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_commit_as_the_whole() {
+        let salt = Nonce([7; 32]);
+        let mut committer = Committer::new(&salt);
+        [&b"one"[..], b"", b" and two"].into_iter().for_each(|piece| committer.update(piece));
+        assert_eq!(committer.finish(), Commitment::to_body(&salt, b"one and two"));
+    }
+}

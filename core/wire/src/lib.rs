@@ -31,6 +31,7 @@ mod secret;
 mod tensor;
 pub mod training;
 
+pub use commitment::Committer;
 pub use evidence::{Claims, Device, Document, DocumentKind, Evidence, Purpose, ReportData};
 pub use grant::{Grant, Role, SignedGrant};
 pub use id::{

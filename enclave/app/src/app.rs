@@ -1,6 +1,9 @@
 //! What an application implements, and what it is asked and answers.
 
-use crate::Context;
+use crate::{
+    BodyStream, Context, SessionState,
+    stream::{Finished, Producer, StreamWriter},
+};
 use bytes::Bytes;
 use glacier_wire::{
     Address, Digest, ManifestHash, Settlement, Work,
@@ -17,6 +20,13 @@ pub trait App: Send + Sync + 'static {
 
     /// Largest request body in bytes. A larger one is refused before it is read.
     const MAX_BODY: usize = 64 << 20;
+
+    /// For paths whose body this application reads as a stream ([`Request::take_stream`]): most bytes of it. All
+    /// other bodies are read whole before [`handle`](Self::handle) is called.
+    fn streams(&self, method: &str, path: &str) -> Option<u64> {
+        let _ = (method, path);
+        None
+    }
 
     /// Called once, before the first session, for work that goes on beside requests.
     fn start(&self, cx: &Context) {
@@ -35,12 +45,19 @@ pub struct Request {
     pub(crate) uri: hyper::Uri,
     pub(crate) headers: hyper::HeaderMap,
     pub(crate) body: Bytes,
+    pub(crate) stream: Option<BodyStream>,
+    pub(crate) session: SessionState,
 }
 
 impl Request {
     /// Who asks: the address whose key signed this channel.
     pub fn peer(&self) -> Address {
         self.peer
+    }
+
+    /// What is kept for this session, and wiped when it ends. One session is one connection of one party.
+    pub fn session(&self) -> &SessionState {
+        &self.session
     }
 
     /// `GET`, `POST`, …
@@ -51,6 +68,11 @@ impl Request {
     /// The path, without query.
     pub fn path(&self) -> &str {
         self.uri.path()
+    }
+
+    /// Method and path, to match on: `("POST", "/bids")`.
+    pub fn route(&self) -> (&str, &str) {
+        (self.method(), self.path())
     }
 
     /// The path's segments: `/a/b` is `["a", "b"]`.
@@ -69,14 +91,38 @@ impl Request {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The body.
+    /// The body as it comes in, on a path that [`App::streams`]; once.
+    pub fn take_stream(&mut self) -> Option<BodyStream> {
+        self.stream.take()
+    }
+
+    /// The body; empty where it is a stream.
     pub fn body(&self) -> &Bytes {
         &self.body
     }
 
-    /// The body as JSON.
+    /// Hands the body, read as JSON, to `handler`, and answers with what that makes of it, as JSON. Types decide:
+    /// a handler that wants nothing takes `()`, which an empty body is as well.
+    ///
+    /// # Errors
+    /// [`RefusalCode::BadRequest`] where the body is not what `handler` takes; whatever `handler` says.
+    pub fn answer<I, O>(&self, handler: impl FnOnce(I) -> Result<O, Refusal>) -> Result<Response, Refusal>
+    where
+        I: DeserializeOwned,
+        O: Serialize,
+    {
+        Response::json(&handler(self.json()?)?)
+    }
+
+    /// The refusal of what no route takes.
+    pub fn no_such_path(&self) -> Refusal {
+        Refusal::new(RefusalCode::NotFound, "this application has no such path")
+    }
+
+    /// The body as JSON; an empty one is `null`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
-        serde_json::from_slice(&self.body).map_err(|fault| {
+        let body: &[u8] = if self.body.is_empty() { b"null" } else { &self.body };
+        serde_json::from_slice(body).map_err(|fault| {
             // The position, not the text: a message may quote a private value.
             let place = format!("line {}, column {}", fault.line(), fault.column());
             Refusal::new(RefusalCode::BadRequest, format!("the body is not the JSON this path takes ({place})"))
@@ -95,6 +141,11 @@ impl Request {
     }
 }
 
+/// The application says no: one sentence for the caller, without a value in it that is not the caller's.
+pub fn refuse(why: impl Into<String>) -> Refusal {
+    Refusal::new(RefusalCode::App, why)
+}
+
 /// What was done for an answer, when the answer is to carry a Work Proof.
 #[derive(Debug, Clone, Copy)]
 pub struct Worked {
@@ -110,6 +161,14 @@ pub struct Worked {
     pub settlement: Settlement,
 }
 
+impl Worked {
+    /// Work of an application that has neither manifest nor model, and that counts on no chain.
+    pub fn app(units: u64) -> Self {
+        let settlement = Settlement { chain_id: 0, ledger: Address::ZERO, payer: Address::ZERO, price: 0 };
+        Self { work: Work::App, manifest: ManifestHash::ZERO, model: Digest::ZERO, units, settlement }
+    }
+}
+
 /// An answer.
 #[derive(Debug)]
 pub struct Response {
@@ -118,6 +177,7 @@ pub struct Response {
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body: Vec<u8>,
     pub(crate) worked: Option<Worked>,
+    pub(crate) producer: Option<Producer>,
 }
 
 impl Response {
@@ -138,8 +198,21 @@ impl Response {
         Self::of("application/octet-stream", body)
     }
 
+    /// An answer that `writer` writes piece by piece, while the caller reads it. The writer ends it with
+    /// [`StreamWriter::finish`] or [`StreamWriter::finish_proved`]; what ends otherwise is an error to the caller.
+    /// [`Response::proved`] says nothing of such an answer.
+    pub fn stream<F, W>(writer: F) -> Self
+    where
+        F: FnOnce(StreamWriter) -> W + Send + 'static,
+        W: Future<Output = Result<Finished, Refusal>> + Send + 'static,
+    {
+        let mut response = Self::bytes(Vec::new());
+        response.producer = Some(Producer::new(writer));
+        response
+    }
+
     fn of(content_type: &'static str, body: Vec<u8>) -> Self {
-        Self { status: 200, content_type, headers: Vec::new(), body, worked: None }
+        Self { status: 200, content_type, headers: Vec::new(), body, worked: None, producer: None }
     }
 
     /// Another media type.
@@ -163,8 +236,7 @@ impl Response {
     /// Makes the answer carry a Work Proof over request and response, for an application that has
     /// neither manifest nor model.
     pub fn proved(self, units: u64) -> Self {
-        let settlement = Settlement { chain_id: 0, ledger: Address::ZERO, payer: Address::ZERO, price: 0 };
-        self.proved_as(Worked { work: Work::App, manifest: ManifestHash::ZERO, model: Digest::ZERO, units, settlement })
+        self.proved_as(Worked::app(units))
     }
 
     /// Makes the answer carry a Work Proof over request and response.

@@ -178,7 +178,7 @@ fn forged<T>(_: T) -> Refusal {
     Refusal::new(RefusalCode::CheckpointForged, detail)
 }
 
-fn cannot_seal(fault: impl std::fmt::Display) -> Refusal {
+pub(crate) fn cannot_seal(fault: impl std::fmt::Display) -> Refusal {
     Refusal::new(RefusalCode::Platform, format!("a checkpoint cannot be sealed: {fault}"))
 }
 

@@ -8,12 +8,13 @@ use crate::{
     orders,
     prover::{Proved, Prover, Standing},
     publisher,
+    sealed::States,
 };
 use glacier_platform::{Platform, Worker, Zygote};
-use glacier_proof::{Bundle, SignedProof};
+use glacier_proof::{AnchorAt, Bundle, Frontier, SignedBatch, SignedProof};
 use glacier_wire::{
-    Address, Digest, EnclaveId, Evidence, FileKey, Manifest, Measurement, Nonce, PlatformKind, Recipient, Signature,
-    SignedManifest, UnixTime,
+    Address, Digest, EnclaveId, Evidence, FileKey, Identity, Manifest, Measurement, Nonce, PlatformKind, ProofHash,
+    Recipient, Signature, SignedManifest, UnixTime,
     api::{EnclaveInfo, Refusal, RefusalCode},
     federation::Credential,
 };
@@ -31,6 +32,7 @@ pub(crate) struct Inner {
     pub(crate) epoch: Arc<Epoch>,
     pub(crate) prover: Prover,
     pub(crate) mailbox: Mailbox,
+    pub(crate) states: States,
 }
 
 impl Context {
@@ -92,6 +94,22 @@ impl Context {
         self.0.prover.sign_manifest(manifest)
     }
 
+    /// Signs the next batch of data for a contract that anchors it: the root of a tree over the Keccak-256 of each
+    /// piece, in this order. Anybody may carry it there, in the order in which it was signed.
+    ///
+    /// # Errors
+    /// [`RefusalCode::BadRequest`] for no data; [`RefusalCode::Busy`] for a contract too many.
+    pub fn anchor(&self, hashes: &[[u8; 32]], at: AnchorAt) -> Result<SignedBatch, Refusal> {
+        let mut tree = Frontier::new();
+        for hash in hashes {
+            tree.append(&ProofHash(*hash)).map_err(|_| Refusal::new(RefusalCode::TooLarge, "too much data"))?;
+        }
+        if tree.size() == 0 {
+            return Err(Refusal::new(RefusalCode::BadRequest, "a batch of no data cannot be anchored"));
+        }
+        self.0.prover.sign_batch(tree.head(), at)
+    }
+
     /// Starts a result that only `recipients` can open, stored by the host.
     pub async fn seal(&self, recipients: &[Recipient]) -> Result<ResultWriter, Refusal> {
         ResultWriter::begin(self.0.host.clone(), recipients).await
@@ -108,6 +126,14 @@ impl Context {
 
     pub(crate) fn host(&self) -> Arc<HostPort> {
         self.0.host.clone()
+    }
+
+    pub(crate) fn identity(&self) -> Result<Identity, Refusal> {
+        self.0.prover.identity()
+    }
+
+    pub(crate) fn states(&self) -> &States {
+        &self.0.states
     }
 
     pub(crate) fn platform_handle(&self) -> &dyn Platform {

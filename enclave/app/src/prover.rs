@@ -1,8 +1,10 @@
 //! Signs Work Proofs, one after the other, and the heads of the log that they form.
 
-use crate::tally::Tally;
+use crate::{app::Worked, tally::Tally};
 use glacier_platform::{LockError, LockedKey, Platform};
-use glacier_proof::{Chain, Checkpoint, Frontier, Logged, SignedCheckpoint, SignedProof, WorkProof};
+use glacier_proof::{
+    AnchorAt, Batch, Chain, Checkpoint, Frontier, Head, Logged, SignedBatch, SignedCheckpoint, SignedProof, WorkProof,
+};
 use glacier_wire::{
     Address, Commitment, Digest, EnclaveId, Identity, Manifest, ManifestHash, Measurement, PlatformKind, Recipient,
     Settlement, Signature, Work,
@@ -10,7 +12,10 @@ use glacier_wire::{
     federation::Credential,
     sign_with,
 };
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// What a proof says beyond who says it.
@@ -30,6 +35,13 @@ pub struct Statement {
     pub units: u64,
     /// Where the proof counts.
     pub settlement: Settlement,
+}
+
+impl Statement {
+    pub(crate) fn of(worked: &Worked, input: Commitment, output: Commitment) -> Self {
+        let Worked { work, manifest, model, units, settlement } = *worked;
+        Self { work, manifest, model, input, output, units, settlement }
+    }
 }
 
 /// The enclave key, its chain and its log. All live in memory only: a restart makes a new key, so no
@@ -57,6 +69,8 @@ struct State {
     /// The host is to have the head although there is no new proof.
     head_due: bool,
     unpublished: Vec<Unpublished>,
+    /// The next batch for each contract that anchors some.
+    batches: BTreeMap<AnchorAt, u64>,
 }
 
 /// A proof and where it stands.
@@ -173,6 +187,27 @@ impl Prover {
         sign_with(self.secret.expose(), digest).map_err(|fault| Refusal::new(RefusalCode::Platform, fault.to_string()))
     }
 
+    /// The enclave key as who this enclave is to another. What a session signs begins with a tag of its own.
+    pub(crate) fn identity(&self) -> Result<Identity, Refusal> {
+        Identity::from_secret(self.secret.expose())
+            .map_err(|fault| Refusal::new(RefusalCode::Platform, fault.to_string()))
+    }
+
+    /// Signs the next batch of data for a contract. Of one sequence number there is one batch.
+    pub(crate) fn sign_batch(&self, head: Head, anchor: AnchorAt) -> Result<SignedBatch, Refusal> {
+        let mut state = self.state();
+        if state.batches.len() >= MOST_ANCHORS && !state.batches.contains_key(&anchor) {
+            return Err(Refusal::new(RefusalCode::Busy, "this enclave signs batches for no more contracts"));
+        }
+        let next = state.batches.entry(anchor).or_default();
+        let (enclave_id, signer) = (self.enclave_id, self.address);
+        let batch = Batch { enclave_id, signer, sequence: *next, root: head.root, count: head.size };
+        let signed = batch.sign(anchor, self.secret.expose());
+        let signed = signed.map_err(|fault| Refusal::new(RefusalCode::Platform, fault.to_string()))?;
+        *next = next.saturating_add(1);
+        Ok(signed)
+    }
+
     /// Says that files sealed to `recipient` are for this enclave.
     pub(crate) fn sign_recipient(&self, recipient: &Recipient) -> Result<Signature, Refusal> {
         self.sign_digest(&Credential::digest(recipient))
@@ -239,3 +274,6 @@ impl Prover {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Contracts that batches are signed for.
+const MOST_ANCHORS: usize = 64;

@@ -1,6 +1,9 @@
 //! From `main` to the first session.
 
-use crate::{App, Context, context::Inner, epoch::Epoch, host::HostPort, mailbox::Mailbox, prover::Prover, session};
+use crate::{
+    App, Context, context::Inner, epoch::Epoch, host::HostPort, mailbox::Mailbox, prover::Prover, sealed::States,
+    session,
+};
 use glacier_channel::{ChannelKey, Server};
 use glacier_platform::Enclave;
 use std::{io, os::unix::net::UnixStream, process::ExitCode, sync::Arc};
@@ -72,7 +75,8 @@ fn run<A: App>(app: A, enclave: Enclave) -> Result<(), ServeError> {
         enclave.listener.set_nonblocking(true)?;
         let host = HostPort::new(net::UnixStream::from_std(enclave.host)?);
         let listener = net::UnixListener::from_std(enclave.listener)?;
-        let cx = Context::new(Inner { app: A::NAME, platform, zygote: enclave.zygote, host, epoch, prover, mailbox });
+        let (zygote, states) = (enclave.zygote, States::default());
+        let cx = Context::new(Inner { app: A::NAME, platform, zygote, host, epoch, prover, mailbox, states });
         cx.start();
         let app = Arc::new(app);
         app.start(&cx);

@@ -1,26 +1,34 @@
 //! One attested session: HTTP/1.1 inside the channel, request by request to the application.
 
-use crate::{App, Context, Request, Response, Statement, Worked};
+use crate::{
+    App, BodyStream, Context, Request, Response, SessionState, Statement, Worked,
+    outbound::PEER,
+    stream::{self, StreamBody},
+};
 use bytes::Bytes;
 use glacier_wire::{
-    Address, Commitment,
-    api::{Refusal, RefusalCode},
+    Address, Commitment, Nonce,
+    api::{Refusal, RefusalCode, StateHead, Trailer},
     cbor,
+    federation::Credential,
 };
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::{body::Incoming, service::service_fn};
+use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
+use hyper::{HeaderMap, body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use std::{convert::Infallible, sync::Arc};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// Answers requests until the peer is done.
+/// Answers requests until the peer is done. Then the session's state is wiped.
 pub(crate) async fn run<A: App, S>(app: Arc<A>, cx: Context, peer: Address, stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let state = SessionState::default();
+    let _ending = Ending(state.clone());
+    let caller = Caller { peer, state };
     let service = service_fn(move |request| {
-        let (app, cx) = (app.clone(), cx.clone());
-        async move { Ok::<_, Infallible>(into_http(answer(&*app, &cx, peer, request).await)) }
+        let (app, cx, caller) = (app.clone(), cx.clone(), caller.clone());
+        async move { Ok::<_, Infallible>(answer(&*app, &cx, caller, request).await) }
     });
     // An error here is a peer that went away or sent no HTTP; there is nobody left to tell.
     let _ = hyper::server::conn::http1::Builder::new()
@@ -29,60 +37,141 @@ where
         .await;
 }
 
-async fn answer<A: App>(app: &A, cx: &Context, peer: Address, request: hyper::Request<Incoming>) -> Response {
-    match try_answer(app, cx, peer, request).await {
-        Ok(response) => response,
-        Err(refusal) => refusal.into(),
+/// Who is at the other end.
+#[derive(Clone)]
+struct Caller {
+    peer: Address,
+    state: SessionState,
+}
+
+/// However the session ends.
+struct Ending(SessionState);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.end();
     }
+}
+
+type Outgoing = Either<Full<Bytes>, StreamBody>;
+
+async fn answer<A: App>(
+    app: &A,
+    cx: &Context,
+    caller: Caller,
+    request: hyper::Request<Incoming>,
+) -> hyper::Response<Outgoing> {
+    let answered = try_answer(app, cx, caller, request).await;
+    let (mut response, body) = answered.unwrap_or_else(|refusal| (refusal.into(), None));
+    let heads = cx.states().heads().await;
+    if !heads.is_empty() {
+        response.headers.push((StateHead::TOLD, StateHead::write_all(&heads)));
+    }
+    into_http(response, body)
 }
 
 async fn try_answer<A: App>(
     app: &A,
     cx: &Context,
-    peer: Address,
+    caller: Caller,
     request: hyper::Request<Incoming>,
-) -> Result<Response, Refusal> {
+) -> Result<(Response, Option<StreamBody>), Refusal> {
     let (head, body) = request.into_parts();
-    let body = Limited::new(body, A::MAX_BODY).collect().await.map_err(|fault| {
+    cx.states().hold_against(cx, &seen(&head.headers)?).await?;
+    // A body that comes piece by piece is committed to under a salt that is known before.
+    let input_salt = header(&head.headers, INPUT_SALT).and_then(|text| text.parse().ok()).unwrap_or_else(|| cx.nonce());
+    let (whole, stream, read) = match app.streams(head.method.as_str(), head.uri.path()) {
+        Some(most) if head.uri.path() != PEER => {
+            let (stream, read) = BodyStream::new(body, most, &input_salt);
+            (Bytes::new(), Some(stream), Some(read))
+        }
+        _ => {
+            let most = if head.uri.path() == PEER { Credential::MAX_BYTES } else { A::MAX_BODY };
+            (collect(body, most).await?, None, None)
+        }
+    };
+    let takes_trailers = header(&head.headers, "te").is_some_and(|te| te.contains("trailers"));
+    let input = whole.clone();
+    let request = Request {
+        peer: caller.peer,
+        method: head.method,
+        uri: head.uri,
+        headers: head.headers,
+        body: whole,
+        stream,
+        session: caller.state,
+    };
+    if request.path() == "/glacier/v1/enclave" {
+        return Ok((Response::cbor(&cx.info()), None));
+    }
+    if request.path() == PEER {
+        request.show()?;
+        return Ok((Response::json(&())?, None));
+    }
+    let mut response = app.handle(cx, request).await?;
+    let commit = move || match read {
+        Some(read) => stream::committed(&read),
+        None => Ok(Commitment::to_body(&input_salt, &input)),
+    };
+    let output_salt = cx.nonce();
+    if let Some(producer) = response.producer.take() {
+        if !takes_trailers {
+            let detail = "this answer is a stream, and ends with trailers: send `te: trailers`";
+            return Err(Refusal::new(RefusalCode::BadRequest, detail));
+        }
+        response.headers.push(("trailer", Trailer::ALL.to_owned()));
+        response.headers.extend(salts(&input_salt, &output_salt));
+        return Ok((response, Some(producer.start(cx.clone(), output_salt, commit))));
+    }
+    if let Some(worked) = response.worked.take() {
+        prove(cx, &worked, commit()?, &output_salt, &mut response).await?;
+        response.headers.extend(salts(&input_salt, &output_salt));
+    }
+    Ok((response, None))
+}
+
+async fn collect(body: Incoming, most: usize) -> Result<Bytes, Refusal> {
+    let body = Limited::new(body, most).collect().await.map_err(|fault| {
         if fault.is::<LengthLimitError>() {
-            Refusal::new(RefusalCode::TooLarge, format!("a request body has at most {} bytes", A::MAX_BODY))
+            Refusal::new(RefusalCode::TooLarge, format!("a request body has at most {most} bytes"))
         } else {
             Refusal::new(RefusalCode::BadRequest, "the request body ended early")
         }
     })?;
-    let request = Request { peer, method: head.method, uri: head.uri, headers: head.headers, body: body.to_bytes() };
-    if request.path() == "/glacier/v1/enclave" {
-        return Ok(Response::cbor(&cx.info()));
-    }
-    let input = request.body.clone();
-    let mut response = app.handle(cx, request).await?;
-    if let Some(worked) = response.worked.take() {
-        prove(cx, &worked, &input, &mut response).await?;
-    }
-    Ok(response)
+    Ok(body.to_bytes())
+}
+
+/// What the caller was told of the application's states before.
+fn seen(headers: &HeaderMap) -> Result<Vec<StateHead>, Refusal> {
+    let Some(text) = headers.get(StateHead::SEEN) else { return Ok(Vec::new()) };
+    let heads = text.to_str().ok().and_then(StateHead::parse_all);
+    heads.ok_or_else(|| Refusal::new(RefusalCode::BadRequest, "the header of states that were seen cannot be read"))
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
 }
 
 /// Binds request and response into a Work Proof. The salts go to the party alone, so the proof
 /// itself tells nobody what was asked or answered.
-async fn prove(cx: &Context, worked: &Worked, input: &Bytes, response: &mut Response) -> Result<(), Refusal> {
-    let (input_salt, output_salt) = (cx.nonce(), cx.nonce());
-    let statement = Statement {
-        work: worked.work,
-        manifest: worked.manifest,
-        model: worked.model,
-        input: Commitment::to_body(&input_salt, input),
-        output: Commitment::to_body(&output_salt, &response.body),
-        units: worked.units,
-        settlement: worked.settlement,
-    };
-    let proof = cx.sign(&statement).await?;
+async fn prove(
+    cx: &Context,
+    worked: &Worked,
+    input: Commitment,
+    output_salt: &Nonce,
+    response: &mut Response,
+) -> Result<(), Refusal> {
+    let output = Commitment::to_body(output_salt, &response.body);
+    let proof = cx.sign(&Statement::of(worked, input, output)).await?;
     response.headers.push(("glacier-proof", hex(&cbor::encode(&proof))));
-    response.headers.push(("glacier-input-salt", input_salt.to_string()));
-    response.headers.push(("glacier-output-salt", output_salt.to_string()));
     Ok(())
 }
 
-fn hex(bytes: &[u8]) -> String {
+fn salts(input: &Nonce, output: &Nonce) -> [(&'static str, String); 2] {
+    [(INPUT_SALT, input.to_string()), ("glacier-output-salt", output.to_string())]
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::with_capacity(bytes.len().saturating_mul(2)), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
@@ -90,14 +179,18 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-fn into_http(response: Response) -> hyper::Response<Full<Bytes>> {
+fn into_http(response: Response, stream: Option<StreamBody>) -> hyper::Response<Outgoing> {
     let mut builder = hyper::Response::builder().status(response.status).header("content-type", response.content_type);
     for (name, value) in response.headers {
         builder = builder.header(name, value);
     }
-    builder.body(Full::new(response.body.into())).unwrap_or_else(|_| {
-        let mut response = hyper::Response::new(Full::default());
+    let body = stream.map_or_else(|| Either::Left(Full::new(response.body.into())), Either::Right);
+    builder.body(body).unwrap_or_else(|_| {
+        let mut response = hyper::Response::new(Either::Left(Full::default()));
         *response.status_mut() = hyper::StatusCode::INTERNAL_SERVER_ERROR;
         response
     })
 }
+
+/// Of requests whose body is a stream, chosen by the caller; of proved answers.
+const INPUT_SALT: &str = "glacier-input-salt";
