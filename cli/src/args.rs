@@ -1,6 +1,6 @@
 //! What was typed, exactly. Each command turns its part into working values before it begins.
 
-use crate::command::{chain, completions, demo, infer, job, key, measure, node, seal, serve, train, verifier, verify};
+use crate::command::{app, chain, completions, demo, infer, job, key, measure, node, seal, serve, train, verifier, verify};
 use clap::{Parser, Subcommand};
 use glacier::Settle;
 use glacier_wire::Address;
@@ -77,6 +77,9 @@ pub(crate) enum Command {
     Train(Box<train::Args>),
     /// Open a deployment: load your model into an attested enclave, for others to call
     Serve(serve::Args),
+    /// Programs inside enclaves: run a WebAssembly component for others, or call one
+    #[command(subcommand)]
+    App(app::Command),
     /// Judge evidence, proofs and nodes
     #[command(subcommand)]
     Verify(verify::Command),

@@ -83,6 +83,7 @@
 //! | [`deployment`] | served models, and proved answers |
 //! | [`mod@infer`] | the common cases in one call |
 //! | [`mod@training`] | the same for training |
+//! | [`mod@app`] | sandboxed apps: one party's code on another's data |
 //! | [`federation`] | training across sites, each with its own node |
 //! | [`input`], [`output`] | tensors and tables as files |
 //! | [`verify`] | evidence and proofs, offline |
@@ -98,6 +99,7 @@
     clippy::arithmetic_side_effects
 )]
 
+pub mod app;
 pub mod ceremony;
 pub mod deployment;
 mod error;
@@ -117,6 +119,7 @@ pub mod training;
 mod transfer;
 pub mod verify;
 
+pub use app::{AppAnswer, AppInfo, FinishedApp, run_app};
 pub use ceremony::{Finished, Release};
 pub use deployment::{Answer, AnswerProof};
 pub use error::{Actor, Error, Place, Unproved};

@@ -1,5 +1,6 @@
 //! One file for each group of commands: what was typed, what it means, what it does.
 
+pub(crate) mod app;
 pub(crate) mod chain;
 pub(crate) mod completions;
 pub(crate) mod demo;

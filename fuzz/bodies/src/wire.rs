@@ -81,7 +81,7 @@ pub(crate) fn manifest_seeds() -> Vec<Vec<u8>> {
 }
 
 pub(crate) fn job_file_seeds() -> Vec<Vec<u8>> {
-    [Work::Inference, Work::Deployment, Work::Training]
+    [Work::Inference, Work::Deployment, Work::App, Work::Training]
         .iter()
         .filter_map(|work| serde_json::to_vec(&signed(*work)).ok())
         .collect()
@@ -194,7 +194,10 @@ pub(crate) fn signed(work: Work) -> SignedManifest {
         limits: Limits { memory: 1 << 28, units: 1 << 40, runs: 1, not_after: UnixTime(2_000_000_000) },
         settlement: Settlement { chain_id: 1, ledger: Address::ZERO, payer: party(2).address(), price: 6 },
         salt: Digest([6; 32]),
-        plan: plan.as_ref().map_or(Digest::ZERO, TrainingPlan::digest),
+        plan: match work {
+            Work::App => Digest([9; 32]),
+            _ => plan.as_ref().map_or(Digest::ZERO, TrainingPlan::digest),
+        },
         contributions: plan
             .iter()
             .map(|_| Contribution { provider: party(1).address(), data: Digest([8; 32]) })

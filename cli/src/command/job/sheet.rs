@@ -24,6 +24,8 @@ pub(crate) struct Sheet {
     contributions: Vec<Contribution>,
     model_provider: Address,
     model: Digest,
+    /// The component, of an app.
+    app: Option<Digest>,
     /// How to train.
     plan: Option<TrainingPlan>,
     payer: Address,
@@ -59,6 +61,7 @@ impl Sheet {
             contributions: manifest.contributions.clone(),
             model_provider: manifest.model_provider,
             model: manifest.model,
+            app: (manifest.work == Work::App).then_some(manifest.plan),
             plan: job.signed().plan.clone(),
             payer: manifest.settlement.payer,
             price: manifest.settlement.price,
@@ -94,8 +97,11 @@ impl Report for Sheet {
             field(page, "data", data)?;
             field(page, "  from", self.who(provider))?;
         }
-        field(page, "model", self.model)?;
+        field(page, if self.app.is_some() { "app" } else { "model" }, self.model)?;
         field(page, "  from", self.who(&self.model_provider))?;
+        if let Some(code) = &self.app {
+            field(page, "component", format_args!("{code} {DIM}(glacier measure app.wasm){DIM:#}"))?;
+        }
         if let Some(plan) = &self.plan {
             // All that is signed is shown: a plan may say what its reader would not agree to.
             let text = toml::to_string(plan).map_err(io::Error::other)?;
@@ -108,7 +114,8 @@ impl Report for Sheet {
             field(page, "result for", recipient)?;
         }
         field(page, "memory", Size(self.memory))?;
-        field(page, "units", format_args!("{} multiply-accumulates", grouped(self.units)))?;
+        let unit = if self.app.is_some() { "of fuel" } else { "multiply-accumulates" };
+        field(page, "units", format_args!("{} {unit}", grouped(self.units)))?;
         field(page, "runs", grouped(self.runs))?;
         field(page, "start before", &self.expires)?;
         field(page, "paid by", self.who(&self.payer))?;
