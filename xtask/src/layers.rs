@@ -84,7 +84,7 @@ const LAYERS: &[Layer] = &[
             SDK, CLI, TESTKIT,
         ],
     },
-    Layer { name: "glacier-fuzz-bodies", may_use: &[WIRE, ASSET, ATTEST, PROOF, MEASURE, PLATFORM, ENGINE, TRAIN, WASM] },
+    Layer { name: "glacier-fuzz-bodies", may_use: &[WIRE, ASSET, ATTEST, PROOF, MEASURE, PLATFORM, ENGINE, TRAIN] },
     // Process 1 of a measured guest: it relays bytes, and knows nothing of what they say.
     Layer { name: "glacier-guest-init", may_use: &[] },
     Layer { name: "xtask", may_use: &[] },

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use glacier_attest::{AppraisalError, Check, Genuine, Outcome, Verdict};
 use glacier_wire::{
-    Address, BadSignature, Commitment, Evidence, ManifestError, PlatformKind, SignedManifest, UnixTime, Work,
+    Address, BadSignature, Commitment, Evidence, Manifest, ManifestError, PlatformKind, SignedManifest, UnixTime, Work,
     cbor::{self, CborError},
     federation::FederationRecord,
     training::TrainingRecord,

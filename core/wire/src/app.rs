@@ -26,7 +26,7 @@ impl AppResult {
     const HEAD: usize = 9;
 
     /// Kind (one byte), length (eight, little-endian), content, and zeros up to [`padded`]: whoever sees the
-    /// ciphertext's length learns a few bits of the content's and not all of them.
+    /// ciphertext's length learns a few bits of the content's length and not all of them.
     pub fn encode(&self) -> Vec<u8> {
         let (kind, content) = match self {
             Self::Answer(bytes) => (0, bytes.as_slice()),
@@ -65,7 +65,7 @@ impl AppResult {
 }
 
 /// The next length that shows: 1 KiB, and above it sixteen steps from each power of two to the next, so that a
-/// length of `n` bits tells less than `log2(n) + 4` of them and costs at most an eighth.
+/// length of `n` bits tells about `log2(n) + 4` of them. Costs at most a sixteenth.
 pub const fn padded(len: u64) -> u64 {
     let floor = 1024;
     if len <= floor {
@@ -74,8 +74,8 @@ pub const fn padded(len: u64) -> u64 {
     coarse(len)
 }
 
-/// The next number whose binary form has at most five digits that are not zero at its end: what a metered
-/// unit is told in, since a component that is not trusted chooses how much it burns.
+/// The next number that has at most five binary digits before its zeros: what metered fuel is told in, since a
+/// component that is not trusted chooses how much it burns.
 pub const fn coarse(number: u64) -> u64 {
     let bits = u64::BITS.saturating_sub(number.leading_zeros());
     let step = match bits.checked_sub(5) {
@@ -89,7 +89,61 @@ pub const fn coarse(number: u64) -> u64 {
 #[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 mod tests {
     use super::*;
+    use crate::{
+        Address, Contribution, Digest, EnclaveId, Limits, Manifest, ManifestError, Measurement, Recipient, Settlement,
+        UnixTime, Work,
+    };
     use alloc::vec;
+
+    /// One app over one data set, spoilt in one way.
+    fn check(spoil: fn(&mut Manifest)) -> Result<(), ManifestError> {
+        let mut manifest = Manifest {
+            work: Work::App,
+            data_provider: Address([1; 20]),
+            model_provider: Address([2; 20]),
+            data: Digest([3; 32]),
+            model: Digest([4; 32]),
+            measurement: Measurement([5; 32]),
+            enclave_id: EnclaveId([6; 32]),
+            recipients: vec![Recipient([7; 32])],
+            limits: Limits { memory: 1, units: 1, runs: 1, not_after: UnixTime(1) },
+            settlement: Settlement { chain_id: 0, ledger: Address::ZERO, payer: Address([1; 20]), price: 0 },
+            salt: Digest([8; 32]),
+            plan: Digest([9; 32]),
+            contributions: vec![],
+        };
+        spoil(&mut manifest);
+        manifest.check()
+    }
+
+    fn serve(manifest: &mut Manifest) {
+        manifest.recipients.clear();
+        (manifest.data, manifest.data_provider) = (Digest::ZERO, Address::ZERO);
+    }
+
+    #[test]
+    fn a_manifest_of_an_app_names_its_code() {
+        assert_eq!(check(|_| ()), Ok(()));
+        assert_eq!(check(serve), Ok(()));
+        assert_eq!(check(|m| m.plan = Digest::ZERO), Err(ManifestError::Missing("digest of the app")));
+        assert_eq!(check(|m| m.model = Digest::ZERO), Err(ManifestError::Missing("model asset")));
+    }
+
+    #[test]
+    fn an_app_has_one_data_set_and_recipients_or_neither() {
+        assert_eq!(check(|m| m.recipients.clear()), Err(ManifestError::Missing("recipient")));
+        assert_eq!(check(|m| m.data_provider = Address::ZERO), Err(ManifestError::Missing("data provider")));
+        assert_eq!(check(|m| m.data = Digest::ZERO), Err(ManifestError::Superfluous("data provider")));
+        let to_nobody_named = |m: &mut Manifest| {
+            serve(m);
+            m.recipients.push(Recipient([7; 32]));
+        };
+        assert_eq!(check(to_nobody_named), Err(ManifestError::Superfluous("recipient")));
+        let more = |m: &mut Manifest| {
+            m.contributions.push(Contribution { provider: Address([1; 20]), data: Digest([1; 32]) });
+        };
+        assert_eq!(check(more), Err(ManifestError::Superfluous("contribution")));
+    }
 
     #[test]
     fn a_result_survives_the_trip() {

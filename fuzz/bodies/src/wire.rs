@@ -7,6 +7,7 @@ use glacier_wire::{
         HOST_FRAME, HostAnswer, HostCall, HostFault, HostOrder, HostReply, HostRequest, Join, OrderFault,
         RegistrationOrder, SettlementOrder,
     },
+    app::AppResult,
     cbor,
     training::{Target, TrainingPlan},
 };
@@ -65,6 +66,18 @@ pub(crate) fn outputs(bytes: &[u8]) {
             assert_eq!(tensor.elements().map(|n| n as usize * tensor.dtype.size()), Some(tensor.data.len()));
         }
     }
+}
+
+/// A result file has one form.
+pub(crate) fn app_result(bytes: &[u8]) {
+    if let Ok(result) = AppResult::decode(bytes) {
+        assert_eq!(result.encode(), bytes);
+    }
+}
+
+pub(crate) fn app_result_seeds() -> Vec<Vec<u8>> {
+    let results = [AppResult::Answer(vec![7; 20]), AppResult::Answer(vec![0; 1100]), AppResult::Refusal("no".into())];
+    results.map(|result| result.encode()).into()
 }
 
 pub(crate) fn canonical<T>(bytes: &[u8], max: usize) -> Option<T>
