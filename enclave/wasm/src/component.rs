@@ -125,9 +125,7 @@ impl Component {
         }
         let export = kind.get_export(&engine, "handle").map(|export| export.ty);
         let Some(ComponentItem::ComponentFunc(function)) = export else { return Err(WasmError::NoHandle) };
-        function
-            .typecheck::<Request<'_>, Response>(&kind.instance_type())
-            .map_err(|_| WasmError::NoHandle)?;
+        function.typecheck::<Request<'_>, Response>(&kind.instance_type()).map_err(|_| WasmError::NoHandle)?;
         let handle = component.get_export_index(None, "handle").ok_or(WasmError::NoHandle)?;
         let instance = Linker::new(&engine).instantiate_pre(&component).map_err(|_| WasmError::Invalid)?;
         Ok(Self { engine, instance, handle })

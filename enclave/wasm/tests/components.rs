@@ -137,8 +137,10 @@ fn a_huge_table_counts_as_memory() {
 #[test]
 fn deep_recursion_ends_with_the_stack() {
     assert_eq!(
-        ends("(func $down (param i64) (result i64) (i64.add (call $down (local.get 0)) (i64.const 1)))",
-            "(drop (call $down (i64.const 0))) (i32.const 0)"),
+        ends(
+            "(func $down (param i64) (result i64) (i64.add (call $down (local.get 0)) (i64.const 1)))",
+            "(drop (call $down (i64.const 0))) (i32.const 0)"
+        ),
         WasmError::Stack
     );
 }
@@ -148,8 +150,10 @@ fn a_trap_is_a_trap() {
     assert_eq!(ends("", "unreachable"), WasmError::Trapped);
     assert_eq!(ends("", "(i32.div_u (i32.const 1) (i32.const 0))"), WasmError::Trapped);
     assert_eq!(ends("", "(i32.load (i32.const -8))"), WasmError::Trapped);
-    assert_eq!(ends("(table 1 funcref) (type $t (func))", "(call_indirect (type $t) (i32.const 0)) (i32.const 0)"),
-        WasmError::Trapped);
+    assert_eq!(
+        ends("(table 1 funcref) (type $t (func))", "(call_indirect (type $t) (i32.const 0)) (i32.const 0)"),
+        WasmError::Trapped
+    );
 }
 
 #[test]
@@ -163,10 +167,8 @@ fn an_answer_that_is_too_large_or_nowhere_is_none() {
 
 #[test]
 fn a_body_that_the_app_has_no_room_for_is_its_fault() {
-    let called = compile(&wrap("", ECHO)).unwrap().call(
-        &Call { caller: "0x00", path: "/", body: &vec![7; 1 << 20] },
-        &LIMITS,
-    );
+    let called =
+        compile(&wrap("", ECHO)).unwrap().call(&Call { caller: "0x00", path: "/", body: &vec![7; 1 << 20] }, &LIMITS);
     assert!(matches!(called.answer, Err(WasmError::Trapped | WasmError::Answer)), "{called:?}");
 }
 
@@ -210,7 +212,13 @@ fn features_that_differ_between_machines_are_off() {
     ] {
         let text = wrap(items, ECHO);
         let text = if items.contains("$shared") || items.contains("$wide") {
-            text.replace("(memory (export \"memory\") 1)", "").replace(items, &items.replace("(memory ", "(memory (export \"memory\") ").replace("$shared ", "").replace("$wide ", ""))
+            text.replace("(memory (export \"memory\") 1)", "").replace(
+                items,
+                &items
+                    .replace("(memory ", "(memory (export \"memory\") ")
+                    .replace("$shared ", "")
+                    .replace("$wide ", ""),
+            )
         } else {
             text
         };

@@ -1,11 +1,12 @@
 //! An app that answers callers.
 
 use crate::scene::{MOODS, cohort, native, open, table, text};
+use bytes::Bytes;
 use glacier::{
-    Options, app::code_digest,
+    Options,
+    app::code_digest,
     wire::{Work, api::RefusalCode},
 };
-use bytes::Bytes;
 use glacier_testkit::{Rig, refused};
 
 #[tokio::test(flavor = "multi_thread")]

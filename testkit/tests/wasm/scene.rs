@@ -1,7 +1,8 @@
 //! A firm with a component, a hospital with a table.
 
 use glacier::{
-    Draft, Error, FinishedApp, Job, Key, Options, Release, app::code_digest,
+    Draft, Error, FinishedApp, Job, Key, Options, Release,
+    app::code_digest,
     wire::{Digest, ManifestHash, Role, SignedManifest, api::JobStatus},
 };
 use glacier_testkit::{Rig, breast_cancer, seal, sealed_key, soon};
@@ -114,8 +115,7 @@ impl Scene {
     }
 
     async fn grant(&self, role: Role) -> Result<JobStatus, Error> {
-        let (key, file) =
-            if role == Role::Data { (&self.hospital, &self.data) } else { (&self.firm, &self.app) };
+        let (key, file) = if role == Role::Data { (&self.hospital, &self.data) } else { (&self.firm, &self.app) };
         let session = self.rig.session(key).await;
         let release =
             Release { role, manifest: &self.job, file_key: sealed_key(file, key), uses: 1, not_after: soon() };

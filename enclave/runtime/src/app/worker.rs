@@ -91,11 +91,8 @@ fn answer_share(memory: u64) -> usize {
 }
 
 fn call(link: &mut Link, component: &Component, summons: &Summons, body: &[u8], order: &mut Order) -> io::Result<()> {
-    let limits = Limits {
-        fuel: summons.fuel.min(order.fuel),
-        memory: share(order.memory),
-        answer: answer_share(order.memory),
-    };
+    let limits =
+        Limits { fuel: summons.fuel.min(order.fuel), memory: share(order.memory), answer: answer_share(order.memory) };
     let call = Call { caller: &summons.caller, path: &summons.path, body };
     let called = component.call(&call, &limits);
     order.fuel = order.fuel.saturating_sub(called.fuel);

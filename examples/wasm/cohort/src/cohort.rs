@@ -49,9 +49,9 @@ fn summary(column: &[f64]) -> String {
     let count = column.len() as f64;
     let mean = column.iter().sum::<f64>() / count;
     let variance = column.iter().map(|value| (value - mean) * (value - mean)).sum::<f64>() / count;
-    let (low, high) = column.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
-        (low.min(*value), high.max(*value))
-    });
+    let (low, high) = column
+        .iter()
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(*value), high.max(*value)));
     let mut bins = [0usize; BINS];
     for value in column {
         let place = if high > low { (value - low) / (high - low) * BINS as f64 } else { 0.0 };
