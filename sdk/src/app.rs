@@ -97,7 +97,7 @@ impl Session {
         Ok(serde_json::from_slice(&response.body).map_err(|_| RequestError::Malformed(CborError::Malformed))?)
     }
 
-    /// Calls an app. The answer comes out only when its proof holds: signed by this session's enclave, about this
+    /// Calls an app; `path` is as in a URI. The answer comes out only when its proof holds: signed by this session's enclave, about this
     /// app, exactly this request and exactly this answer.
     pub async fn call_app(&self, name: &ManifestHash, path: &str, body: Bytes) -> Result<AppAnswer, Error> {
         let target = format!("/apps/{name}/{}", path.trim_start_matches('/'));

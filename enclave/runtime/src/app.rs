@@ -13,7 +13,7 @@ use crate::{
     deployment::{Lease, lock},
     job::{Job, PIECES, first_fault},
 };
-use client::{Client, Digested, Said};
+use client::{Client, Said};
 use glacier_app::{Address, Context, Refusal, RefusalCode, Request, Response, Worked};
 use glacier_proof::Bundle;
 use glacier_wire::{
@@ -207,7 +207,7 @@ async fn load(cx: &Context, job: &Job, key: &FileKey) -> Result<Client, Refusal>
     let (pieces, inbox) = mpsc::channel(PIECES);
     let len = reader.plaintext_len();
     let reading = reader.stream(pieces, |bytes| job.loaded(bytes));
-    let (opened, loaded) = tokio::join!(reading, client.load(len, Digested::new(inbox), manifest.plan));
+    let (opened, loaded) = tokio::join!(reading, client.load(len, inbox, manifest.plan));
     let (opened, ()) = first_fault(opened, loaded)?;
     job.log(Event::Opened { role: Role::Model, bytes: opened });
     Ok(client)

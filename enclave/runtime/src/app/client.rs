@@ -37,17 +37,8 @@ pub(super) struct Client {
     alive: bool,
 }
 
-/// Content on its way to the worker, and its digest so far.
-pub(super) struct Digested {
-    pieces: mpsc::Receiver<Zeroizing<Vec<u8>>>,
-    digest: blake3::Hasher,
-}
-
-impl Digested {
-    pub(super) fn new(pieces: mpsc::Receiver<Zeroizing<Vec<u8>>>) -> Self {
-        Self { pieces, digest: blake3::Hasher::new() }
-    }
-}
+/// Content on its way to the worker.
+type Pieces = mpsc::Receiver<Zeroizing<Vec<u8>>>;
 
 impl Client {
     /// Starts the worker.
@@ -58,16 +49,20 @@ impl Client {
     }
 
     /// Hands over a component of `len` bytes, if it is the one whose digest was signed.
-    pub(super) async fn load(&mut self, len: u64, pieces: Digested, code: Digest) -> Result<(), Refusal> {
+    pub(super) async fn load(&mut self, len: u64, pieces: Pieces, code: Digest) -> Result<(), Refusal> {
         let loaded = self.load_all(len, pieces, code).await;
         self.process.explain(loaded).await
     }
 
-    async fn load_all(&mut self, len: u64, mut from: Digested, code: Digest) -> Result<(), EngineError> {
+    async fn load_all(&mut self, len: u64, mut pieces: Pieces, code: Digest) -> Result<(), EngineError> {
         let payload = glacier_wire::cbor::encode(&self.order);
         self.open(Kind::Load, len, &payload).await?;
-        self.feed(len, &mut from).await?;
-        if Digest(*from.digest.finalize().as_bytes()) != code {
+        let mut digest = blake3::Hasher::new();
+        self.feed(len, &mut pieces, |piece| {
+            digest.update(piece);
+        })
+        .await?;
+        if Digest(*digest.finalize().as_bytes()) != code {
             let detail = "the sealed file is another component than the manifest names";
             return Err(Refusal::new(RefusalCode::AssetDigest, detail).into());
         }
@@ -80,25 +75,20 @@ impl Client {
     }
 
     /// Runs the app over a data set of `len` bytes.
-    pub(super) async fn run(
-        &mut self,
-        caller: Address,
-        len: u64,
-        pieces: mpsc::Receiver<Zeroizing<Vec<u8>>>,
-    ) -> Result<Said, Refusal> {
-        let said = self.call(caller, "/", self.order.fuel, len, &mut Digested::new(pieces), RUN).await;
+    pub(super) async fn run(&mut self, caller: Address, len: u64, mut pieces: Pieces) -> Result<Said, Refusal> {
+        let said = self.call(caller, "/", self.order.fuel, len, &mut pieces, RUN).await;
         self.process.explain(said).await
     }
 
     /// Asks the app for an answer to one request.
     pub(super) async fn answer(&mut self, caller: Address, path: &str, body: &[u8]) -> Result<Said, Refusal> {
-        let (sender, pieces) = mpsc::channel(1);
+        let (sender, mut pieces) = mpsc::channel(1);
         if !body.is_empty() {
             // There is room for one.
             let _ = sender.try_send(Zeroizing::new(body.to_vec()));
         }
         let (fuel, len) = (Order::ANSWER_FUEL, body.len() as u64);
-        let said = self.call(caller, path, fuel, len, &mut Digested::new(pieces), ANSWER).await;
+        let said = self.call(caller, path, fuel, len, &mut pieces, ANSWER).await;
         self.alive &= matches!(said, Ok(_) | Err(EngineError::Refused(_)));
         self.process.explain(said).await
     }
@@ -114,7 +104,7 @@ impl Client {
         path: &str,
         fuel: u64,
         len: u64,
-        from: &mut Digested,
+        pieces: &mut Pieces,
         limit: Duration,
     ) -> Result<Said, EngineError> {
         if path.len() > Summons::MAX_PATH {
@@ -122,7 +112,7 @@ impl Client {
         }
         let summons = Summons { caller: caller.to_string(), path: path.to_owned(), fuel };
         self.open(Kind::Call, len, &glacier_wire::cbor::encode(&summons)).await?;
-        self.feed(len, from).await?;
+        self.feed(len, pieces, |_| ()).await?;
         self.close().await?;
         let (header, payload) = self.heard(limit).await?;
         if header.kind != Kind::Answer {
@@ -149,12 +139,12 @@ impl Client {
     }
 
     /// Sends content of `len` bytes. The worker reads it to its end before it says anything.
-    async fn feed(&mut self, len: u64, from: &mut Digested) -> Result<(), EngineError> {
+    async fn feed(&mut self, len: u64, pieces: &mut Pieces, mut see: impl FnMut(&[u8])) -> Result<(), EngineError> {
         let mut left = len;
         while left > 0 {
-            let piece = from.pieces.recv().await.ok_or(EngineError::Cut)?;
+            let piece = pieces.recv().await.ok_or(EngineError::Cut)?;
             left = left.checked_sub(piece.len() as u64).ok_or(EngineError::Cut)?;
-            from.digest.update(&piece);
+            see(&piece);
             for chunk in piece.chunks(CHUNK) {
                 put(&mut self.stream, Header::new(Kind::Chunk, chunk.len()), chunk).await?;
             }

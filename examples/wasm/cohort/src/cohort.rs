@@ -7,7 +7,8 @@ const CROWD: usize = 5;
 /// Bins of a histogram.
 const BINS: usize = 10;
 
-/// Mean, deviation and a histogram of each column of a CSV table of numbers, or of the column that `path` names.
+/// Mean, deviation and a histogram of each column of a CSV table of numbers, or of the column that `path` names, with
+/// `_` for spaces.
 /// Bins of fewer than five rows are told as `null`.
 ///
 /// # Errors
@@ -32,11 +33,12 @@ pub fn answer(path: &str, body: &[u8]) -> Result<Vec<u8>, String> {
         return Err(format!("a table of fewer than {CROWD} rows is not summarised"));
     }
     let wanted = path.trim_matches('/');
-    if !wanted.is_empty() && !names.contains(&wanted) {
+    let is_wanted = |name: &str| wanted.is_empty() || name.replace(' ', "_") == wanted;
+    if !names.iter().any(|name| is_wanted(name)) {
         return Err("the table has no such column".to_owned());
     }
     let mut out = format!("{{\"rows\":{rows},\"columns\":{{");
-    let told = names.iter().zip(&columns).filter(|(name, _)| wanted.is_empty() || **name == wanted);
+    let told = names.iter().zip(&columns).filter(|(name, _)| is_wanted(name));
     for (at, (name, column)) in told.enumerate() {
         let comma = if at == 0 { "" } else { "," };
         let _ = write!(out, "{comma}\"{}\":{}", name.replace(['"', '\\'], "_"), summary(column));
