@@ -1,4 +1,4 @@
-//! Side-by-side benchmarks. `cargo run --release -p glacier-bench [quote|evidence|asset|handshake|inference]…`
+//! Side-by-side benchmarks. `cargo run --release -p glacier-bench [quote|evidence|asset|handshake|inference|wasm]…`
 //!
 //! Each row measures two things in turn, A B A B …, in one process: the machine's mood hits both,
 //! so the ratio holds where single times do not. Absolute times are medians.
@@ -9,11 +9,12 @@ mod handshake;
 mod inference;
 mod quote;
 mod row;
+mod wasm;
 
 use row::Row;
 use std::{error::Error, process::ExitCode};
 
-const BENCHES: [&str; 5] = ["quote", "evidence", "asset", "handshake", "inference"];
+const BENCHES: [&str; 6] = ["quote", "evidence", "asset", "handshake", "inference", "wasm"];
 
 fn bench(name: &str) -> Result<Vec<Row>, Box<dyn Error>> {
     match name {
@@ -21,7 +22,8 @@ fn bench(name: &str) -> Result<Vec<Row>, Box<dyn Error>> {
         "evidence" => evidence::run(),
         "asset" => asset::run(),
         "handshake" => handshake::run(),
-        _ => inference::run(),
+        "inference" => inference::run(),
+        _ => wasm::run(),
     }
 }
 

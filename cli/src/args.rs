@@ -82,7 +82,7 @@ pub(crate) enum Command {
     Federation(federation::Command),
     /// Open a deployment: load your model into an attested enclave, for others to call
     Serve(serve::Args),
-    /// Applications of your own: start one, or call one
+    /// Programs inside enclaves: your own, or a WebAssembly component of somebody's
     #[command(subcommand)]
     App(app::Command),
     /// Judge evidence, proofs and nodes

@@ -18,6 +18,7 @@ use glacier_wire::{
     api::{JobStatus, Join, Phase},
     federation::Membership,
 };
+use zeroize::Zeroizing;
 
 /// What one party gives to a job.
 #[derive(Debug)]
@@ -47,6 +48,14 @@ pub struct Finished {
     pub bundle: Bundle,
     /// Bytes of the sealed result, as the host has it.
     pub sealed_bytes: u64,
+}
+
+/// Why a result is believed.
+pub(crate) struct Proved {
+    pub(crate) proof: VerifiedProof,
+    pub(crate) checks: Vec<ProofCheck>,
+    pub(crate) bundle: Bundle,
+    pub(crate) sealed_bytes: u64,
 }
 
 /// Largest status that is read.
@@ -165,6 +174,21 @@ impl Session {
         policy: &Policy,
         progress: Progress<'_>,
     ) -> Result<Finished, Error> {
+        let (content, proved) = self.collect_file(node, job, key, policy, Results::MAX_BYTES, progress).await?;
+        let Proved { proof, checks, bundle, sealed_bytes } = proved;
+        Ok(Finished { results: Results::from_sequence(&content)?, proof, checks, bundle, sealed_bytes })
+    }
+
+    /// The result as a file of at most `max` bytes: its proof is checked before it is fetched.
+    pub(crate) async fn collect_file(
+        &self,
+        node: &Node,
+        job: &SignedManifest,
+        key: &Key,
+        policy: &Policy,
+        max: u64,
+        progress: Progress<'_>,
+    ) -> Result<(Zeroizing<Vec<u8>>, Proved), Error> {
         let hash = job.manifest.hash();
         let bundle = self.result(&hash).await?;
         let (proof, checks) = self.believe(&bundle, &hash, policy)?;
@@ -172,9 +196,8 @@ impl Session {
         let scratch = Scratch::new().map_err(crate::seal::SealError::Write)?;
         let file = scratch.path("result.age");
         let sealed_bytes = node.download(&digest, &file, progress).await?;
-        let content = open_expected(&file, &digest, key.age(), Results::MAX_BYTES)?;
-        let results = Results::from_sequence(&content)?;
-        Ok(Finished { results, proof, checks, bundle, sealed_bytes })
+        let content = open_expected(&file, &digest, key.age(), max)?;
+        Ok((content, Proved { proof, checks, bundle, sealed_bytes }))
     }
 
     /// Whether a bundle proves this job, by this session's enclave, under this policy.

@@ -18,7 +18,7 @@ use glacier_asset::{AssetError, Header, Parsed};
 use glacier_attest::Policy;
 use glacier_channel::Freshness;
 use glacier_wire::{
-    FileKey, ManifestHash, Role, SignedManifest, UnixTime,
+    Address, Digest, EnclaveId, FileKey, ManifestHash, Measurement, Role, SignedManifest, UnixTime,
     api::{Event, JobStatus},
     training::TrainingPage,
 };
@@ -169,16 +169,29 @@ pub async fn serve(
     options: &Options,
     watch: Watch<'_>,
 ) -> Result<Deployment, Error> {
+    deploy(node, policy, key, model, options, watch, Draft::deployment).await
+}
+
+/// Brings a file that is to stay loaded, signs what `draft` makes of it, and releases its key.
+pub(crate) async fn deploy(
+    node: &Node,
+    policy: &Policy,
+    key: &Key,
+    file: &Path,
+    options: &Options,
+    watch: Watch<'_>,
+    draft: impl FnOnce((Address, Digest), (Measurement, EnclaveId), UnixTime) -> Draft,
+) -> Result<Deployment, Error> {
     let mut session = accepted(node, policy, key, options, watch).await?;
     let since = Instant::now();
     let scratch = Scratch::new().map_err(SealError::Write)?;
-    let model = bring(node, &scratch, key, Role::Model, model, watch).await?;
+    let model = bring(node, &scratch, key, Role::Model, file, watch).await?;
     if since.elapsed() > STALE {
         session = accepted(node, policy, key, options, watch).await?;
     }
     let not_after = UnixTime(now().0.saturating_add(options.lasts));
     let place = session.place()?;
-    let mut draft = Draft::deployment((key.address(), model.sealed.digest), place, not_after);
+    let mut draft = draft((key.address(), model.sealed.digest), place, not_after);
     (draft.limits.memory, draft.limits.units, draft.limits.runs) = (options.memory, options.units, options.runs);
     draft.settlement = options.settle.settlement(node, key.address(), options.price).await?;
     let manifest = sign(draft, key, watch)?;

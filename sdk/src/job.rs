@@ -68,6 +68,8 @@ pub struct Draft {
     pub federation: Option<FederationPlan>,
     /// Further data sets of a training; those of a federation's sites.
     pub contributions: Vec<Contribution>,
+    /// The BLAKE3 of an app's component ([`code_digest`](crate::component::code_digest)); zero for all other work.
+    pub code: Digest,
 }
 
 impl Draft {
@@ -100,6 +102,7 @@ impl Draft {
             plan: None,
             federation: None,
             contributions: Vec::new(),
+            code: Digest::ZERO,
         }
     }
 
@@ -130,6 +133,29 @@ impl Draft {
         Self { work: Work::Federation, federation: Some(plan), contributions, ..inference }
     }
 
+    /// One sandboxed app over one data set: `code` is the digest of its component, `app` whose it is and the sealed
+    /// file.
+    pub fn app(
+        data: (Address, Digest),
+        app: (Address, Digest),
+        code: Digest,
+        place: (Measurement, EnclaveId),
+        recipients: Vec<Recipient>,
+        not_after: UnixTime,
+    ) -> Self {
+        Self { work: Work::App, code, ..Self::inference(data, app, place, recipients, not_after) }
+    }
+
+    /// One sandboxed app that answers many.
+    pub fn app_deployment(
+        app: (Address, Digest),
+        code: Digest,
+        place: (Measurement, EnclaveId),
+        not_after: UnixTime,
+    ) -> Self {
+        Self { work: Work::App, code, ..Self::deployment(app, place, not_after) }
+    }
+
     /// One model that answers many.
     pub fn deployment(model: (Address, Digest), place: (Measurement, EnclaveId), not_after: UnixTime) -> Self {
         Self {
@@ -146,6 +172,7 @@ impl Draft {
             plan: None,
             federation: None,
             contributions: Vec::new(),
+            code: Digest::ZERO,
         }
     }
 }
@@ -167,7 +194,7 @@ impl Job {
             settlement.payer = if draft.data_provider.is_zero() { draft.model_provider } else { draft.data_provider };
         }
         let local = draft.plan.as_ref().map(TrainingPlan::digest);
-        let plan = local.or_else(|| draft.federation.as_ref().map(FederationPlan::digest)).unwrap_or(Digest::ZERO);
+        let plan = local.or_else(|| draft.federation.as_ref().map(FederationPlan::digest)).unwrap_or(draft.code);
         Self::new(SignedManifest {
             manifest: Manifest {
                 work: draft.work,

@@ -85,6 +85,7 @@
 //! | [`deployment`] | served models, and proved answers |
 //! | [`mod@infer`] | the common cases in one call |
 //! | [`mod@training`] | the same for training |
+//! | [`component`] | sandboxed apps: one party's code on another's data |
 //! | [`federation`] | training across sites, each with its own node |
 //! | [`input`], [`output`] | tensors and tables as files |
 //! | [`verify`] | evidence and proofs, offline |
@@ -102,6 +103,7 @@
 
 pub mod app;
 pub mod ceremony;
+pub mod component;
 pub mod deployment;
 mod error;
 pub mod federation;
@@ -124,6 +126,7 @@ pub mod verify;
 
 pub use app::Proved;
 pub use ceremony::{Finished, Release};
+pub use component::{AppAnswer, AppInfo, FinishedApp, run_app};
 pub use deployment::{Answer, AnswerProof};
 pub use error::{Actor, Error, Place, Unproved};
 pub use file::FileError;

@@ -1,7 +1,7 @@
 //! Results as files: `.npy`, `.npz`, `.csv`, `.json`.
 
 use crate::file::{FileError, NewFile};
-use glacier_wire::{Dtype, Outputs, Tensor, TensorError, cbor::CborError};
+use glacier_wire::{Dtype, Outputs, Tensor, TensorError, app::BadAppResult, cbor::CborError};
 use std::{
     fmt,
     io::{self, Write},
@@ -32,6 +32,9 @@ pub enum OutputError {
         /// Bytes that are read.
         max: u64,
     },
+    /// The result is not one of an app.
+    #[error("the result is {0}")]
+    App(BadAppResult),
     /// A tensor whose shape and data do not fit.
     #[error("an output does not fit its shape: {0}")]
     Tensor(TensorError),

@@ -16,6 +16,7 @@ const ENGINE: &str = "glacier-engine";
 const DEVICES: &str = "glacier-devices";
 const PLATFORM: &str = "glacier-platform";
 const TRAIN: &str = "glacier-train";
+const WASM: &str = "glacier-wasm";
 const ENCLAVE: &str = "glacier-enclave";
 const SIMULATOR: &str = "glacier-simulator";
 const TABLE: &str = "glacier-table";
@@ -48,7 +49,9 @@ const LAYERS: &[Layer] = &[
     // A pure function of model, data and plan: the enclave trains by it, the owner of the data repeats it.
     Layer { name: TRAIN, may_use: &[WIRE, ENGINE] },
     Layer { name: APP, may_use: &[WIRE, ASSET, ATTEST, PROOF, CHANNEL, PLATFORM] },
-    Layer { name: ENCLAVE, may_use: &[WIRE, ASSET, ATTEST, PROOF, PLATFORM, ENGINE, TRAIN, APP] },
+    // Runs what nobody trusts; a compiler and an interpreter that nothing else needs.
+    Layer { name: WASM, may_use: &[] },
+    Layer { name: ENCLAVE, may_use: &[WIRE, ASSET, ATTEST, PROOF, PLATFORM, ENGINE, TRAIN, WASM, APP] },
     Layer { name: SIMULATOR, may_use: &[WIRE, ASSET, ATTEST, PROOF, PLATFORM] },
     // Parsers of two large formats, on the owner's machine and nowhere else.
     Layer { name: TABLE, may_use: &[] },
@@ -81,8 +84,8 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "glacier-bench",
         may_use: &[
-            WIRE, ASSET, ATTEST, PROOF, CHANNEL, PLATFORM, ENGINE, TRAIN, APP, ENCLAVE, SIMULATOR, STORE, HOST, SDK,
-            CLI, TESTKIT,
+            WIRE, ASSET, ATTEST, PROOF, CHANNEL, PLATFORM, ENGINE, TRAIN, WASM, APP, ENCLAVE, SIMULATOR, STORE, HOST,
+            SDK, CLI, TESTKIT,
         ],
     },
     Layer { name: "glacier-fuzz-bodies", may_use: &[WIRE, ASSET, ATTEST, PROOF, MEASURE, PLATFORM, ENGINE, TRAIN] },
@@ -117,6 +120,7 @@ const CLOSED: &[Closed] = &[
             "chacha20poly1305",
             "x25519-dalek",
             "rten",
+            "wasmtime",
             ASSET,
             CHANNEL,
             ENGINE,

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use glacier_attest::{AppraisalError, Check, Genuine, Outcome, Verdict};
 use glacier_wire::{
-    Address, BadSignature, Commitment, Evidence, ManifestError, PlatformKind, SignedManifest, UnixTime, Work,
+    Address, BadSignature, Commitment, Evidence, Manifest, ManifestError, PlatformKind, SignedManifest, UnixTime, Work,
     cbor::{self, CborError},
     federation::FederationRecord,
     training::TrainingRecord,
@@ -379,7 +379,7 @@ impl Bundle {
             ("chip", manifest.enclave_id == proof.enclave_id),
             ("model", manifest.model == proof.model),
             ("settlement", manifest.settlement == proof.settlement),
-            ("data", !reads_data(manifest.work) || manifest.input() == proof.input),
+            ("data", !reads_data(manifest) || manifest.input() == proof.input),
             ("units", proof.units <= manifest.limits.units),
             ("training record", self.fits_record(signed)),
             ("federation record", self.fits_federation(signed)),
@@ -430,8 +430,12 @@ impl Bundle {
 }
 
 /// Whether a manifest of this kind of work names the data.
-fn reads_data(work: Work) -> bool {
-    matches!(work, Work::Inference | Work::Training | Work::Federation)
+fn reads_data(manifest: &Manifest) -> bool {
+    match manifest.work {
+        Work::Inference | Work::Training | Work::Federation => true,
+        Work::App => !manifest.data.is_zero(),
+        _ => false,
+    }
 }
 
 fn ensure(holds: bool, fault: ProofFault) -> Result<(), ProofFault> {

@@ -17,6 +17,7 @@
 extern crate alloc;
 
 pub mod api;
+pub mod app;
 pub mod cbor;
 mod commitment;
 mod curve;

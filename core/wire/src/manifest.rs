@@ -24,7 +24,8 @@ pub enum Work {
     /// One model that stays loaded and answers many data providers, until `not_after`.
     #[n(1)]
     Deployment,
-    /// A developer's own application.
+    /// A developer's own application. With a manifest it is a sandboxed app: a WebAssembly component in the
+    /// model's place, which is run over one data set or, where none is named, answers callers until `not_after`.
     #[n(2)]
     App,
     /// One model refined on one or more data sets; the refined model goes to the recipients.
@@ -58,7 +59,7 @@ pub struct Limits {
     /// Bytes the job's worker may hold at once: model, data window, activations.
     #[n(0)]
     pub memory: u64,
-    /// Multiply-accumulates the job may spend.
+    /// Multiply-accumulates the job may spend; of a sandboxed app, fuel.
     #[n(1)]
     pub units: u64,
     /// How often the model may be run: 1 for a batch job, requests for a deployment.
@@ -141,8 +142,9 @@ pub struct Manifest {
     /// Random: makes two otherwise equal jobs different.
     #[n(10)]
     pub salt: Digest,
-    /// How to train: the digest of a [`TrainingPlan`], for a federation of a [`FederationPlan`]. Zero for all
-    /// other work.
+    /// What to carry out: the digest of a [`TrainingPlan`], for a federation of a [`FederationPlan`], for an app
+    /// the BLAKE3 of the component itself, which every party can compute that has the file or its source; the
+    /// asset's own digest is of its ciphertext. Zero for all other work.
     #[n(11)]
     pub plan: Digest,
     /// Data sets that a training job reads after `data`, in this order; those of a federation's sites. Empty for
@@ -253,7 +255,7 @@ impl Manifest {
             return Err(ManifestError::TooManyRecipients);
         }
         if !matches!(self.work, Work::Training | Work::Federation) {
-            refuse(!self.plan.is_zero(), "training plan")?;
+            refuse(!self.plan.is_zero() && self.work != Work::App, "training plan")?;
             refuse(!self.contributions.is_empty(), "contribution")?;
         }
         match self.work {
@@ -290,7 +292,17 @@ impl Manifest {
                 refuse(!self.data.is_zero(), "data asset")?;
                 refuse(!self.recipients.is_empty(), "recipient")
             }
-            Work::App => Ok(()),
+            Work::App => {
+                need(!self.plan.is_zero(), "digest of the app")?;
+                need(!self.model_provider.is_zero(), "model provider")?;
+                need(!self.model.is_zero(), "model asset")?;
+                if self.data.is_zero() {
+                    refuse(!self.data_provider.is_zero(), "data provider")?;
+                    return refuse(!self.recipients.is_empty(), "recipient");
+                }
+                need(!self.data_provider.is_zero(), "data provider")?;
+                need(!self.recipients.is_empty(), "recipient")
+            }
         }
     }
 
@@ -400,6 +412,8 @@ impl SignedManifest {
             (Work::Training, Some(plan), None) => plan.digest(),
             (Work::Federation, None, Some(plan)) => plan.digest(),
             (Work::Training | Work::Federation, None, None) => return Err(PlanFault::Missing),
+            // The enclave compares it with the component that it opens.
+            (Work::App, None, None) => return Ok(()),
             (_, None, None) if named.is_zero() => return Ok(()),
             _ => return Err(PlanFault::Other),
         };

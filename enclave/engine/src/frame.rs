@@ -14,6 +14,8 @@ pub const TENSORS: usize = 256 << 20;
 const ORDER: usize = 256 << 10;
 /// Largest report on training.
 const REPORT: usize = 4 << 20;
+/// Who calls an app and what for.
+const CALL: usize = 16 << 10;
 /// Largest refusal.
 const REFUSAL: usize = 16 << 10;
 
@@ -52,10 +54,12 @@ pub enum Kind {
     Checkpoint,
     /// From the worker: done. Payload: the report; a model of `x` bytes follows in chunks.
     Trained,
+    /// To the worker: call the app. Payload: who asks and for what; a body of `x` bytes follows in chunks.
+    Call,
 }
 
 impl Kind {
-    const ALL: [(u32, Self, usize); 16] = [
+    const ALL: [(u32, Self, usize); 17] = [
         (1, Self::Load, 64),
         (2, Self::Rows, 0),
         (3, Self::Infer, TENSORS),
@@ -72,6 +76,7 @@ impl Kind {
         (35, Self::Progress, REPORT),
         (36, Self::Checkpoint, 0),
         (37, Self::Trained, REPORT),
+        (48, Self::Call, CALL),
     ];
 
     fn code(self) -> u32 {

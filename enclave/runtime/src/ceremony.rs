@@ -2,6 +2,7 @@
 //! and only then, the job starts.
 
 use crate::{
+    app::{self, Apps},
     deployment::Deployments,
     federation::Federation,
     job::{Job, released_sets},
@@ -76,6 +77,7 @@ impl Ceremonies {
         join: Join,
         model: Option<FileKey>,
         deployments: &Arc<Deployments>,
+        apps: &Arc<Apps>,
     ) -> Result<Arc<Job>, Refusal> {
         let hash = check_manifest(cx, &join.manifest)?;
         check_grant(cx, peer, &join, hash)?;
@@ -87,6 +89,8 @@ impl Ceremonies {
                 Work::Deployment => deployments.start(cx.clone(), job.clone(), ready),
                 Work::Training => Training::start(cx.clone(), job.clone(), ready),
                 Work::Federation => Federation::start(cx.clone(), job.clone(), ready),
+                Work::App if ready.keys.data.is_empty() => apps.start(cx.clone(), job.clone(), ready),
+                Work::App => app::start(cx.clone(), job.clone(), ready.keys),
                 _ => job.clone().start(cx.clone(), ready.keys),
             }
         }
@@ -122,8 +126,9 @@ pub(crate) fn check_manifest(cx: &Context, signed: &SignedManifest) -> Result<Ma
     if signed.manifest.enclave_id != cx.enclave_id() {
         return elsewhere("the manifest names another chip than this");
     }
-    if !matches!(signed.manifest.work, Work::Inference | Work::Deployment | Work::Training | Work::Federation) {
-        return elsewhere("this enclave does inference and training; the manifest names other work");
+    let known = [Work::Inference, Work::Deployment, Work::App, Work::Training, Work::Federation];
+    if !known.contains(&signed.manifest.work) {
+        return elsewhere("this enclave does inference, training and sandboxed apps; the manifest names other work");
     }
     Ok(hash)
 }

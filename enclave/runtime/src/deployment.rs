@@ -27,6 +27,11 @@ pub(crate) struct Deployment {
     info: ModelInfo,
     /// One request at a time: the engine uses all threads for each. Empty once it has died.
     engine: AsyncMutex<Option<Engine>>,
+    lease: Lease,
+}
+
+/// How long and how often something is served.
+pub(crate) struct Lease {
     /// What the model provider's grant allows.
     uses: Mutex<u64>,
     /// The latest time that the ceremony knew, and when that was by the clock that only runs forward.
@@ -48,8 +53,7 @@ impl Deployments {
                         job: job.clone(),
                         info,
                         engine: AsyncMutex::new(Some(engine)),
-                        uses: Mutex::new(uses),
-                        opened: (floor, Instant::now()),
+                        lease: Lease::begin(uses, floor),
                     };
                     lock(&deployments.0).insert(job.hash(), Arc::new(deployment));
                     job.enter(Phase::Serving);
@@ -75,11 +79,11 @@ impl Deployments {
         deployment: &Arc<Deployment>,
         inputs: Vec<Tensor>,
     ) -> Result<(Inference, Worked), Refusal> {
-        if deployment.job.manifest().limits.not_after < cx.now().max(deployment.earliest()) {
+        if deployment.lease.is_over(cx, &deployment.job) {
             self.close(deployment).await;
             return Err(Refusal::new(RefusalCode::JobExpired, "the deployment's time has passed"));
         }
-        deployment.take_use()?;
+        deployment.lease.take_use(&deployment.job)?;
         // In a task of its own: a caller that hangs up drops this future, and an engine whose call was
         // dropped halfway answers nobody any more.
         let running = deployment.clone();
@@ -126,20 +130,28 @@ impl Deployment {
             None => Err(Refusal::new(RefusalCode::NotFound, "the deployment has ended")),
         }
     }
+}
 
-    /// It is at least so late, wherever the host has set its clock.
-    fn earliest(&self) -> UnixTime {
+impl Lease {
+    /// `floor` is the latest time that any party stated.
+    pub(crate) fn begin(uses: u64, floor: UnixTime) -> Self {
+        Self { uses: Mutex::new(uses), opened: (floor, Instant::now()) }
+    }
+
+    /// Whether the manifest's time has passed, wherever the host has set its clock.
+    pub(crate) fn is_over(&self, cx: &Context, job: &Job) -> bool {
         let (floor, opened) = self.opened;
-        UnixTime(floor.0.saturating_add(opened.elapsed().as_secs()))
+        let earliest = UnixTime(floor.0.saturating_add(opened.elapsed().as_secs()));
+        job.manifest().limits.not_after < cx.now().max(earliest)
     }
 
     /// Takes one use of the grant and one run of the manifest.
-    fn take_use(&self) -> Result<(), Refusal> {
+    pub(crate) fn take_use(&self, job: &Job) -> Result<(), Refusal> {
         let mut uses = lock(&self.uses);
         let left = uses
             .checked_sub(1)
-            .ok_or_else(|| Refusal::new(RefusalCode::GrantExhausted, "the model provider's grant is used up"))?;
-        self.job.take_run()?;
+            .ok_or_else(|| Refusal::new(RefusalCode::GrantExhausted, "the provider's grant is used up"))?;
+        job.take_run()?;
         *uses = left;
         Ok(())
     }
@@ -150,6 +162,6 @@ fn died(refusal: &Refusal) -> bool {
     matches!(refusal.code, RefusalCode::EngineCrashed | RefusalCode::MemoryLimit)
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -334,7 +334,7 @@ impl Engine {
 
 /// Of a stream and its consumer that ran side by side: a stream that failed starves its consumer,
 /// so its fault is the one to report.
-fn first_fault<A, B>(stream: Result<A, Refusal>, consumer: Result<B, Refusal>) -> Result<(A, B), Refusal> {
+pub(crate) fn first_fault<A, B>(stream: Result<A, Refusal>, consumer: Result<B, Refusal>) -> Result<(A, B), Refusal> {
     match (stream, consumer) {
         (Ok(a), Ok(b)) => Ok((a, b)),
         // The consumer hung up first; what it says is the reason.

@@ -11,9 +11,10 @@
 //!    What its owner is told of it is its [`course`].
 //! 5. [`deployment`]: a model that stays loaded and answers many data providers, over the
 //!    Open Inference Protocol ([`oip`]).
+//! 6. [`app`]: a sandboxed app, a WebAssembly component of one party, over a data set of another or for callers.
 //!
 //! Sessions, evidence and the chain of proofs belong to the frame, `glacier-app`; what models do
-//! belongs to `glacier-engine` and `glacier-train`, which run in a [`worker`] process for each job.
+//! belongs to `glacier-engine` and `glacier-train`, and what apps do to `glacier-wasm`, which run in a [`worker`] process for each job.
 
 #![deny(
     clippy::unwrap_used,
@@ -23,6 +24,7 @@
     clippy::arithmetic_side_effects
 )]
 
+mod app;
 mod ceremony;
 mod course;
 mod deployment;

@@ -1,6 +1,7 @@
 //! Which request goes where.
 
 use crate::{
+    app::Apps,
     ceremony::{Ceremonies, check_manifest},
     deployment::Deployments,
     federation::{self, What},
@@ -31,11 +32,12 @@ fn no_federation() -> Refusal {
     Refusal::new(RefusalCode::NotFound, "this job is no federation")
 }
 
-/// Private inference and training, as an application on the SDK.
+/// Private inference, training and sandboxed apps, as an application on the SDK.
 #[derive(Default)]
 pub(crate) struct AiService {
     ceremonies: Ceremonies,
     deployments: Arc<Deployments>,
+    apps: Arc<Apps>,
 }
 
 impl App for AiService {
@@ -57,6 +59,7 @@ impl App for AiService {
             ("GET", ["glacier", "v1", "jobs", hash, "federation"]) => self.federation(hash, &request),
             ("POST", ["glacier", "v1", "jobs", hash, "round"]) => self.round(hash, &request).await,
             ("POST", ["glacier", "v1", "jobs", hash, "update"]) => self.update(hash, &request).await,
+            (_, ["apps", hash, ..]) => self.apps.answer(cx, hash, &request).await,
             (_, ["v2", ..]) => Ok(oip::answer(&self.deployments, cx, &request).await),
             _ => Err(Refusal::new(RefusalCode::NotFound, "there is nothing at this path")),
         }
@@ -73,7 +76,7 @@ impl AiService {
             }
             None => None,
         };
-        let job = self.ceremonies.join(cx, request.peer(), join, model, &self.deployments)?;
+        let job = self.ceremonies.join(cx, request.peer(), join, model, &self.deployments, &self.apps)?;
         Ok(Response::cbor(&job.status()))
     }
 

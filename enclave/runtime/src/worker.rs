@@ -1,5 +1,6 @@
 //! Worker processes: what each is for, and how it ended.
 
+use crate::app;
 use glacier_app::{Context, Ending, Leash, Refusal, RefusalCode, Worker};
 use glacier_engine::EngineError;
 use std::{
@@ -15,6 +16,7 @@ pub(crate) enum Role {
     Inference = 0,
     Training = 1,
     Merging = 2,
+    App = 3,
 }
 
 /// What every worker process does with its socket, once it has locked itself down.
@@ -24,6 +26,7 @@ pub(crate) fn work(mut stream: StdUnixStream) {
         Ok(()) if role == [Role::Inference as u8] => glacier_engine::worker::work(stream),
         Ok(()) if role == [Role::Training as u8] => glacier_train::worker::work(stream),
         Ok(()) if role == [Role::Merging as u8] => glacier_train::merge::work(stream),
+        Ok(()) if role == [Role::App as u8] => app::worker::work(stream),
         _ => {}
     }
 }
@@ -39,6 +42,11 @@ impl Process {
         stream.write_all(&[role as u8]).map_err(broken)?;
         stream.set_nonblocking(true).map_err(broken)?;
         Ok((UnixStream::from_std(stream).map_err(broken)?, Self(Arc::new(leash))))
+    }
+
+    /// Ends it, now.
+    pub(crate) fn kill(&self) {
+        self.0.kill();
     }
 
     /// Ends it and waits until it has. Its memory goes back to the kernel, which clears it before anybody

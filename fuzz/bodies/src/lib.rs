@@ -46,6 +46,7 @@ pub const BODIES: &[Body] = &[
     Body { name: "proof_checkpoint", check: proof::checkpoint, seeds: proof::checkpoint_seeds },
     Body { name: "proof_equivocation", check: proof::equivocation, seeds: proof::equivocation_seeds },
     Body { name: "proof_statement", check: proof::statement, seeds: proof::statement_seeds },
+    Body { name: "wire_app_result", check: wire::app_result, seeds: wire::app_result_seeds },
     Body { name: "wire_claims", check: wire::claims, seeds: wire::claims_seeds },
     Body { name: "wire_evidence", check: wire::evidence, seeds: wire::evidence_seeds },
     Body { name: "wire_host_answer", check: wire::host_answer, seeds: wire::host_answer_seeds },

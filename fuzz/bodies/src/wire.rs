@@ -7,6 +7,7 @@ use glacier_wire::{
         HOST_FRAME, HostAnswer, HostCall, HostFault, HostOrder, HostReply, HostRequest, Join, OrderFault,
         RegistrationOrder, SettlementOrder,
     },
+    app::AppResult,
     cbor,
     training::{Target, TrainingPlan},
 };
@@ -67,6 +68,18 @@ pub(crate) fn outputs(bytes: &[u8]) {
     }
 }
 
+/// A result file has one form.
+pub(crate) fn app_result(bytes: &[u8]) {
+    if let Ok(result) = AppResult::decode(bytes) {
+        assert_eq!(result.encode(), bytes);
+    }
+}
+
+pub(crate) fn app_result_seeds() -> Vec<Vec<u8>> {
+    let results = [AppResult::Answer(vec![7; 20]), AppResult::Answer(vec![0; 1100]), AppResult::Refusal("no".into())];
+    results.map(|result| result.encode()).into()
+}
+
 pub(crate) fn canonical<T>(bytes: &[u8], max: usize) -> Option<T>
 where
     T: minicbor::Encode<()> + for<'b> minicbor::Decode<'b, ()>,
@@ -81,7 +94,7 @@ pub(crate) fn manifest_seeds() -> Vec<Vec<u8>> {
 }
 
 pub(crate) fn job_file_seeds() -> Vec<Vec<u8>> {
-    [Work::Inference, Work::Deployment, Work::Training]
+    [Work::Inference, Work::Deployment, Work::App, Work::Training]
         .iter()
         .filter_map(|work| serde_json::to_vec(&signed(*work)).ok())
         .collect()
@@ -194,7 +207,10 @@ pub(crate) fn signed(work: Work) -> SignedManifest {
         limits: Limits { memory: 1 << 28, units: 1 << 40, runs: 1, not_after: UnixTime(2_000_000_000) },
         settlement: Settlement { chain_id: 1, ledger: Address::ZERO, payer: party(2).address(), price: 6 },
         salt: Digest([6; 32]),
-        plan: plan.as_ref().map_or(Digest::ZERO, TrainingPlan::digest),
+        plan: match work {
+            Work::App => Digest([9; 32]),
+            _ => plan.as_ref().map_or(Digest::ZERO, TrainingPlan::digest),
+        },
         contributions: plan
             .iter()
             .map(|_| Contribution { provider: party(1).address(), data: Digest([8; 32]) })

@@ -11,6 +11,34 @@ pub(crate) enum AssetRef {
     Digest(Digest),
 }
 
+/// A component at hand, or the digest of its content.
+#[derive(Debug, Clone)]
+pub(crate) enum CodeRef {
+    File(PathBuf),
+    Digest(Digest),
+}
+
+impl FromStr for CodeRef {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(text.parse().map_or_else(|_| Self::File(text.into()), Self::Digest))
+    }
+}
+
+impl CodeRef {
+    /// What a manifest names the component by. A sealed file is not what the enclave will run.
+    pub(crate) fn digest(&self) -> Result<Digest, Failure> {
+        match self {
+            Self::Digest(digest) => Ok(*digest),
+            Self::File(path) => {
+                crate::command::serve::require_plain(path)?;
+                files::digest(path)
+            }
+        }
+    }
+}
+
 impl FromStr for AssetRef {
     type Err = std::convert::Infallible;
 

@@ -1,6 +1,9 @@
 //! `glacier job propose`.
 
-use super::{Sheet, asset::AssetRef};
+use super::{
+    Sheet,
+    asset::{AssetRef, CodeRef},
+};
 use crate::{
     args::{NodeArg, PolicyArg, SettleArgs},
     command::train::{read_plan, unfit},
@@ -20,9 +23,12 @@ pub(crate) struct Args {
     /// The sealed data: a file, or its digest
     #[arg(long, value_name = "FILE|DIGEST")]
     data: AssetRef,
-    /// The sealed model: a file, or its digest
+    /// The sealed model, or with --app the sealed component: a file, or its digest
     #[arg(long, value_name = "FILE|DIGEST")]
     model: AssetRef,
+    /// Run a sandboxed app over the data: its component (.wasm), or what `glacier measure` prints of that
+    #[arg(long, value_name = "FILE|DIGEST", conflicts_with = "train")]
+    app: Option<CodeRef>,
     /// Who brings the data [default: you]
     #[arg(long, value_name = "ADDR")]
     data_provider: Option<Address>,
@@ -110,6 +116,9 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     if let Some(plan) = plan {
         plan.check().map_err(|error| unfit(&error))?;
         draft = Draft { work: Work::Training, plan: Some(plan), contributions, ..draft };
+    }
+    if let Some(app) = &args.app {
+        draft = Draft { work: Work::App, code: app.digest()?, ..draft };
     }
     // Zero: the data provider.
     let payer = args.payer.unwrap_or(Address::ZERO);

@@ -6,14 +6,14 @@ use crate::{
     command::{train::Trained, verify::Proven},
     context::{Context, now},
     door::Door,
-    error::{Exit, Outcome},
+    error::{Exit, Failure, Outcome},
     explain, files,
     output::{Report, field},
     progress,
     units::{Size, grouped},
 };
 use glacier::{Format, Freshness, Job, Refinement, Results, output::OutputError};
-use glacier_wire::{ManifestHash, SignedManifest};
+use glacier_wire::{Digest, ManifestHash, SignedManifest, Work, app::AppResult};
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
@@ -31,7 +31,7 @@ pub(crate) struct Args {
     node: NodeArg,
     #[command(flatten)]
     policy: PolicyArg,
-    /// Where to write the labels (.csv .json .npy .npz), or the refined model
+    /// Where to write the labels (.csv .json .npy .npz), the refined model, or the app's answer
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
     /// Where to write the Work Proof with its evidence, for others to verify
@@ -44,6 +44,9 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     let manifest = job.complete().map_err(|error| explain::unsigned(&args.job, error))?;
     if manifest.plan.is_some() {
         return refined(args, &job, manifest, cx).await;
+    }
+    if manifest.manifest.work == Work::App {
+        return computed(args, &job, manifest, cx).await;
     }
     require_format(&args.output)?;
     let door = Door::find(&args.node, &args.policy, cx)?;
@@ -63,6 +66,64 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
         ..Collected::new(&finished.results, Some(args.output), args.proof)
     })?;
     Ok(Exit::Yes)
+}
+
+/// An app's result is whatever it says: it is written as it is.
+async fn computed(args: Args, job: &Job, manifest: &SignedManifest, cx: &Context) -> Outcome {
+    let door = Door::find(&args.node, &args.policy, cx)?;
+    let session = door.open(Freshness::Cached, cx).await?;
+    let bar = progress::bytes(cx.output, "fetching", 0);
+    let finished =
+        session.collect_app(&door.node, manifest, &door.key, &door.policy, &mut progress::follow(&bar)).await;
+    bar.finish_and_clear();
+    let finished = finished.map_err(explain::client)?;
+    if let Some(path) = &args.proof {
+        files::write_new(path, &glacier_wire::cbor::encode(&finished.bundle))?;
+    }
+    let answer = match &finished.result {
+        AppResult::Answer(answer) => answer,
+        AppResult::Refusal(text) => {
+            let text: String = text.chars().filter(|c| !c.is_control()).collect();
+            let message = format!("the app refuses this data: {text}");
+            return Err(Failure::no("app", message, "ask the app's owner what data it takes"));
+        }
+    };
+    files::write_new(&args.output, answer)?;
+    cx.output.report(&Computed {
+        job: job.hash(),
+        app: manifest.manifest.plan,
+        bytes: answer.len() as u64,
+        output: args.output,
+        proof_file: args.proof,
+        sealed_bytes: finished.sealed_bytes,
+        proven: Proven::judge(&finished.bundle, Some(&door.policy), now()),
+    })?;
+    Ok(Exit::Yes)
+}
+
+/// What a party has of an app.
+#[derive(Serialize)]
+struct Computed {
+    job: ManifestHash,
+    app: Digest,
+    bytes: u64,
+    output: PathBuf,
+    proof_file: Option<PathBuf>,
+    sealed_bytes: u64,
+    proven: Proven,
+}
+
+impl Report for Computed {
+    fn human(&self, page: &mut dyn Write) -> io::Result<()> {
+        writeln!(page, "{}", self.output.display())?;
+        field(page, "component", self.app)?;
+        field(page, "answer", Size(self.bytes))?;
+        field(page, "fetched", format_args!("{} of ciphertext, only you can open it", Size(self.sealed_bytes)))?;
+        if let Some(file) = &self.proof_file {
+            field(page, "proof", file.display())?;
+        }
+        self.proven.human(page)
+    }
 }
 
 /// A training's result is a model.

@@ -27,6 +27,8 @@ pub(crate) struct Sheet {
     contributions: Vec<Contribution>,
     model_provider: Address,
     model: Digest,
+    /// The component, of an app.
+    app: Option<Digest>,
     /// How to train.
     plan: Option<TrainingPlan>,
     /// How sites train together.
@@ -64,6 +66,7 @@ impl Sheet {
             contributions: manifest.contributions.clone(),
             model_provider: manifest.model_provider,
             model: manifest.model,
+            app: (manifest.work == Work::App).then_some(manifest.plan),
             plan: job.signed().plan.clone(),
             federation: job.signed().federation.clone(),
             payer: manifest.settlement.payer,
@@ -100,8 +103,11 @@ impl Report for Sheet {
             field(page, "data", data)?;
             field(page, "  from", self.who(provider))?;
         }
-        field(page, "model", self.model)?;
+        field(page, if self.app.is_some() { "app" } else { "model" }, self.model)?;
         field(page, "  from", self.who(&self.model_provider))?;
+        if let Some(code) = &self.app {
+            field(page, "component", format_args!("{code} {DIM}(glacier measure app.wasm){DIM:#}"))?;
+        }
         if let Some(plan) = &self.plan {
             field(page, "plan", plan.digest())?;
             whole(page, plan)?;
@@ -116,7 +122,8 @@ impl Report for Sheet {
             field(page, "result for", recipient)?;
         }
         field(page, "memory", Size(self.memory))?;
-        field(page, "units", format_args!("{} multiply-accumulates", grouped(self.units)))?;
+        let unit = if self.app.is_some() { "of fuel" } else { "multiply-accumulates" };
+        field(page, "units", format_args!("{} {unit}", grouped(self.units)))?;
         field(page, "runs", grouped(self.runs))?;
         field(page, "start before", &self.expires)?;
         field(page, "paid by", self.who(&self.payer))?;

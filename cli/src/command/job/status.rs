@@ -101,6 +101,8 @@ pub(crate) fn tell(event: &Event) -> String {
         Event::Opened { role, bytes } => {
             format!("{} opened inside: {} of ciphertext, digest as signed", role.as_str(), Size(*bytes))
         }
+        // An app counts fuel, and no rows.
+        Event::Ran { rows: 0, units } => format!("the app has run, on {} units of fuel", grouped(*units)),
         Event::Ran { rows, units } => {
             format!("{} rows answered, {} multiply-accumulates", grouped(*rows), grouped(*units))
         }

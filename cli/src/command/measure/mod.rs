@@ -10,16 +10,18 @@ use crate::{
 };
 use files::Files;
 use glacier_measure::{PageOrder, Register, Vcpu};
-use glacier_wire::{Measurement, PlatformKind};
+use glacier_wire::{Digest, Measurement, PlatformKind};
 use serde::Serialize;
 use std::{
-    io::{self, Write},
+    fs::File,
+    io::{self, Read, Write},
     path::{Path, PathBuf},
 };
 
 const EXAMPLES: &str = "\
 Examples:
   glacier measure glacier-enclave
+  glacier measure app.wasm
   glacier measure --platform snp --firmware OVMF.amdsev.fd --kernel vmlinuz --initrd guest.cpio \\
       --append \"$(cat cmdline)\" --vcpus 4 --vcpu-type EPYC-Milan
   glacier measure --platform tdx --firmware OVMF.inteltdx.fd --kernel vmlinuz --initrd guest.cpio \\
@@ -32,8 +34,8 @@ SGX is measured by Gramine: `gramine-sgx-sign` prints mr_enclave; see deploy/gra
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The enclave program, as its build made it (simulated platform)
-    #[arg(value_name = "ENCLAVE_BINARY", required_unless_present = "platform")]
+    /// The enclave program, as its build made it (simulated platform), or the component of a sandboxed app
+    #[arg(value_name = "BINARY", required_unless_present = "platform")]
     binary: Option<PathBuf>,
     /// The platform that will measure
     #[arg(long, value_enum, conflicts_with = "binary")]
@@ -104,6 +106,7 @@ pub(crate) fn run(args: &Args, output: Output) -> Outcome {
     match (args.platform, &args.binary) {
         (Some(Machine::Snp), _) => snp::run(args, output),
         (Some(Machine::Tdx), _) => tdx::run(args, output),
+        (None, Some(binary)) if is_wasm(binary)? => component(binary, output),
         (None, Some(binary)) => simulated(binary, output),
         (None, None) => Err(misuse("nothing to measure", "name an enclave binary, or a --platform")),
     }
@@ -127,6 +130,31 @@ fn simulated(binary: &Path, output: Output) -> Outcome {
     output.report(&Measured { measurement, platform: PlatformKind::Simulated, file: binary.to_owned() })?;
     output.remark("SIMULATED platform: SGX and others measure in their own way, and give other values");
     Ok(Exit::Yes)
+}
+
+#[derive(Serialize)]
+struct Component {
+    code: Digest,
+    file: PathBuf,
+}
+
+impl Report for Component {
+    fn human(&self, page: &mut dyn Write) -> io::Result<()> {
+        writeln!(page, "{}", self.code)
+    }
+}
+
+/// A sandboxed app is measured by no hardware: the enclave compares it with what the manifest names.
+fn component(binary: &Path, output: Output) -> Outcome {
+    output.report(&Component { code: crate::files::digest(binary)?, file: binary.to_owned() })?;
+    output.remark("a component: manifests name it so, and `glacier app ask --code` takes it");
+    Ok(Exit::Yes)
+}
+
+fn is_wasm(file: &Path) -> Result<bool, Failure> {
+    let mut magic = [0; 4];
+    let read = File::open(file).and_then(|mut file| file.read(&mut magic));
+    Ok(read.map_err(|error| Failure::reading(file, &error))? == magic.len() && magic == *b"\0asm")
 }
 
 fn misuse(message: &str, help: &str) -> Failure {

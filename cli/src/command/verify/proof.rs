@@ -15,7 +15,7 @@ use crate::{
 use glacier_attest::{Anchors, Policy, Verdict};
 use glacier_chain::Question;
 use glacier_proof::{Bundle, Judge, ProofAppraisal, SettlementAppraisal, WorkProof};
-use glacier_wire::{PlatformKind, UnixTime, cbor, training::TrainingRecord};
+use glacier_wire::{PlatformKind, UnixTime, Work, cbor, training::TrainingRecord};
 use serde::Serialize;
 use std::{
     io::{self, Write},
@@ -202,7 +202,8 @@ impl Report for Proven {
         field(page, "model", proof.model)?;
         field(page, "input", proof.input)?;
         field(page, "output", proof.output)?;
-        field(page, "units", format_args!("{} multiply-accumulates", grouped(proof.units)))?;
+        let unit = if proof.work == Work::App { "of the app's own counting" } else { "multiply-accumulates" };
+        field(page, "units", format_args!("{} {unit}", grouped(proof.units)))?;
         if let Some(record) = &self.training {
             let epochs = record.weights.len().saturating_sub(1);
             let (steps, rows) = (grouped(record.steps), grouped(record.rows));

@@ -1,0 +1,225 @@
+//! Sandboxed apps: the code of one party, a WebAssembly component, on the data of another.
+//!
+//! Neither trusts the other's binary, so what is here is arranged for a component that tries to tell its owner what
+//! it has read. It meets each request in a fresh instance in a worker process and imports nothing; its answer goes to
+//! the caller, of a batch job to the recipients alone; its refusal goes where the answer would have gone; what all
+//! parties are told of its end is one of few sentences, and its fuel is told in steps ([`coarse`]).
+
+mod client;
+pub(crate) mod worker;
+
+use crate::{
+    ceremony::{Keys, Ready},
+    deployment::{Lease, lock},
+    job::{Job, PIECES, first_fault},
+};
+use client::{Client, Said};
+use glacier_app::{Address, Context, Refusal, RefusalCode, Request, Response, Worked};
+use glacier_proof::Bundle;
+use glacier_wire::{
+    Digest, FileKey, ManifestHash, Role,
+    api::{Event, Phase},
+    app::{AppResult, coarse},
+};
+use serde_json::json;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+use tokio::sync::{Mutex as AsyncMutex, mpsc};
+use zeroize::Zeroizing;
+
+/// The apps that answer now.
+#[derive(Default)]
+pub(crate) struct Apps(Mutex<HashMap<ManifestHash, Arc<App>>>);
+
+/// One of them.
+struct App {
+    job: Arc<Job>,
+    /// One request at a time, as fuel is one account. Empty once it has died.
+    client: AsyncMutex<Option<Client>>,
+    lease: Lease,
+}
+
+impl Apps {
+    /// Compiles the component, then answers until the manifest or the grant runs out.
+    pub(crate) fn start(self: &Arc<Self>, cx: Context, job: Arc<Job>, ready: Ready) {
+        let Ready { keys, uses, floor, .. } = ready;
+        let apps = self.clone();
+        tokio::spawn(async move {
+            job.enter(Phase::Loading);
+            let loaded = load(&cx, &job, &keys.model).await;
+            drop(keys);
+            match loaded {
+                Ok(client) => {
+                    let client = AsyncMutex::new(Some(client));
+                    let app = App { job: job.clone(), client, lease: Lease::begin(uses, floor) };
+                    lock(&apps.0).insert(job.hash(), Arc::new(app));
+                    job.enter(Phase::Serving);
+                }
+                Err(refusal) => {
+                    job.log(Event::Wiped);
+                    job.refuse(refusal);
+                }
+            }
+        });
+    }
+
+    /// Answers everything below `/apps/{manifest}`: `GET` tells which app that is, `POST` calls it.
+    pub(crate) async fn answer(&self, cx: &Context, name: &str, request: &Request) -> Result<Response, Refusal> {
+        let app = self.get(name)?;
+        match (request.method(), request.segments().len()) {
+            ("GET", 2) => app.describe(),
+            ("POST", _) => self.call(cx, &app, request).await,
+            _ => Err(Refusal::new(RefusalCode::NotFound, "an app is called with POST")),
+        }
+    }
+
+    fn get(&self, name: &str) -> Result<Arc<App>, Refusal> {
+        let unknown = || Refusal::new(RefusalCode::NotFound, "no app of this name runs here");
+        let hash: ManifestHash = name.parse().map_err(|_| unknown())?;
+        lock(&self.0).get(&hash).cloned().ok_or_else(unknown)
+    }
+
+    async fn call(&self, cx: &Context, app: &Arc<App>, request: &Request) -> Result<Response, Refusal> {
+        if app.lease.is_over(cx, &app.job) {
+            self.close(app).await;
+            return Err(Refusal::new(RefusalCode::JobExpired, "the app's time has passed"));
+        }
+        app.lease.take_use(&app.job)?;
+        // In a task of its own: a caller that hangs up drops this future, and a worker whose call was dropped
+        // halfway answers nobody any more.
+        let (running, caller, path, body) = (app.clone(), request.peer(), rest(request.path()), request.body().clone());
+        let gone = |_| (Err(Refusal::new(RefusalCode::EngineCrashed, "the app's worker is gone")), false);
+        let ran = tokio::spawn(async move { running.run(caller, &path, &body).await }).await;
+        let (said, alive) = ran.unwrap_or_else(gone);
+        if !alive {
+            self.close(app).await;
+        }
+        let Said { result, fuel } = said?;
+        let manifest = app.job.manifest();
+        match result {
+            AppResult::Answer(body) => Ok(Response::bytes(body).proved_as(Worked {
+                work: manifest.work,
+                manifest: app.job.hash(),
+                model: manifest.model,
+                units: units(fuel, manifest.limits.units),
+                settlement: manifest.settlement,
+            })),
+            AppResult::Refusal(text) => Err(Refusal::new(RefusalCode::App, text)),
+        }
+    }
+
+    async fn close(&self, app: &App) {
+        lock(&self.0).remove(&app.job.hash());
+        if let Some(client) = app.client.lock().await.take() {
+            client.end().await;
+            app.job.log(Event::Wiped);
+            app.job.enter(Phase::Done);
+        }
+    }
+}
+
+impl App {
+    fn describe(&self) -> Result<Response, Refusal> {
+        let manifest = self.job.manifest();
+        Response::json(&json!({
+            "app": self.job.hash(),
+            "code": manifest.plan,
+            "asset": manifest.model,
+            "owner": manifest.model_provider,
+            "limits": manifest.limits,
+        }))
+    }
+
+    /// What the app says, and whether it can be called again.
+    async fn run(&self, caller: Address, path: &str, body: &[u8]) -> (Result<Said, Refusal>, bool) {
+        match self.client.lock().await.as_mut() {
+            Some(client) => (client.answer(caller, path, body).await, client.alive()),
+            None => (Err(Refusal::new(RefusalCode::NotFound, "the app has ended")), false),
+        }
+    }
+}
+
+/// Begins a batch job in a task of its own: one app over one data set.
+pub(crate) fn start(cx: Context, job: Arc<Job>, keys: Keys) {
+    tokio::spawn(async move {
+        let ended = run(&cx, &job, keys).await;
+        job.conclude(ended);
+    });
+}
+
+/// The whole path of a batch job, as [`Job`] has it for models.
+async fn run(cx: &Context, job: &Job, keys: Keys) -> Result<Bundle, Refusal> {
+    let done = load_and_run(cx, job, keys).await;
+    // Whatever happened: the keys were dropped with `keys`, component and data with the worker's process.
+    job.log(Event::Wiped);
+    let (output, units) = done?;
+    job.prove(cx, output, units).await
+}
+
+/// Load, run, return. Owns keys and worker, so that both are gone when it ends.
+async fn load_and_run(cx: &Context, job: &Job, keys: Keys) -> Result<(Digest, u64), Refusal> {
+    let manifest = job.manifest();
+    let Some(key) = keys.data.first() else {
+        return Err(Refusal::new(RefusalCode::ManifestInvalid, "the job names no data"));
+    };
+    job.enter(Phase::Loading);
+    let mut client = load(cx, job, &keys.model).await?;
+    let said = run_data(cx, job, &mut client, key).await;
+    client.end().await;
+    let Said { result, fuel } = said?;
+    let units = units(fuel, manifest.limits.units);
+    job.log(Event::Ran { rows: 0, units });
+    let mut output = cx.seal(&manifest.recipients).await?;
+    let sealed = match output.write(&Zeroizing::new(result.encode())).await {
+        Ok(()) => output.finish().await?,
+        Err(refusal) => {
+            output.abort().await;
+            return Err(refusal);
+        }
+    };
+    job.log(Event::Sealed { bytes: sealed.bytes });
+    Ok((sealed.digest, units))
+}
+
+async fn run_data(cx: &Context, job: &Job, client: &mut Client, key: &FileKey) -> Result<Said, Refusal> {
+    let manifest = job.manifest();
+    let reader = cx.open(manifest.data, key).await?;
+    job.expect_bytes(reader.ciphertext_len());
+    job.take_run()?;
+    job.enter(Phase::Running);
+    let (pieces, inbox) = mpsc::channel(PIECES);
+    let len = reader.plaintext_len();
+    let reading = reader.stream(pieces, |bytes| job.loaded(bytes));
+    let (opened, said) = tokio::join!(reading, client.run(manifest.data_provider, len, inbox));
+    let (opened, said) = first_fault(opened, said)?;
+    job.log(Event::Opened { role: Role::Data, bytes: opened });
+    Ok(said)
+}
+
+/// Brings the component into a worker process of its own, and has it compiled there.
+async fn load(cx: &Context, job: &Job, key: &FileKey) -> Result<Client, Refusal> {
+    let manifest = job.manifest();
+    let mut client = Client::start(cx, &manifest.limits)?;
+    let reader = cx.open(manifest.model, key).await?;
+    job.expect_bytes(reader.ciphertext_len());
+    let (pieces, inbox) = mpsc::channel(PIECES);
+    let len = reader.plaintext_len();
+    let reading = reader.stream(pieces, |bytes| job.loaded(bytes));
+    let (opened, loaded) = tokio::join!(reading, client.load(len, inbox, manifest.plan));
+    let (opened, ()) = first_fault(opened, loaded)?;
+    job.log(Event::Opened { role: Role::Model, bytes: opened });
+    Ok(client)
+}
+
+/// What of a request's path is the app's: all behind `/apps/{manifest}`.
+fn rest(path: &str) -> String {
+    let rest: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).skip(2).collect();
+    format!("/{}", rest.join("/"))
+}
+
+/// What a proof says: the fuel in steps, and no more than was allowed.
+fn units(fuel: u64, most: u64) -> u64 {
+    coarse(fuel).min(most)
+}

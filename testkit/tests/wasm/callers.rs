@@ -1,0 +1,90 @@
+//! An app that answers callers.
+
+use crate::scene::{MOODS, cohort, native, open, table, text};
+use bytes::Bytes;
+use glacier::{
+    Options,
+    component::code_digest,
+    wire::{Work, api::RefusalCode},
+};
+use glacier_testkit::{Rig, refused};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_accepts_the_enclave_may_call() {
+    let rig = Rig::start().await;
+    let (firm, hospital) = (rig.party("firm"), rig.party("hospital"));
+    let app = open(&rig, &firm, &cohort(), &Options::default()).await.expect("the app runs");
+    let session = rig.session(&hospital).await;
+    let info = session.app(&app).await.expect("it says what it is");
+    assert_eq!((info.app, info.owner), (app, firm.address()));
+    assert_eq!(Ok(info.code), code_digest(&cohort()));
+    let mut units = Vec::new();
+    for _ in 0..2 {
+        let answer = session.call_app(&app, "/", table().into()).await.expect("an answer");
+        assert_eq!(answer.body, native::answer("/", &table()).expect("a table"));
+        let proof = &answer.proof.signed().proof;
+        assert_eq!((proof.work, proof.manifest, proof.model), (Work::App, app, info.asset));
+        units.push(proof.units);
+    }
+    assert_eq!(units[0], units[1]);
+    let one = session.call_app(&app, "/mean_area", table().into()).await.expect("one column");
+    assert_eq!(one.body, native::answer("/mean_area", &table()).expect("there is such a column"));
+    // The app's own refusal, to the caller.
+    assert_eq!(refused(session.call_app(&app, "/", bytes(b"a,b\n1,2\n")).await), RefusalCode::App);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_callers_mishap_is_nobody_elses() {
+    let rig = Rig::start().await;
+    let (firm, hospital) = (rig.party("firm"), rig.party("hospital"));
+    let moods = text(&rig, "moods.wasm", MOODS);
+    let options = Options { memory: 64 << 20, ..Options::default() };
+    let app = open(&rig, &firm, &moods, &options).await.expect("the app runs");
+    let session = rig.session(&hospital).await;
+    let cases = [
+        (&b"m"[..], RefusalCode::MemoryLimit),
+        (b"t", RefusalCode::App),
+        (b"d", RefusalCode::App),
+        (b"b", RefusalCode::App),
+        (b"r", RefusalCode::App),
+    ];
+    for (body, code) in cases {
+        assert_eq!(refused(session.call_app(&app, "/", bytes(body)).await), code, "{body:?}");
+        let answer = session.call_app(&app, "/", bytes(b"hello")).await.expect("it still answers");
+        assert_eq!(answer.body, b"hello"[..]);
+    }
+    // More than its memory holds, though less than a request may have.
+    let large = vec![b'a'; 20 << 20].into();
+    assert_eq!(refused(session.call_app(&app, "/", large).await), RefusalCode::MemoryLimit);
+    assert!(session.call_app(&app, "/", bytes(b"hello")).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endless_loop_takes_the_apps_own_fuel_and_no_others() {
+    let rig = Rig::start().await;
+    let (firm, hospital) = (rig.party("firm"), rig.party("hospital"));
+    let moods = text(&rig, "moods.wasm", MOODS);
+    let small = Options { units: 50_000_000, ..Options::default() };
+    let (looping, other) = (open(&rig, &firm, &moods, &small).await, open(&rig, &firm, &moods, &small).await);
+    let (looping, other) = (looping.expect("the app runs"), other.expect("another too"));
+    let session = rig.session(&hospital).await;
+    assert_eq!(refused(session.call_app(&looping, "/", bytes(b"l")).await), RefusalCode::UnitLimit);
+    // All of its fuel is burnt.
+    assert_eq!(refused(session.call_app(&looping, "/", bytes(b"hello")).await), RefusalCode::UnitLimit);
+    assert!(session.call_app(&other, "/", bytes(b"hello")).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_answers_as_often_as_its_grant_allows() {
+    let rig = Rig::start().await;
+    let (firm, hospital) = (rig.party("firm"), rig.party("hospital"));
+    let moods = text(&rig, "moods.wasm", MOODS);
+    let app = open(&rig, &firm, &moods, &Options { runs: 1, ..Options::default() }).await.expect("the app runs");
+    let session = rig.session(&hospital).await;
+    assert!(session.call_app(&app, "/", bytes(b"hello")).await.is_ok());
+    assert_eq!(refused(session.call_app(&app, "/", bytes(b"hello")).await), RefusalCode::GrantExhausted);
+}
+
+fn bytes(body: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(body)
+}
