@@ -79,6 +79,7 @@
 //! | [`node`] | the host, and the way through it |
 //! | [`session`] | one attested connection |
 //! | [`settle`] | where proofs count |
+//! | [`source`] | files, or bytes that never were one |
 //! | [`ceremony`] | joining, waiting, collecting |
 //! | [`deployment`] | served models, and proved answers |
 //! | [`mod@infer`] | the common cases in one call |
@@ -113,6 +114,7 @@ pub mod policy;
 pub mod seal;
 pub mod session;
 pub mod settle;
+pub mod source;
 pub mod training;
 mod transfer;
 pub mod verify;
@@ -135,4 +137,5 @@ pub use policy::{Policy, parse_policy, read_policy};
 pub use seal::{open_file, seal_file, seal_for};
 pub use session::Session;
 pub use settle::Settle;
+pub use source::Source;
 pub use training::{Material, Refinement, train};
