@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
 
@@ -16,10 +16,10 @@ from .errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Given = tuple[str, str, list[int], Array]
 """Name, type, shape, and the elements as bytes: what the binding takes."""
-Rows: TypeAlias = "str | PathLike[str] | pd.DataFrame | np.ndarray[Any, Any] | Mapping[str, Any]"
+Rows: TypeAlias = Union[str, PathLike[str], "pd.DataFrame", Array, Mapping[str, Any]]
 """Rows to ask about."""
 
 _DTYPES = ("float32", "float64", "int32", "int64", "int8", "uint8", "bool")
@@ -28,7 +28,9 @@ _TABLES = (".csv", ".npy", ".npz")
 
 def is_frame(value: object) -> bool:
     """Whether it is a pandas frame. Asked without importing pandas."""
-    return any(kind.__module__.partition(".")[0] == "pandas" and kind.__name__ == "DataFrame" for kind in type(value).__mro__)
+    return any(
+        kind.__module__.partition(".")[0] == "pandas" and kind.__name__ == "DataFrame" for kind in type(value).__mro__
+    )
 
 
 def array(name: str, value: object) -> Array:
@@ -81,7 +83,11 @@ def matrix(frame: Any, features: Sequence[str]) -> Array:
         for feature in features:
             found = names.count(feature)
             if found != 1:
-                problem = f"the frame has no column `{feature}`" if not found else f"the frame has the column `{feature}` twice"
+                problem = (
+                    f"the frame has no column `{feature}`"
+                    if not found
+                    else f"the frame has the column `{feature}` twice"
+                )
                 raise DataError(problem, help="the model wants " + ", ".join(features))
         frame = frame.iloc[:, [names.index(feature) for feature in features]]
     _numeric(frame, ())
@@ -166,7 +172,12 @@ def rows_of(data: object, target: Sequence[str]) -> str | bytes:
             raise DataError("a tuple is (X, y): rows and their answers", help="pass a frame for anything else")
         return _pairs(data[0], data[1], target[0])
     if is_frame(data):
-        return table(data, target)
+        columns = [str(name) for name in getattr(data, "columns", ())]
+        # A place names its column: what stands there may be words.
+        named = [columns[int(name)] if name.isdigit() and int(name) < len(columns) else name for name in target]
+        for name in named:
+            _place(columns, name)
+        return table(data, named)
     if isinstance(data, (str, PathLike)):
         return _path(fspath(data))
     if isinstance(data, Mapping):
@@ -200,15 +211,20 @@ _MAX_CLASSES = 64
 
 def look(data: str | bytes, target: Sequence[str | int]) -> tuple[list[str], list[str] | None]:
     """Columns of a table that are no targets, and the names of its classes; none where the answers are numbers."""
-    if isinstance(data, str) and not data.lower().endswith(".csv") or isinstance(data, bytes) and data[:2] == b"PK":
-        raise DataError("an initial model is made for a table only", help="bring a model of your own: model=PATH or bytes")
-    stream = open(data, newline="", encoding="utf-8-sig") if isinstance(data, str) else io.StringIO(data.decode())
-    with stream:
+    if (isinstance(data, str) and not data.lower().endswith(".csv")) or (isinstance(data, bytes) and data[:2] == b"PK"):
+        raise DataError(
+            "an initial model is made for a table only", help="bring a model of your own: model=PATH or bytes"
+        )
+    with (
+        Path(data).open(newline="", encoding="utf-8-sig") if isinstance(data, str) else io.StringIO(data.decode())
+    ) as stream:
         reader = csv.reader(stream)
         header = [name.strip() for name in next(reader, [])]
         places = [_place(header, name) for name in target]
         if not places:
-            raise DataError("which column has the wanted answers?", help="name it: target=, one of " + ", ".join(header))
+            raise DataError(
+                "which column has the wanted answers?", help="name it: target=, one of " + ", ".join(header)
+            )
         answers = {row[places[0]].strip() for row in reader if row}
     features = [name for place, name in enumerate(header) if place not in places]
     if len(places) > 1 or not answers:

@@ -4,6 +4,20 @@ from typing import Any, final
 
 import numpy as np
 
+__all__ = [
+    "Key",
+    "Keystore",
+    "Policy",
+    "Session",
+    "Task",
+    "__version__",
+    "connect",
+    "initial_model",
+    "open_sealed",
+    "seal",
+    "verify_evidence",
+    "verify_proof",
+]
 __version__: str
 
 @final
@@ -48,7 +62,9 @@ class Policy:
 class Session:
     def facts(self) -> str: ...
     def model(self, deployment: str) -> Task: ...
-    def ask(self, deployment: str, arrays: list[tuple[str, str, list[int], np.ndarray[Any, np.dtype[Any]]]]) -> Task: ...
+    def ask(
+        self, deployment: str, arrays: list[tuple[str, str, list[int], np.ndarray[Any, np.dtype[Any]]]]
+    ) -> Task: ...
     def run(self, model: str | bytes, data: str | bytes, limits: dict[str, Any]) -> Task: ...
     def serve(self, model: str | bytes, runs: int, limits: dict[str, Any]) -> Task: ...
     def train(

@@ -7,9 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Outcome = Literal["pass", "fail", "skip"]
-
-_MARKS: dict[str, str] = {"pass": "✓", "fail": "✗", "skip": "–"}
+_MARKS: dict[str, str] = {"pass": "✓", "fail": "✗", "skip": "?"}
 
 
 @dataclass(frozen=True)
@@ -17,7 +15,7 @@ class Check:
     """One thing that was looked at. A skipped check never counts as passed."""
 
     id: str
-    outcome: Outcome
+    outcome: Literal["pass", "fail", "skip"]
     reason: str
     device: int | None = None
 
@@ -29,6 +27,5 @@ class Check:
 
 def read_checks(lines: str | Iterable[Any]) -> list[Check]:
     """Checks as the binding tells them."""
-    if isinstance(lines, str):
-        lines = json.loads(lines)
-    return [line if isinstance(line, Check) else Check(**line) for line in lines]
+    told: Iterable[Any] = json.loads(lines) if isinstance(lines, str) else lines
+    return [line if isinstance(line, Check) else Check(**line) for line in told]

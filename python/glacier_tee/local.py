@@ -74,7 +74,17 @@ def local_node(*, program: str | PathLike[str] | None = None, home: str | PathLi
             help="build it with `cargo xtask build`, then put target/release on the PATH or pass program=",
         )
     folder = Path(home) if home is not None else Path(tempfile.mkdtemp(prefix="glacier-"))
-    command = [os.fspath(found), "--json", "--home", str(folder), "node", "run", "--no-chain", "--listen", "127.0.0.1:0"]
+    command = [
+        os.fspath(found),
+        "--json",
+        "--home",
+        str(folder),
+        "node",
+        "run",
+        "--no-chain",
+        "--listen",
+        "127.0.0.1:0",
+    ]
     log = folder / "node.log"
     folder.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as errors:
@@ -93,7 +103,7 @@ def local_node(*, program: str | PathLike[str] | None = None, home: str | PathLi
 
 
 def _first_document(process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    """What it prints once it listens. Afterwards its output is read and dropped, so that it never waits for a reader."""
+    """What it prints once it listens. Later output is read and dropped, so that it never waits for a reader."""
     until, text = time.monotonic() + _START, b""
     stream = process.stdout
     assert stream is not None

@@ -181,7 +181,14 @@ class Refinement:
         """The history as a pandas frame, one row for each pass."""
         import pandas as pd
 
-        rows = [{"epoch": epoch.epoch, "loss": epoch.loss, **{f"held-out {name}": value for name, value in epoch.metrics.items()}} for epoch in self.history]
+        rows = [
+            {
+                "epoch": epoch.epoch,
+                "loss": epoch.loss,
+                **{f"held-out {name}": value for name, value in epoch.metrics.items()},
+            }
+            for epoch in self.history
+        ]
         return pd.DataFrame(rows).set_index("epoch")
 
     def __repr__(self) -> str:

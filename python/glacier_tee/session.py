@@ -19,10 +19,10 @@ from .errors import DataError, GlacierError
 from .results import Inference, Point, Progress, Proof, Refinement, read_epoch, read_point
 
 T = TypeVar("T")
-AnyPolicy: TypeAlias = "Policy | str | PathLike[str] | Mapping[str, Any]"
+AnyPolicy: TypeAlias = Policy | str | PathLike[str] | Mapping[str, Any]
 """A policy, the path of its file, its text as TOML, or its members."""
-AnyModel: TypeAlias = "str | PathLike[str] | bytes"
-AnyProgress: TypeAlias = "Callable[[Progress], object] | type[Any] | bool | None"
+AnyModel: TypeAlias = str | PathLike[str] | bytes
+AnyProgress: TypeAlias = Callable[[Progress], object] | type[Any] | bool | None
 """A callback, a class of bars like `tqdm`, or True for the bar that suits."""
 
 
@@ -150,7 +150,13 @@ class _Common:
         return name
 
     def _train(
-        self, data: object, target: object, model: AnyModel, validation: object, plan: dict[str, Any], limits: dict[str, Any]
+        self,
+        data: object,
+        target: object,
+        model: AnyModel,
+        validation: object,
+        plan: dict[str, Any],
+        limits: dict[str, Any],
     ) -> Work[Refinement]:
         targets = _targets(target, data, plan)
         names = [str(name) for name in targets]
@@ -175,7 +181,7 @@ class _Common:
 
 
 class Session(_Common):
-    """A session with an enclave that the policy has accepted. Later connections end in the same code on the same chip."""
+    """A session with an enclave that the policy has accepted. Later connections end in that code on that chip."""
 
     def model(self, deployment: str) -> Model:
         """What a served model takes and gives."""
@@ -194,9 +200,9 @@ class Session(_Common):
     ) -> Inference:
         """Runs a model over rows, and gives the outputs after their proof was checked.
 
-        `model` is ONNX of yours (a path, or bytes), which is sealed, brought to the enclave and forgotten afterwards; or
-        the name of a deployment that somebody serves. `x` is an array, arrays by the names of the inputs, a pandas frame
-        whose columns are found by the names that the model has for them, or the path of a `.csv`, `.npy` or `.npz`.
+        `model` is ONNX of yours (a path, or bytes), which is sealed, brought to the enclave and forgotten afterwards;
+        or the name of a deployment that somebody serves. `x` is an array, arrays by the names of the inputs, a pandas
+        frame whose columns are found by the model's names for them, or the path of a `.csv`, `.npy` or `.npz`.
         `memory` (bytes), `units` (multiply-accumulates) and `expires` (seconds) bound a job with a model of yours;
         `settle` says whether its proof is to count on the chain of the node.
         """
@@ -236,10 +242,10 @@ class Session(_Common):
         """Refines a model on rows, and gives the refined model after the proof of how it came about was checked.
 
         `data` is a pandas frame, `(X, y)`, arrays by name, the path of a `.csv`, `.npy` or `.npz`, or a list of these;
-        `target` names the column with the answers. `model` is ONNX of yours (a path, or bytes), or `mlp`, `mlp:64,32` or
-        `logistic` for one that is made for the table. `validation` is the share of rows that are held out, or rows of
-        their own. `plan`, or members of it as arguments (`epochs=20, learning_rate=0.002, metrics=["accuracy"]`), says
-        how. `progress` is called with a `Progress`, in this thread; what it raises ends the training, as Ctrl-C does.
+        `target` names the column with the answers. `model` is ONNX of yours (a path, or bytes), or `mlp`, `mlp:64,32`
+        or `logistic` for one that is made for the table. `validation` is the share of rows that are held out, or rows
+        of their own. `plan`, or members of it as arguments (`epochs=20, metrics=["accuracy"]`), says how.
+        `progress` is called with a `Progress`, in this thread; what it raises ends the training, as Ctrl-C does.
         """
         with _Watch(progress, "training") as tell:
             work = self._train(
@@ -365,25 +371,29 @@ def _onnx(model: AnyModel) -> str | bytes:
     return _data._path(fspath(model))
 
 
-def _targets(target: object, data: object, plan: Mapping[str, Any]) -> list[str | int]:
+def _targets(target: Any, data: object, plan: Mapping[str, Any]) -> list[str | int]:
     if target is None and isinstance(data, tuple):
         return ["target"]
     named = plan.get("target") if target is None else target
     if named is None:
         return []
-    return list(named) if isinstance(named, (list, tuple)) else [named]  # type: ignore[list-item]
+    return list(named) if isinstance(named, (list, tuple)) else [named]
 
 
 def _initial(
     model: AnyModel, sets: Sequence[str | bytes], target: Sequence[str | int], plan: dict[str, Any]
 ) -> str | bytes:
-    kind, _, widths = model.partition(":") if isinstance(model, str) else ("", "", "")
+    if not isinstance(model, str):
+        return _onnx(model)
+    kind, _, widths = model.partition(":")
     if kind not in ("mlp", "logistic"):
         return _onnx(model)
     try:
         hidden = [] if kind == "logistic" else [int(width) for width in (widths or "32").split(",")]
     except ValueError:
-        raise DataError(f"`{model}` is no model", help="the widths of the layers are wanted, such as mlp:64,32") from None
+        raise DataError(
+            f"`{model}` is no model", help="the widths of the layers are wanted, such as mlp:64,32"
+        ) from None
     features, classes = _data.look(sets[0], target)
     if classes is None:
         plan.setdefault("loss", "mse")

@@ -24,8 +24,8 @@ def verify_proof(
 ) -> Proof:
     """Checks a Work Proof with all that it stands on, and gives it back; raises `ProofInvalid` with the checks.
 
-    With a policy the question is whether that policy accepts the enclave; without one, whether it is genuine hardware's.
-    `at` is the moment at which its evidence is judged: now, unless it is named.
+    With a policy the question is whether that policy accepts the enclave; without one, whether it is genuine
+    hardware's. `at` is the moment at which its evidence is judged: now, unless it is named.
     """
     bundle = proof.bundle if isinstance(proof, Proof) else proof
     if bundle is None:
@@ -35,7 +35,9 @@ def verify_proof(
     checks = read_checks(told["checks"]) + read_checks(told["evidence"])
     if told["verdict"] != "accepted":
         raise ProofInvalid(
-            f"the proof is {told['verdict']}" + _first(checks), help="do not rely on it; `.checks` says why", checks=checks
+            f"the proof is {told['verdict']}" + _first(checks),
+            help="do not rely on it; `.checks` says why",
+            checks=checks,
         )
     return Proof(told["proof"], checks, content)
 
@@ -65,7 +67,7 @@ class Evidence:
         return f"<Evidence of {self.platform}{status}, code {self.measurement[:16]}…{simulated}>"
 
 
-Document: TypeAlias = "str | PathLike[str] | bytes"
+Document: TypeAlias = str | PathLike[str] | bytes
 """A file, or its content."""
 
 
@@ -163,5 +165,7 @@ def moment(at: datetime | str | None) -> int | None:
 
 
 def _first(checks: list[Check]) -> str:
-    wrong = [check for check in checks if check.outcome == "fail"] or [check for check in checks if check.outcome == "skip"]
+    wrong = [check for check in checks if check.outcome == "fail"] or [
+        check for check in checks if check.outcome == "skip"
+    ]
     return f" at {wrong[0].id}: {wrong[0].reason}" if wrong else ""

@@ -6,10 +6,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import glacier_tee as glacier
 import numpy as np
 import pandas as pd
 import pytest
+
+import glacier_tee as glacier
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -15,6 +16,10 @@ from nbclient import NotebookClient
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
 PLOTS = {"quickstart": ["confusion.png"], "training": ["training.png"]}
+
+
+def read(notebook: Path) -> Any:
+    return nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +31,7 @@ def program(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(notebook: Path, tmp_path: Path) -> None:
     (tmp_path / "models").symlink_to(EXAMPLES.parents[1] / "models")
-    document = nbformat.read(notebook, as_version=4)
+    document = read(notebook)
     NotebookClient(document, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
     shown = json.dumps(document)
     assert "SIMULATED" in shown
@@ -39,14 +44,14 @@ def test_a_notebook_runs(notebook: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_is_kept_without_outputs(notebook: Path) -> None:
-    code = [cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
+    code = [cell for cell in read(notebook).cells if cell.cell_type == "code"]
     assert code
     assert not any(cell.outputs or cell.execution_count for cell in code)
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_is_typed(notebook: Path, tmp_path: Path) -> None:
-    code = [cell.source for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
+    code = [cell.source for cell in read(notebook).cells if cell.cell_type == "code"]
     script = tmp_path / f"{notebook.stem}.py"
     script.write_text("\n\n".join(code))
     config = EXAMPLES.parent / "pyproject.toml"

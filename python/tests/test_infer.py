@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import glacier_tee as glacier
 import numpy as np
 import pandas as pd
 import pytest
+
+import glacier_tee as glacier
 
 Expected = dict[str, np.ndarray]
 
@@ -20,9 +21,7 @@ def same(result: glacier.Inference, expected: Expected) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, ">f8"])
-def test_an_array(
-    session: glacier.Session, model: Path, tumours: pd.DataFrame, expected: Expected, dtype: str
-) -> None:
+def test_an_array(session: glacier.Session, model: Path, tumours: pd.DataFrame, expected: Expected, dtype: str) -> None:
     result = session.infer(model, tumours.to_numpy().astype(dtype))
     same(result, expected)
     assert result.labels is not None

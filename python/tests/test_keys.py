@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import glacier_tee as glacier
 import pytest
+
+import glacier_tee as glacier
 
 
 def test_files_are_sealed_and_opened(tmp_path: Path) -> None:

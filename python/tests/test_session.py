@@ -6,10 +6,11 @@ import asyncio
 import tomllib
 from pathlib import Path
 
-import glacier_tee as glacier
 import numpy as np
 import pandas as pd
 import pytest
+
+import glacier_tee as glacier
 
 
 def test_what_was_accepted_is_told(session: glacier.Session) -> None:
@@ -41,7 +42,7 @@ def test_another_measurement_is_not_accepted(node: glacier.Node) -> None:
     policy = tomllib.loads(node.policy.to_toml()) | {"measurements": ["00" * 32]}
     with pytest.raises(glacier.NotAccepted) as caught:
         glacier.connect(node.url, policy)
-    assert [check.id for check in caught.value.failed] == ["code-allowed"]
+    assert [check.id for check in caught.value.failed] == ["policy-code"]
     assert "nothing was sent" in str(caught.value)
 
 
