@@ -42,6 +42,11 @@ class Node:
         return await aconnect(self.url, self.policy, key=key, fresh=fresh)
 
     @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
+    @property
     def running(self) -> bool:
         """Whether it is."""
         return self._process.poll() is None

@@ -74,46 +74,76 @@ def test_what_a_plan_cannot_say(session: glacier.Session, table: pd.DataFrame) -
         session.train(table.drop(columns="diagnosis"))
 
 
-def long(session: glacier.Session, table: pd.DataFrame, progress: object) -> glacier.Refinement:
-    return session.train(table, "diagnosis", epochs=10_000, standardise=True, progress=progress)  # type: ignore[arg-type]
+def workers(node: glacier.Node) -> int:
+    """Processes under the node: each job has one of its own, which ends with it."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError):
+            continue
+
+    def under(process: int) -> bool:
+        while process in parents:
+            process = parents[process]
+            if process == node.pid:
+                return True
+        return False
+
+    return sum(under(process) for process in parents)
+
+
+def ends(node: glacier.Node, before: int) -> bool:
+    until = time.monotonic() + 20
+    while workers(node) > before and time.monotonic() < until:
+        time.sleep(0.1)
+    return workers(node) <= before
 
 
 def test_ctrl_c_ends_it(node: glacier.Node, table: pd.DataFrame) -> None:
-    session = node.connect()
+    session, before = node.connect(), workers(node)
     seen = threading.Event()
+    during = []
 
     def interrupt() -> None:
         seen.wait(60)
+        during.append(workers(node))
         os.kill(os.getpid(), signal.SIGINT)
+
+    def watch(told: glacier.Progress) -> None:
+        if told.stage == "training":
+            seen.set()
 
     thread = threading.Thread(target=interrupt)
     thread.start()
     since = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        long(session, table, lambda told: seen.set() if told.stage == "training" else None)
+        session.train(table, "diagnosis", epochs=10_000, standardise=True, progress=watch)
     thread.join()
     assert time.monotonic() - since < 60
-    # The enclave's one worker is free again: it was told, and did not go on for ten thousand epochs.
+    assert during[0] > before
+    assert ends(node, before), "the enclave goes on with a training that nobody waits for"
     assert session.train(table, "diagnosis", epochs=1, standardise=True).history
 
 
 def test_cancelling_the_awaiter_ends_it(node: glacier.Node, table: pd.DataFrame) -> None:
     async def main() -> None:
         async with await node.aconnect() as session:
-            begun = asyncio.Event()
+            begun, before = asyncio.Event(), workers(node)
+
+            def watch(told: glacier.Progress) -> None:
+                if told.stage == "training":
+                    begun.set()
+
             work = asyncio.create_task(
-                session.train(
-                    table,
-                    "diagnosis",
-                    epochs=10_000,
-                    standardise=True,
-                    progress=lambda told: begun.set() if told.stage == "training" else None,
-                )
+                session.train(table, "diagnosis", epochs=10_000, standardise=True, progress=watch)
             )
             await asyncio.wait_for(begun.wait(), 60)
+            assert workers(node) > before
             work.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await work
+            assert await asyncio.to_thread(ends, node, before)
             assert (await session.train(table, "diagnosis", epochs=1, standardise=True)).history
 
     asyncio.run(main())
