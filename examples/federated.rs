@@ -163,7 +163,7 @@ async fn compare(rig: &Rig, key: &Key, rows: &Rows, initial: &Path, merged: &Mer
     let (node, options) = (rig.node(), Options::default());
     let table = rig.home().join("all.csv");
     std::fs::write(&table, rows.table(|_| true))?;
-    let material = Material { model: initial, data: &[&table], validation: None };
+    let material = Material { model: initial.into(), data: &[table.as_path().into()], validation: None };
     let central =
         glacier::train(&node, rig.policy(), key, material, plan(ROUNDS * EPOCHS), &options, &mut |_| ()).await?;
     println!("\naccuracy on the {} rows that nobody trained on:", rows.held_out());

@@ -12,6 +12,7 @@ use crate::{
     seal::{SealError, Sealed, seal_file},
     session::Session,
     settle::Settle,
+    source::Source,
     verify::now,
 };
 use glacier_asset::{AssetError, Header, Parsed};
@@ -113,20 +114,21 @@ pub struct Deployment {
     pub status: JobStatus,
 }
 
-/// Runs a model over a data set, both files of the caller: attests, seals both under fresh keys,
+/// Runs a model over a data set, both the caller's own: attests, seals both under fresh keys,
 /// brings the ciphertext to the host, releases the keys to the accepted enclave, and hands out the
 /// result after its proof was checked.
 ///
 /// The data may be `.csv`, `.npy` or `.npz`; the enclave tells by its content.
-pub async fn infer(
+pub async fn infer<'a>(
     node: &Node,
     policy: &Policy,
     key: &Key,
-    model: &Path,
-    data: &Path,
+    model: impl Into<Source<'a>>,
+    data: impl Into<Source<'a>>,
     options: &Options,
     watch: Watch<'_>,
 ) -> Result<Inference, Error> {
+    let (model, data) = (model.into(), data.into());
     let mut session = accepted(node, policy, key, options, watch).await?;
     let since = Instant::now();
     let scratch = Scratch::new().map_err(SealError::Write)?;
@@ -161,15 +163,15 @@ pub async fn infer(
 
 /// Opens a deployment: a model that stays loaded and answers whoever asks, until its time or its runs
 /// are used up.
-pub async fn serve(
+pub async fn serve<'a>(
     node: &Node,
     policy: &Policy,
     key: &Key,
-    model: &Path,
+    model: impl Into<Source<'a>>,
     options: &Options,
     watch: Watch<'_>,
 ) -> Result<Deployment, Error> {
-    deploy(node, policy, key, model, options, watch, Draft::deployment).await
+    deploy(node, policy, key, model.into(), options, watch, Draft::deployment).await
 }
 
 /// Brings a file that is to stay loaded, signs what `draft` makes of it, and releases its key.
@@ -177,7 +179,7 @@ pub(crate) async fn deploy(
     node: &Node,
     policy: &Policy,
     key: &Key,
-    file: &Path,
+    file: Source<'_>,
     options: &Options,
     watch: Watch<'_>,
     draft: impl FnOnce((Address, Digest), (Measurement, EnclaveId), UnixTime) -> Draft,
@@ -265,12 +267,13 @@ pub(crate) async fn bring(
     scratch: &Scratch,
     key: &Key,
     role: Role,
-    file: &Path,
+    source: impl Into<Source<'_>>,
     watch: Watch<'_>,
 ) -> Result<Brought, Error> {
     let mut names = (0u32..).map(|n| scratch.path(&format!("{}-{n}", role.as_str())));
     let to: PathBuf = names.find(|path| !path.exists()).unwrap_or_default();
-    let sealed = seal_file(file, &to, &[key.recipient()], &mut |done, total| watch(Step::Sealing(role, done, total)))?;
+    let sealed =
+        seal_file(source, &to, &[key.recipient()], &mut |done, total| watch(Step::Sealing(role, done, total)))?;
     node.upload(&sealed.digest, &to, &mut |done, total| watch(Step::Uploading(role, done, total))).await?;
     Ok(Brought { role, sealed })
 }

@@ -81,6 +81,7 @@
 //! | [`app`] | applications of one's own: typed calls |
 //! | [`stream`] | requests and answers piece by piece |
 //! | [`settle`] | where proofs count |
+//! | [`source`] | files, or bytes that never were one |
 //! | [`ceremony`] | joining, waiting, collecting |
 //! | [`deployment`] | served models, and proved answers |
 //! | [`mod@infer`] | the common cases in one call |
@@ -119,6 +120,7 @@ pub mod policy;
 pub mod seal;
 pub mod session;
 pub mod settle;
+pub mod source;
 pub mod stream;
 pub mod training;
 mod transfer;
@@ -145,5 +147,6 @@ pub use policy::{Policy, parse_policy, read_policy};
 pub use seal::{open_file, seal_file, seal_for};
 pub use session::Session;
 pub use settle::Settle;
+pub use source::Source;
 pub use stream::{Streaming, Upload};
 pub use training::{Material, Refinement, train};

@@ -3,10 +3,11 @@
 use crate::{
     file::{FileError, NewFile},
     keystore::{Key, Keystore, KeystoreError, Note},
+    source::Source,
 };
 use glacier_asset::{AgeIdentity, AssetError, Header, Opened, Opener, Parsed, Sealer, generate_file_key};
 use glacier_wire::{Digest, Recipient};
-use std::{fs::File, io::Read, num::NonZeroUsize, path::Path, thread};
+use std::{io::Read, num::NonZeroUsize, path::Path, thread};
 use zeroize::{Zeroize, Zeroizing};
 
 /// A file that was not sealed or opened.
@@ -61,13 +62,13 @@ pub type Progress<'a> = &'a mut (dyn FnMut(u64, u64) + Send);
 const WINDOW: usize = 16 * glacier_asset::sealed_chunk_bytes();
 
 /// Seals `from` into the new file `to`, for `recipients`, who can each open it.
-pub fn seal_file(
-    from: &Path,
+pub fn seal_file<'a>(
+    from: impl Into<Source<'a>>,
     to: &Path,
     recipients: &[Recipient],
     progress: Progress<'_>,
 ) -> Result<Sealed, SealError> {
-    let (mut source, total) = open(from)?;
+    let (mut source, total) = from.into().open()?;
     let mut target = NewFile::create(to).map_err(SealError::Write)?;
     let mut sealer = Sealer::new(&generate_file_key()?, recipients)?;
     let mut window = Zeroizing::new(vec![0u8; WINDOW]);
@@ -148,7 +149,7 @@ pub fn open_expected(
 
 /// The age header at the beginning of a sealed file.
 pub fn read_header(from: &Path) -> Result<Vec<u8>, SealError> {
-    let (mut source, _) = open(from)?;
+    let (mut source, _) = Source::File(from).open()?;
     let mut head = vec![0u8; Header::MAX_BYTES];
     let head = fill(&mut source, &mut head)?;
     match Header::parse(head)? {
@@ -167,7 +168,7 @@ fn stream(
         Parsed::Complete { header, .. } => header,
         Parsed::NeedsMore => return Err(AssetError::Truncated.into()),
     };
-    let (mut source, total) = open(from)?;
+    let (mut source, total) = Source::File(from).open()?;
     let threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let mut opener = Opener::new(&header.unwrap(identity)?).with_threads(threads);
     let (mut window, mut done) = (vec![0u8; WINDOW], 0u64);
@@ -188,17 +189,8 @@ fn stream(
     Ok(opened)
 }
 
-fn open(path: &Path) -> Result<(File, u64), SealError> {
-    let file = File::open(path).map_err(|error| SealError::Read(error.into()))?;
-    let metadata = file.metadata().map_err(|error| SealError::Read(error.into()))?;
-    if metadata.is_dir() {
-        return Err(SealError::Read(FileError::Io(std::io::ErrorKind::IsADirectory)));
-    }
-    Ok((file, metadata.len()))
-}
-
 /// Reads until the window is full or the file ends.
-fn fill<'a>(source: &mut File, window: &'a mut [u8]) -> Result<&'a [u8], SealError> {
+fn fill<'a>(source: &mut impl Read, window: &'a mut [u8]) -> Result<&'a [u8], SealError> {
     let mut filled = 0usize;
     while let Some(rest @ [_, ..]) = window.get_mut(filled..) {
         match source.read(rest) {

@@ -11,6 +11,7 @@ use crate::{
     node::{Node, NodeError},
     seal::{Progress, SealError, open_expected},
     session::{ConnectError, RequestError, Session},
+    source::Source,
     verify::now,
 };
 use glacier_attest::Policy;
@@ -20,22 +21,19 @@ use glacier_wire::{
     api::{Event, JobStatus, Phase, RefusalCode},
     training::{Point, Refined, TrainingMetrics, TrainingPage, TrainingPlan, TrainingRecord, Validation},
 };
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
-/// What is trained on. All files are the caller's own.
+/// What is trained on, all of it the caller's own.
 #[derive(Debug, Clone, Copy)]
 pub struct Material<'a> {
-    /// The initial model: an ONNX file.
-    pub model: &'a Path,
-    /// The data, at least one file; they are read one after the other.
-    pub data: &'a [&'a Path],
-    /// Rows that are only measured, in a file of their own. Without one the plan says what share of the
+    /// The initial model: ONNX.
+    pub model: Source<'a>,
+    /// The data, at least one set; they are read one after the other.
+    pub data: &'a [Source<'a>],
+    /// Rows that are only measured, in a set of their own. Without one the plan says what share of the
     /// data is held out.
-    pub validation: Option<&'a Path>,
+    pub validation: Option<Source<'a>>,
 }
 
 /// Refined weights that can be trusted, and why.
@@ -91,8 +89,8 @@ pub async fn train(
     let scratch = Scratch::new().map_err(SealError::Write)?;
     let model = bring(node, &scratch, key, Role::Model, material.model, watch).await?;
     let mut sets = Vec::new();
-    for file in material.data.iter().copied().chain(material.validation) {
-        sets.push(bring(node, &scratch, key, Role::Data, file, watch).await?);
+    for set in material.data.iter().copied().chain(material.validation) {
+        sets.push(bring(node, &scratch, key, Role::Data, set, watch).await?);
     }
     let Some((first, others)) = sets.split_first() else {
         return Err(SealError::Read(crate::file::FileError::Missing).into());

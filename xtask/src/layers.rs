@@ -27,6 +27,7 @@ const CHAIN: &str = "glacier-chain";
 const HOST: &str = "glacier-host";
 const SDK: &str = "glacier";
 const CLI: &str = "glacier-cli";
+const PYTHON: &str = "glacier-python";
 const TESTKIT: &str = "glacier-testkit";
 
 /// One crate and those of ours that it may name under `[dependencies]`.
@@ -72,6 +73,8 @@ const LAYERS: &[Layer] = &[
             TABLE, TRAIN,
         ],
     },
+    // Binds the front door, and makes initial models for those who bring none. Nothing is ported.
+    Layer { name: PYTHON, may_use: &[SDK, TRAIN] },
     Layer {
         name: TESTKIT,
         may_use: &[

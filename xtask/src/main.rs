@@ -12,6 +12,7 @@ mod guest;
 mod layers;
 mod licences;
 mod programs;
+mod python;
 mod scale;
 mod tcb;
 
@@ -27,6 +28,7 @@ cargo xtask contracts [--write]  compile and test the contracts, compare with th
 cargo xtask fuzz [--seconds N]   run each fuzz target for N seconds (10)
 cargo xtask deploy-check         hold the files under deploy/ against the tools that are installed
 cargo xtask scale [ARGS]         simulate 10 to 1,000,000 nodes (--json, --nodes N, --seed S, --write or --check docs/scale.md)
+cargo xtask python [--wheel]      build, type-check and test the Python package, or build its wheel into target/wheels
 cargo xtask guest MODULES [OUT]  build the initial file system of a TDX or SNP guest into OUT (target/guest)
 ";
 
@@ -50,6 +52,8 @@ fn main() -> ExitCode {
         },
         ["deploy-check"] => deploy::check(),
         ["scale", rest @ ..] => scale::run(rest),
+        ["python"] => python::check(),
+        ["python", "--wheel"] => python::wheel(),
         ["guest", modules] => guest::build(modules.as_ref(), &cargo::root().join("target/guest")),
         ["guest", modules, out] => guest::build(modules.as_ref(), out.as_ref()),
         ["help" | "--help" | "-h"] => {

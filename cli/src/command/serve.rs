@@ -65,7 +65,7 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
         price: args.price,
     };
     let (mut watcher, mut seen) = (Watcher::new(cx.output), None);
-    let served = glacier::serve(&door.node, &door.policy, &door.key, &model, &options, &mut |step| {
+    let served = glacier::serve(&door.node, &door.policy, &door.key, &*model, &options, &mut |step| {
         if let Step::Accepted(session) = &step {
             seen = Some((session.accepted().platform(), checks::lines(session.appraisal())));
         }

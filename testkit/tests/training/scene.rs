@@ -132,8 +132,8 @@ impl Owner {
         plan: TrainingPlan,
         watch: &mut (dyn FnMut(Step<'_>) + Send),
     ) -> Result<Refinement, Error> {
-        let data = [self.data.as_path()];
-        let material = Material { model: &self.model, data: &data, validation: None };
+        let data = [(&self.data).into()];
+        let material = Material { model: (&self.model).into(), data: &data, validation: None };
         glacier::train(&self.node, &self.policy, &self.key, material, plan, &self.options, watch).await
     }
 }

@@ -103,7 +103,7 @@ pub(super) async fn play(folder: &Folder, own: Own, output: Output) -> Result<Fa
     let bar = progress::spinner(output, "training");
     let mut pages = 0u64;
     let options = Options::default();
-    let material = Material { model: &model, data: &[&table], validation: None };
+    let material = Material { model: (&model).into(), data: &[(&table).into()], validation: None };
     let refined = glacier::train(&owner.node, &stage.policy, &owner.key, material, plan, &options, &mut |step| {
         if let Step::Course(page) = step {
             pages += 1;

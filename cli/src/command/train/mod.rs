@@ -17,7 +17,7 @@ use crate::{
     units::{Count, Size, Span},
 };
 pub(crate) use fresh::{Initial, plain};
-use glacier::{Freshness, Material, Options, Step};
+use glacier::{Freshness, Material, Options, Source, Step};
 pub(crate) use plan::{PlanArgs, read_plan, unfit};
 pub(crate) use plot::draw;
 pub(crate) use report::{Trained, sparkline};
@@ -91,9 +91,9 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
         settle: args.settle.settle(),
         ..Options::default()
     };
-    let data: Vec<_> = data.iter().map(PathBuf::as_path).collect();
+    let data: Vec<_> = data.iter().map(Source::from).collect();
     let validation = args.plan.validation_file().map(|file| plain(&file, scratch.path())).transpose()?;
-    let material = Material { model: &model, data: &data, validation: validation.as_deref() };
+    let material = Material { model: (&model).into(), data: &data, validation: validation.as_ref().map(Source::from) };
     let (mut bar, mut seen) = (bar::Bar::new(cx.output), Vec::new());
     let trained = glacier::train(&door.node, &door.policy, &door.key, material, plan, &options, &mut |step| {
         if let Step::Accepted(session) = &step {
