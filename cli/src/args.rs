@@ -1,6 +1,6 @@
 //! What was typed, exactly. Each command turns its part into working values before it begins.
 
-use crate::command::{chain, completions, demo, infer, job, key, measure, node, seal, serve, train, verifier, verify};
+use crate::command::{chain, completions, demo, infer, job, key, measure, node, proxy, seal, serve, train, verifier, verify};
 use clap::{Parser, Subcommand};
 use glacier::Settle;
 use glacier_wire::Address;
@@ -77,6 +77,8 @@ pub(crate) enum Command {
     Train(Box<train::Args>),
     /// Open a deployment: load your model into an attested enclave, for others to call
     Serve(serve::Args),
+    /// Serve Triton's and OpenAI's clients on this machine out of an attested node
+    Proxy(Box<proxy::Args>),
     /// Judge evidence, proofs and nodes
     #[command(subcommand)]
     Verify(verify::Command),
