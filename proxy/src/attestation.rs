@@ -3,7 +3,7 @@
 use crate::{fault::Fault, oip, pool::Lease, proofs::Kept, proxy::Proxy};
 use axum::{
     Json, Router,
-    extract::{Path, State},
+    extract::{Path, State, rejection::PathRejection},
     http::{HeaderMap, HeaderName, HeaderValue, header},
     response::{IntoResponse, Response},
     routing::get,
@@ -82,12 +82,13 @@ async fn attestation(State(proxy): State<Arc<Proxy>>) -> Response {
 }
 
 async fn proofs(State(proxy): State<Arc<Proxy>>) -> Response {
-    Json(proxy.proofs.list()).into_response()
+    let listed: Vec<Value> = proxy.proofs.list().iter().map(|kept| json!(**kept)).collect();
+    Json(listed).into_response()
 }
 
 /// The file of one proof; what opens its commitments is in the headers.
-async fn proof(State(proxy): State<Arc<Proxy>>, Path(name): Path<String>) -> Response {
-    let Some(kept) = proxy.proofs.find(&name) else {
+async fn proof(State(proxy): State<Arc<Proxy>>, name: Result<Path<String>, PathRejection>) -> Response {
+    let Some(kept) = name.ok().and_then(|Path(name)| proxy.proofs.find(&name)) else {
         let help = "`GET /glacier/v1/proofs` lists the latest; start the proxy with --proofs DIR to keep all";
         return oip::error(&Fault::new(404, "not-found", "no such proof is in memory", help));
     };

@@ -24,7 +24,9 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body, max: usize) -> Result<
         None | Some(b"" | b"identity") => Ok(bytes),
         Some(b"gzip") => inflate(GzDecoder::new(&bytes[..]), max),
         Some(b"deflate") => inflate(ZlibDecoder::new(&bytes[..]), max),
-        Some(_) => Err(Fault::new(415, "encoding", "the body's encoding is not known", "send it plain, gzip or deflate")),
+        Some(_) => {
+            Err(Fault::new(415, "encoding", "the body's encoding is not known", "send it plain, gzip or deflate"))
+        }
     }
 }
 

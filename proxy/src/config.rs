@@ -132,7 +132,9 @@ mod tests {
         let hash = ManifestHash([7; 32]);
         let named: ModelName = format!("mini-lm={hash}").parse().unwrap();
         assert_eq!(named, ModelName { name: "mini-lm".to_owned(), deployment: hash });
-        for bad in ["x", "=12", "x=12", &format!("a/b={hash}"), &format!("={hash}"), &format!("{}={hash}", "x".repeat(129))] {
+        for bad in
+            ["x", "=12", "x=12", &format!("a/b={hash}"), &format!("={hash}"), &format!("{}={hash}", "x".repeat(129))]
+        {
             assert_eq!(bad.parse::<ModelName>(), Err(NotAModelName), "{bad}");
         }
     }

@@ -81,7 +81,8 @@ impl Embedder {
             let mut data = Vec::new();
             for row in rows {
                 for at in 0..longest {
-                    put(&mut data, &port.datatype, value(row, at).ok_or_else(|| no_text_model(port))?).ok_or_else(|| no_text_model(port))?;
+                    put(&mut data, &port.datatype, value(row, at).ok_or_else(|| no_text_model(port))?)
+                        .ok_or_else(|| no_text_model(port))?;
                 }
             }
             let shape = [rows.len(), longest].into_iter().filter_map(|extent| i64::try_from(extent).ok()).collect();
@@ -93,11 +94,17 @@ impl Embedder {
     /// One vector for each row.
     pub(crate) fn vectors(&self, outputs: &Outputs, rows: &[Vec<i64>]) -> Result<Vec<Vec<f32>>, Fault> {
         let find = |name| outputs.tensors.iter().find(|tensor| tensor.name == name);
-        let tensor = find("sentence_embedding").or_else(|| find("last_hidden_state")).or_else(|| outputs.tensors.first());
+        let tensor =
+            find("sentence_embedding").or_else(|| find("last_hidden_state")).or_else(|| outputs.tensors.first());
         let vectors = tensor.and_then(|tensor| pool(tensor, rows, self.how.pooling));
         let mut vectors = vectors.ok_or_else(|| {
             let message = "the model's output is no vector for each text or token";
-            Fault::new(422, "not-an-embedding-model", message, "ask a sentence-embedding model, or use /v2 for this one")
+            Fault::new(
+                422,
+                "not-an-embedding-model",
+                message,
+                "ask a sentence-embedding model, or use /v2 for this one",
+            )
         })?;
         if self.how.normalise {
             vectors.iter_mut().for_each(|vector| normalise(vector));
@@ -183,7 +190,12 @@ mod tests {
     fn what_is_pooled_already_is_taken_and_what_does_not_fit_is_not() {
         let rows = [vec![7, 8]];
         assert_eq!(pool(&floats(vec![1, 2], &[3.0, 4.0]), &rows, Pooling::Mean).unwrap(), [[3.0, 4.0]]);
-        for wrong in [floats(vec![2, 1], &[3.0, 4.0]), floats(vec![1, 3], &[3.0, 4.0]), floats(vec![2], &[3.0, 4.0]), floats(vec![1, 0], &[])] {
+        for wrong in [
+            floats(vec![2, 1], &[3.0, 4.0]),
+            floats(vec![1, 3], &[3.0, 4.0]),
+            floats(vec![2], &[3.0, 4.0]),
+            floats(vec![1, 0], &[]),
+        ] {
             assert_eq!(pool(&wrong, &rows, Pooling::Mean), None);
         }
         let mut vector = [3.0, 4.0];
@@ -196,7 +208,9 @@ mod tests {
         let port = |name: &str, datatype: &str| Port { name: name.into(), datatype: datatype.into() };
         let shape = Shape { inputs: vec![port("input_ids", "INT32"), port("attention_mask", "INT32")] };
         let inputs = Embedder::inputs(&shape, &[vec![5, 6], vec![7]]).unwrap();
-        let values = |tensor: &Tensor| -> Vec<i32> { tensor.data.as_chunks::<4>().0.iter().map(|c| i32::from_le_bytes(*c)).collect() };
+        let values = |tensor: &Tensor| -> Vec<i32> {
+            tensor.data.as_chunks::<4>().0.iter().map(|c| i32::from_le_bytes(*c)).collect()
+        };
         assert_eq!((values(&inputs[0]), values(&inputs[1])), (vec![5, 6, 7, 0], vec![1, 1, 1, 0]));
         assert_eq!(inputs[0].shape, [2, 2]);
         let other = Shape { inputs: vec![port("features", "FP32")] };

@@ -54,11 +54,15 @@ impl From<ConnectError> for Fault {
     fn from(error: ConnectError) -> Self {
         let said = error.to_string();
         match error {
-            ConnectError::Unreachable(_) => {
-                Self::new(503, "node-unreachable", said, "nothing was sent; check --node, and that `glacier node run` runs there")
-            }
+            ConnectError::Unreachable(_) => Self::new(
+                503,
+                "node-unreachable",
+                said,
+                "nothing was sent; check --node, and that `glacier node run` runs there",
+            ),
             ConnectError::Evidence { error, checks } => {
-                let message = format!("the enclave is not what the policy accepts: check `{}`: {said}", error.check.as_str());
+                let message =
+                    format!("the enclave is not what the policy accepts: check `{}`: {said}", error.check.as_str());
                 let help = "nothing was sent; see what the node shows with `glacier verify node`, and change the policy only if you trust that";
                 Self { checks, ..Self::new(503, "evidence-rejected", message, help) }
             }
@@ -82,7 +86,12 @@ impl From<ConnectError> for Fault {
 impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Self {
         let message = format!("the enclave refused: {refusal}");
-        Self::new(refusal.code.status(), refusal.code.as_str(), message, "mend the request, or ask who serves the model")
+        Self::new(
+            refusal.code.status(),
+            refusal.code.as_str(),
+            message,
+            "mend the request, or ask who serves the model",
+        )
     }
 }
 

@@ -52,7 +52,9 @@ mod tests {
         for host in ["localhost", "localhost:8484", "127.0.0.1:8484", "127.1.2.3", "[::1]:8484", "LOCALHOST:1"] {
             assert_eq!(called(host, &[], false), None, "{host}");
         }
-        for host in ["evil.example", "evil.example:8484", "10.0.0.1:8484", "localhost.evil.example", "127.0.0.1.evil", ""] {
+        for host in
+            ["evil.example", "evil.example:8484", "10.0.0.1:8484", "localhost.evil.example", "127.0.0.1.evil", ""]
+        {
             assert_eq!(called(host, &[], false), Some("host"), "{host}");
         }
         assert_eq!(called("proxy.example:8484", &[], true), None);

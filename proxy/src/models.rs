@@ -45,8 +45,9 @@ impl Models {
             return Ok(self.0.clone());
         }
         let (_, answer) = pool.ask(Method::POST, "/v2/repository/index", &[], Bytes::new()).await?;
-        let indexed: Vec<Indexed> = serde_json::from_slice(&answer.body)
-            .map_err(|_| Fault::new(502, "node", "the node's list of models cannot be read", "compare `glacier --version`"))?;
+        let indexed: Vec<Indexed> = serde_json::from_slice(&answer.body).map_err(|_| {
+            Fault::new(502, "node", "the node's list of models cannot be read", "compare `glacier --version`")
+        })?;
         let alone = indexed.len() == 1;
         let name = |hash: &ManifestHash| if alone { DEFAULT.to_owned() } else { hash.to_string() };
         Ok(indexed.iter().map(|model| ModelName { name: name(&model.name), deployment: model.name }).collect())

@@ -9,7 +9,7 @@ use crate::{
 };
 use axum::{
     Json, Router,
-    extract::{Path, Request, State},
+    extract::{Path, Request, State, rejection::PathRejection},
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -34,16 +34,20 @@ pub(crate) fn routes() -> Router<Arc<Proxy>> {
         .route("/v2/health/live", get(live))
         .route("/v2/health/ready", get(ready))
         .route("/v2/repository/index", post(index))
-        .route("/v2/models/{model}", get(|model: Model| async move { model.answer(About::Metadata).await }))
-        .route("/v2/models/{model}/ready", get(|model: Model| async move { model.answer(About::Ready).await }))
-        .route("/v2/models/{model}/config", get(|model: Model| async move { model.answer(About::Config).await }))
-        .route("/v2/models/{model}/stats", get(|model: Model| async move { model.answer(About::Stats).await }))
-        .route("/v2/models/{model}/infer", post(infer))
-        .route("/v2/models/{model}/versions/{version}", get(|model: Model| async move { model.answer(About::Metadata).await }))
-        .route("/v2/models/{model}/versions/{version}/ready", get(|model: Model| async move { model.answer(About::Ready).await }))
-        .route("/v2/models/{model}/versions/{version}/config", get(|model: Model| async move { model.answer(About::Config).await }))
-        .route("/v2/models/{model}/versions/{version}/stats", get(|model: Model| async move { model.answer(About::Stats).await }))
-        .route("/v2/models/{model}/versions/{version}/infer", post(infer))
+        .merge(model("/v2/models/{model}"))
+        .merge(model("/v2/models/{model}/versions/{version}"))
+}
+
+fn model(base: &str) -> Router<Arc<Proxy>> {
+    let about = |about| {
+        get(async move |State(proxy): State<Arc<Proxy>>, path: Named| or_error(tell(&proxy, path, about).await))
+    };
+    Router::new()
+        .route(base, about(About::Metadata))
+        .route(&format!("{base}/ready"), about(About::Ready))
+        .route(&format!("{base}/config"), about(About::Config))
+        .route(&format!("{base}/stats"), about(About::Stats))
+        .route(&format!("{base}/infer"), post(infer))
 }
 
 /// Nothing is at the path.
@@ -123,17 +127,19 @@ async fn index(State(proxy): State<Arc<Proxy>>, request: Request) -> Response {
 }
 
 /// A model as the path names it.
-#[derive(axum::extract::FromRequestParts)]
-#[from_request(state(Arc<Proxy>))]
-struct Model {
-    proxy: State<Arc<Proxy>>,
-    path: Path<Named>,
-}
-
 #[derive(Deserialize)]
-struct Named {
+struct Segments {
     model: String,
     version: Option<String>,
+}
+
+type Named = Result<Path<Segments>, PathRejection>;
+
+/// The name, where the version beside it is the one that there is.
+fn named(path: Named) -> Result<String, Fault> {
+    let Path(Segments { model, version }) = path.map_err(|_| Fault::bad("the path is no text"))?;
+    require_version(version.as_deref().unwrap_or_default())?;
+    Ok(model)
 }
 
 #[derive(Clone, Copy)]
@@ -152,29 +158,22 @@ pub(crate) fn require_version(version: &str) -> Result<(), Fault> {
     Err(Fault::new(404, "not-found", "the model has no such version", "leave the version out, or ask for version 1"))
 }
 
-impl Model {
-    async fn answer(self, about: About) -> Response {
-        or_error(self.try_answer(about).await)
-    }
-
-    async fn try_answer(self, about: About) -> Outcome {
-        let (proxy, Named { model, version }) = (self.proxy.0, self.path.0);
-        require_version(version.as_deref().unwrap_or_default())?;
-        let deployment = proxy.models.resolve(&proxy.pool, &model).await?;
-        let (session, metadata) = proxy.metadata(&deployment).await?;
-        let headers = said_of(&session);
-        let said = match about {
-            About::Ready => return Ok((headers, Json(json!({"name": model, "ready": true}))).into_response()),
-            About::Stats => stats(&proxy, &model),
-            About::Metadata | About::Config => {
-                let mut metadata: Value = serde_json::from_slice(&metadata.body).map_err(|_| unreadable())?;
-                let named = metadata.get_mut("name").ok_or_else(unreadable)?;
-                *named = model.into();
-                if let About::Config = about { config(&metadata).ok_or_else(unreadable)? } else { metadata }
-            }
-        };
-        Ok((headers, Json(said)).into_response())
-    }
+async fn tell(proxy: &Proxy, path: Named, about: About) -> Outcome {
+    let model = named(path)?;
+    let deployment = proxy.models.resolve(&proxy.pool, &model).await?;
+    let (session, metadata) = proxy.metadata(&deployment).await?;
+    let headers = said_of(&session);
+    let said = match about {
+        About::Ready => return Ok((headers, Json(json!({"name": model, "ready": true}))).into_response()),
+        About::Stats => stats(proxy, &model),
+        About::Metadata | About::Config => {
+            let mut metadata: Value = serde_json::from_slice(&metadata.body).map_err(|_| unreadable())?;
+            let named = metadata.get_mut("name").ok_or_else(unreadable)?;
+            *named = model.into();
+            if let About::Config = about { config(&metadata).ok_or_else(unreadable)? } else { metadata }
+        }
+    };
+    Ok((headers, Json(said)).into_response())
 }
 
 pub(crate) fn unreadable() -> Fault {
@@ -215,13 +214,12 @@ fn stats(proxy: &Proxy, model: &str) -> Value {
     }]})
 }
 
-async fn infer(model: Model, request: Request) -> Response {
-    or_error(try_infer(model, request).await)
+async fn infer(State(proxy): State<Arc<Proxy>>, path: Named, request: Request) -> Response {
+    or_error(try_infer(&proxy, path, request).await)
 }
 
-async fn try_infer(model: Model, request: Request) -> Outcome {
-    let (proxy, Named { model, version }) = (model.proxy.0, model.path.0);
-    require_version(version.as_deref().unwrap_or_default())?;
+async fn try_infer(proxy: &Proxy, path: Named, request: Request) -> Outcome {
+    let model = named(path)?;
     let (parts, body) = request.into_parts();
     let body = body::read(&parts.headers, body, proxy.config.max_body).await?;
     let json = match parts.headers.get(JSON_LENGTH) {
@@ -248,7 +246,8 @@ fn hand_out(proved: Proved, encoding: Option<Encoding>) -> Outcome {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     let Some(encoding) = encoding else { return Ok((headers, response.body).into_response()) };
     let packed = encoding.encode(&response.body);
-    let packed = packed.map_err(|_| Fault::new(500, "encoding", "the answer cannot be compressed", "ask for it plain"))?;
+    let packed =
+        packed.map_err(|_| Fault::new(500, "encoding", "the answer cannot be compressed", "ask for it plain"))?;
     headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding.as_str()));
     Ok((headers, packed).into_response())
 }

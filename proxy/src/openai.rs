@@ -10,7 +10,7 @@ use crate::{
 };
 use axum::{
     Json, Router,
-    extract::{Path, Request, State},
+    extract::{Path, Request, State, rejection::PathRejection},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -47,7 +47,8 @@ fn or_error(outcome: Outcome) -> Response {
 }
 
 async fn no_language_model() -> Response {
-    let message = "this node serves no language model: there are embeddings (POST /v1/embeddings) and models (GET /v1/models)";
+    let message =
+        "this node serves no language model: there are embeddings (POST /v1/embeddings) and models (GET /v1/models)";
     error(&Fault::new(404, "model_not_found", message, "for other models use /v2, the Open Inference Protocol"))
 }
 
@@ -64,8 +65,9 @@ async fn models(State(proxy): State<Arc<Proxy>>) -> Response {
     or_error(listed.map(said))
 }
 
-async fn model(State(proxy): State<Arc<Proxy>>, Path(name): Path<String>) -> Response {
+async fn model(State(proxy): State<Arc<Proxy>>, name: Result<Path<String>, PathRejection>) -> Response {
     let found = async {
+        let Path(name) = name.map_err(|_| Fault::bad("the path is no text"))?;
         let deployment = proxy.models.resolve(&proxy.pool, &name).await?;
         proxy.metadata(&deployment).await?;
         Ok(Json(described(&name)).into_response())

@@ -138,7 +138,8 @@ mod tests {
 
     #[test]
     fn a_request_is_json_and_then_the_tensors() {
-        let tensor = Tensor { name: "x".into(), datatype: "UINT8".into(), shape: vec![2], data: Bytes::from_static(&[1, 2]) };
+        let tensor =
+            Tensor { name: "x".into(), datatype: "UINT8".into(), shape: vec![2], data: Bytes::from_static(&[1, 2]) };
         let (body, json) = write(&[tensor], &["y".to_owned()]);
         let (head, tail) = body.split_at(json.parse().unwrap());
         let head: Value = serde_json::from_slice(head).unwrap();

@@ -20,5 +20,8 @@ fn the_code_of_the_interface_is_current() {
         fs::write(&kept, &written).expect("the code is kept");
     }
     let kept = fs::read_to_string(&kept).expect("the committed code");
-    assert!(kept == written, "src/inference.rs is stale: WRITE_GENERATED=1 cargo test -p glacier-proxy --test generated");
+    assert!(
+        kept == written,
+        "src/inference.rs is stale: WRITE_GENERATED=1 cargo test -p glacier-proxy --test generated"
+    );
 }
