@@ -184,6 +184,7 @@ def grpc_client(address: str, model: Classifier) -> str:
         worst = max(worst, compare_next(answers, model))
         client.stop_stream()
         refused(lambda: client.infer("nothing", [value]), "no model has this name")
+        assert client.get_inference_statistics("cancer").model_stats[0].inference_count >= 16
     return f"differs by {worst:.1e} at most"
 
 

@@ -3,11 +3,12 @@
 use crate::{
     fault::Fault,
     inference::{
-        DataType, InferParameter, InferTensorContents, ModelConfig, ModelConfigRequest, ModelConfigResponse,
-        ModelInferRequest, ModelInferResponse, ModelInput, ModelMetadataRequest, ModelMetadataResponse, ModelOutput,
-        ModelReadyRequest, ModelReadyResponse, ModelStreamInferResponse, RepositoryIndexRequest,
+        DataType, InferParameter, InferStatistics, InferTensorContents, ModelConfig, ModelConfigRequest,
+        ModelConfigResponse, ModelInferRequest, ModelInferResponse, ModelInput, ModelMetadataRequest,
+        ModelMetadataResponse, ModelOutput, ModelReadyRequest, ModelReadyResponse, ModelStatistics,
+        ModelStatisticsRequest, ModelStatisticsResponse, ModelStreamInferResponse, RepositoryIndexRequest,
         RepositoryIndexResponse, ServerLiveRequest, ServerLiveResponse, ServerMetadataRequest, ServerMetadataResponse,
-        ServerReadyRequest, ServerReadyResponse,
+        ServerReadyRequest, ServerReadyResponse, StatisticDuration,
         grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer},
         infer_parameter::ParameterChoice,
         model_infer_response::InferOutputTensor,
@@ -21,7 +22,7 @@ use crate::{
 use axum::{Router, http::HeaderMap};
 use bytes::Bytes;
 use serde::Deserialize;
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tonic::{
     Code, Request, Response, Status, Streaming,
@@ -107,6 +108,23 @@ impl GrpcInferenceService for Service {
             backend: "glacier".to_owned(),
         };
         Ok(with(ModelConfigResponse { config: Some(config) }, headers))
+    }
+
+    async fn model_statistics(&self, request: Request<ModelStatisticsRequest>) -> Answered<ModelStatisticsResponse> {
+        let ModelStatisticsRequest { name, version } = request.into_inner();
+        let (_, headers) = self.about(&name, &version).await?;
+        let counts = &self.0.counts;
+        let answered = counts.answered.load(Ordering::Relaxed);
+        let success = StatisticDuration { count: answered, ns: counts.nanoseconds.load(Ordering::Relaxed) };
+        let fail = StatisticDuration { count: counts.failed.load(Ordering::Relaxed), ns: 0 };
+        let stats = ModelStatistics {
+            name,
+            version: VERSION.to_owned(),
+            inference_count: answered,
+            execution_count: answered,
+            inference_stats: Some(InferStatistics { success: Some(success), fail: Some(fail) }),
+        };
+        Ok(with(ModelStatisticsResponse { model_stats: vec![stats] }, headers))
     }
 
     async fn repository_index(&self, _: Request<RepositoryIndexRequest>) -> Answered<RepositoryIndexResponse> {

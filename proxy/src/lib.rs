@@ -31,8 +31,9 @@ mod proxy;
 mod server;
 mod tensors;
 
-/// Messages and service of the gRPC interface, as `proto/inference.proto` says.
+/// Messages and service of the gRPC interface, as `proto/inference.proto` says; written by `tests/generated.rs`.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+#[rustfmt::skip]
 mod inference;
 
 pub use config::{Config, ModelName, NotAModelName, Pooling, Text};

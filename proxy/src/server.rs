@@ -142,7 +142,9 @@ async fn serve(listener: TcpListener, routes: Router, mut ended: watch::Receiver
             continue;
         };
         let _ = stream.set_nodelay(true);
-        let builder = Builder::new(TokioExecutor::new());
+        let mut builder = Builder::new(TokioExecutor::new());
+        // Tensors are larger than the protocol's first window.
+        builder.http2().adaptive_window(true);
         let service = TowerToHyperService::new(routes.clone());
         let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned());
         tokio::spawn(async move {
