@@ -1,7 +1,8 @@
 //! What was typed, exactly. Each command turns its part into working values before it begins.
 
 use crate::command::{
-    app, chain, completions, demo, federation, infer, job, key, measure, node, seal, serve, train, verifier, verify,
+    app, chain, completions, demo, federation, infer, job, key, measure, node, proxy, seal, serve, train, verifier,
+    verify,
 };
 use clap::{Parser, Subcommand};
 use glacier::Settle;
@@ -85,6 +86,8 @@ pub(crate) enum Command {
     /// Programs inside enclaves: your own, or a WebAssembly component of somebody's
     #[command(subcommand)]
     App(app::Command),
+    /// Serve Triton's and OpenAI's clients on this machine out of an attested node
+    Proxy(Box<proxy::Args>),
     /// Judge evidence, proofs and nodes
     #[command(subcommand)]
     Verify(verify::Command),

@@ -26,6 +26,7 @@ const COLLATERAL: &str = "glacier-collateral";
 const CHAIN: &str = "glacier-chain";
 const HOST: &str = "glacier-host";
 const SDK: &str = "glacier";
+const PROXY: &str = "glacier-proxy";
 const CLI: &str = "glacier-cli";
 const PYTHON: &str = "glacier-python";
 const TESTKIT: &str = "glacier-testkit";
@@ -65,12 +66,14 @@ const LAYERS: &[Layer] = &[
     // Of core/proof what keeps logs and heads; what judges evidence is a feature, and its primitives are shut out below.
     Layer { name: HOST, may_use: &[WIRE, PROOF, STORE] },
     Layer { name: SDK, may_use: &[WIRE, ASSET, ATTEST, PROOF, CHANNEL, STORE, COLLATERAL] },
+    // Speaks other people's protocols on the user's machine; what is trusted, the SDK decides.
+    Layer { name: PROXY, may_use: &[SDK] },
     // The simulator measures enclave binaries for `glacier measure`.
     Layer {
         name: CLI,
         may_use: &[
-            WIRE, ASSET, ATTEST, PROOF, MEASURE, DEVICES, SDK, HOST, STORE, REMOTE, COLLATERAL, CHAIN, SIMULATOR,
-            TABLE, TRAIN,
+            WIRE, ASSET, ATTEST, PROOF, MEASURE, DEVICES, SDK, PROXY, HOST, STORE, REMOTE, COLLATERAL, CHAIN,
+            SIMULATOR, TABLE, TRAIN,
         ],
     },
     // Binds the front door, and makes initial models for those who bring none. Nothing is ported.
@@ -154,6 +157,11 @@ const CLOSED: &[Closed] = &[
         name: ENCLAVE,
         to: &[TABLE, "parquet", "arrow-ipc", "arrow-array"],
         why: "large formats are converted before they are sealed",
+    },
+    Closed {
+        name: ENCLAVE,
+        to: &[PROXY, "tonic", "prost", "tokenizers"],
+        why: "other people's protocols end on the user's machine",
     },
     Closed { name: ENCLAVE, to: ORACLES, why: "oracles and harnesses are for tests" },
     // Alloy is no oracle there: it speaks to chains.

@@ -4,6 +4,7 @@
 //! `cargo xtask COMMAND`, or `cargo run -- COMMAND` at the root of the repository.
 
 mod cargo;
+mod clients;
 mod contracts;
 mod cpio;
 mod deploy;
@@ -26,6 +27,7 @@ cargo xtask layers [--check]     check who may depend on whom; write docs/TCB.md
 cargo xtask licences             check licences and sources of all dependencies against deny.toml
 cargo xtask contracts [--write]  compile and test the contracts, compare with the committed artifacts, or write these
 cargo xtask fuzz [--seconds N]   run each fuzz target for N seconds (10)
+cargo xtask clients              other people's clients, unmodified, against `glacier proxy` (needs python3 and pip)
 cargo xtask deploy-check         hold the files under deploy/ against the tools that are installed
 cargo xtask scale [ARGS]         simulate 10 to 1,000,000 nodes (--json, --nodes N, --seed S, --write or --check docs/scale.md)
 cargo xtask python [--wheel]      build, type-check and test the Python package, or build its wheel into target/wheels
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
             Ok(seconds) => fuzz::run(seconds),
             Err(_) => Err(format!("--seconds takes a whole number, not {seconds}")),
         },
+        ["clients"] => clients::run(),
         ["deploy-check"] => deploy::check(),
         ["scale", rest @ ..] => scale::run(rest),
         ["python"] => python::check(),

@@ -11,6 +11,7 @@ pub(crate) mod job;
 pub(crate) mod key;
 pub(crate) mod measure;
 pub(crate) mod node;
+pub(crate) mod proxy;
 pub(crate) mod seal;
 pub(crate) mod serve;
 pub(crate) mod train;

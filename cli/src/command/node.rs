@@ -172,7 +172,7 @@ fn template(output: Output) -> Outcome {
 }
 
 /// Tells of Ctrl-C and of being asked to terminate.
-fn asked_to_end() -> Result<mpsc::UnboundedReceiver<()>, Failure> {
+pub(crate) fn asked_to_end() -> Result<mpsc::UnboundedReceiver<()>, Failure> {
     let (asked, receiver) = mpsc::unbounded_channel();
     let set = ctrlc::set_handler(move || {
         let _ = asked.send(());

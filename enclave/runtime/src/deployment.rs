@@ -7,7 +7,7 @@ use crate::{
 use glacier_app::{Context, Refusal, RefusalCode, Worked};
 use glacier_engine::{Inference, ModelInfo};
 use glacier_wire::{
-    ManifestHash, Tensor, UnixTime,
+    Address, ManifestHash, Tensor, UnixTime,
     api::{Event, Phase},
 };
 use std::{
@@ -70,6 +70,15 @@ impl Deployments {
         let unknown = || Refusal::new(RefusalCode::NotFound, "no model of this name is served here");
         let hash: ManifestHash = name.parse().map_err(|_| unknown())?;
         lock(&self.0).get(&hash).cloned().ok_or_else(unknown)
+    }
+
+    /// Names of those that a party signed, in order.
+    pub(crate) fn of(&self, party: Address) -> Vec<String> {
+        let all = lock(&self.0);
+        let signed = all.values().filter(|deployment| deployment.job.manifest().signers().contains(&party));
+        let mut names: Vec<String> = signed.map(|deployment| deployment.name()).collect();
+        names.sort();
+        names
     }
 
     /// Answers one request, and says for the Work Proof what was done.

@@ -32,6 +32,11 @@ async fn try_answer(deployments: &Deployments, cx: &Context, request: &Request) 
         ("GET", ["v2", "models", name, "ready"]) => {
             Response::json(&json!({"name": deployments.get(name)?.name(), "ready": true}))
         }
+        // Whoever knows a deployment's name may call it: of others' nobody learns the names here.
+        ("POST", ["v2", "repository", "index"]) => {
+            let entry = |name| json!({"name": name, "version": "1", "state": "READY", "reason": ""});
+            Response::json(&deployments.of(request.peer()).into_iter().map(entry).collect::<Vec<_>>())
+        }
         ("POST", ["v2", "models", name, "infer"]) => {
             let deployment = deployments.get(name)?;
             let (head, inputs) = read(request)?;

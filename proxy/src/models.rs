@@ -1,0 +1,60 @@
+//! Which deployments clients can name, and how.
+
+use crate::{config::ModelName, fault::Fault, pool::Pool};
+use bytes::Bytes;
+use glacier::wire::ManifestHash;
+use hyper::Method;
+use serde::Deserialize;
+
+/// Names that were given when the proxy started.
+pub(crate) struct Models(Vec<ModelName>);
+
+/// The name that always means the only model there is.
+pub(crate) const DEFAULT: &str = "default";
+
+#[derive(Deserialize)]
+struct Indexed {
+    name: ManifestHash,
+}
+
+impl Models {
+    pub(crate) fn new(named: Vec<ModelName>) -> Self {
+        Self(named)
+    }
+
+    /// The deployment behind a name: one given at the start, a deployment's own, or `default`.
+    pub(crate) async fn resolve(&self, pool: &Pool, name: &str) -> Result<ManifestHash, Fault> {
+        if let Some(named) = self.0.iter().find(|named| named.name == name) {
+            return Ok(named.deployment);
+        }
+        if let Ok(hash) = name.parse() {
+            return Ok(hash);
+        }
+        if name == DEFAULT {
+            return match self.list(pool).await?.as_slice() {
+                [only] => Ok(only.deployment),
+                _ => Err(unknown("there is not exactly one model, so `default` names none")),
+            };
+        }
+        Err(unknown("no model has this name here"))
+    }
+
+    /// Those named at the start; without any, those that the enclave serves for this party.
+    pub(crate) async fn list(&self, pool: &Pool) -> Result<Vec<ModelName>, Fault> {
+        if !self.0.is_empty() {
+            return Ok(self.0.clone());
+        }
+        let (_, answer) = pool.ask(Method::POST, "/v2/repository/index", &[], Bytes::new()).await?;
+        let indexed: Vec<Indexed> = serde_json::from_slice(&answer.body).map_err(|_| {
+            Fault::new(502, "node", "the node's list of models cannot be read", "compare `glacier --version`")
+        })?;
+        let alone = indexed.len() == 1;
+        let name = |hash: &ManifestHash| if alone { DEFAULT.to_owned() } else { hash.to_string() };
+        Ok(indexed.iter().map(|model| ModelName { name: name(&model.name), deployment: model.name }).collect())
+    }
+}
+
+fn unknown(message: &str) -> Fault {
+    let help = "name it when you start the proxy, --model NAME=DEPLOYMENT, or use the deployment's own name";
+    Fault::new(404, "not-found", message, help)
+}
