@@ -37,7 +37,7 @@ pub(crate) fn verify_proof(
     // A registration beside the proof that does not hold makes the whole no better than itself.
     let verdict = match (appraisal.verdict(), settlement.as_ref().map(|settled| settled.verdict())) {
         (Verdict::Accepted, Some(registered)) => registered,
-        (own, Some(Verdict::Rejected)) if own == Verdict::Undetermined => Verdict::Rejected,
+        (Verdict::Undetermined, Some(Verdict::Rejected)) => Verdict::Rejected,
         (own, _) => own,
     };
     let document = json!({
@@ -74,7 +74,6 @@ impl Beside {
             gpu_chain: self.gpu_chain,
             rims: self.rims,
             ocsp: self.ocsp,
-            ..Endorsements::default()
         })
     }
 }

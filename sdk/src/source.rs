@@ -77,3 +77,28 @@ impl Read for Reader<'_> {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_and_files_are_read_alike() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows");
+        std::fs::write(&path, b"private").unwrap();
+        for source in [Source::from(&path), Source::from(&b"private"[..])] {
+            let (mut reader, total) = source.open().unwrap();
+            let mut content = Vec::new();
+            reader.read_to_end(&mut content).unwrap();
+            assert_eq!((content.as_slice(), total), (&b"private"[..], 7));
+        }
+        assert!(matches!(Source::from(folder.path()).open(), Err(SealError::Read(_))));
+    }
+
+    #[test]
+    fn content_is_not_printed() {
+        assert_eq!(format!("{:?}", Source::Bytes(b"private")), "Bytes(7)");
+    }
+}
