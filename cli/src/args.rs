@@ -1,6 +1,8 @@
 //! What was typed, exactly. Each command turns its part into working values before it begins.
 
-use crate::command::{chain, completions, demo, infer, job, key, measure, node, proxy, seal, serve, train, verifier, verify};
+use crate::command::{
+    chain, completions, demo, infer, job, key, measure, node, proxy, seal, serve, train, verifier, verify,
+};
 use clap::{Parser, Subcommand};
 use glacier::Settle;
 use glacier_wire::Address;

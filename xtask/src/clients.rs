@@ -31,7 +31,9 @@ pub(crate) fn run() -> Result<(), String> {
         println!("clients: skipped: no virtual environment can be made here");
         return Ok(());
     }
-    if !runs(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(CLIENTS)) {
+    if !runs(
+        Command::new(&python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(CLIENTS),
+    ) {
         println!("clients: skipped: no {} to be had from PyPI", CLIENTS.join(", "));
         return Ok(());
     }

@@ -65,7 +65,8 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: CLI,
         may_use: &[
-            WIRE, ASSET, ATTEST, PROOF, MEASURE, DEVICES, SDK, PROXY, HOST, STORE, COLLATERAL, CHAIN, SIMULATOR, TABLE, TRAIN,
+            WIRE, ASSET, ATTEST, PROOF, MEASURE, DEVICES, SDK, PROXY, HOST, STORE, COLLATERAL, CHAIN, SIMULATOR, TABLE,
+            TRAIN,
         ],
     },
     Layer {

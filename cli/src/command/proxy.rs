@@ -100,7 +100,9 @@ fn explain(error: StartError) -> Failure {
         StartError::Exposed(_) => ("usage", "listen on 127.0.0.1, or pass --danger-listen-anywhere if you mean it"),
         StartError::Listen { .. } => ("port", "choose another port with --listen, or end what listens there"),
         StartError::Proofs(_) => ("file-write", "name a folder that you may write"),
-        StartError::Text(_) => ("file-format", "pass the tokenizer.json that lies beside the model where it is published"),
+        StartError::Text(_) => {
+            ("file-format", "pass the tokenizer.json that lies beside the model where it is published")
+        }
         _ => ("proxy", "try again with a newer glacier"),
     };
     Failure::trouble(code, error.to_string(), help)
@@ -132,7 +134,11 @@ impl Report for Listening {
                 field(page, "measurement", text("measurement"))?;
                 field(page, "enclave id", text("enclave_id"))?;
                 if said["simulated"] == true {
-                    field(page, "platform", paint(WARN, "SIMULATED: no hardware protects what is given to this enclave"))?;
+                    field(
+                        page,
+                        "platform",
+                        paint(WARN, "SIMULATED: no hardware protects what is given to this enclave"),
+                    )?;
                 }
                 Ok(())
             }
