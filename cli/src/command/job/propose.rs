@@ -23,10 +23,10 @@ pub(crate) struct Args {
     /// The sealed data: a file, or its digest
     #[arg(long, value_name = "FILE|DIGEST")]
     data: AssetRef,
-    /// The sealed model, or with --app the sealed component: a file, or its digest
+    /// The sealed model, or app: a file, or its digest
     #[arg(long, value_name = "FILE|DIGEST")]
     model: AssetRef,
-    /// Run a sandboxed app over the data: its component (.wasm), or what `glacier measure` prints of that
+    /// Run an app: its component, or what `glacier measure` prints
     #[arg(long, value_name = "FILE|DIGEST", conflicts_with = "train")]
     app: Option<CodeRef>,
     /// Who brings the data [default: you]

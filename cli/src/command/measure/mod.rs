@@ -35,7 +35,7 @@ SGX is measured by Gramine: `gramine-sgx-sign` prints mr_enclave; see deploy/gra
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The enclave program, as its build made it (simulated platform), or the component of a sandboxed app
-    #[arg(value_name = "BINARY", required_unless_present = "platform")]
+    #[arg(value_name = "ENCLAVE_BINARY", required_unless_present = "platform")]
     binary: Option<PathBuf>,
     /// The platform that will measure
     #[arg(long, value_enum, conflicts_with = "binary")]
