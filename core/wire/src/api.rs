@@ -497,6 +497,14 @@ pub enum HostRequest {
         #[n(0)]
         job: ManifestHash,
     },
+    /// Show this to whoever asks who works here: the evidence that every client gets, public already.
+    #[n(14)]
+    Show {
+        /// [`Evidence`](crate::Evidence), encoded.
+        #[n(0)]
+        #[cbor(with = "minicbor::bytes")]
+        evidence: Vec<u8>,
+    },
 }
 
 /// What the host wants of the enclave. Nothing in it is believed, and nothing it names makes the
