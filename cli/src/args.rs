@@ -1,6 +1,6 @@
 //! What was typed, exactly. Each command turns its part into working values before it begins.
 
-use crate::command::{chain, completions, demo, infer, job, key, measure, node, seal, serve, train, verifier, verify};
+use crate::command::{chain, completions, dashboard, demo, infer, job, key, measure, node, seal, serve, train, verifier, verify};
 use clap::{Parser, Subcommand};
 use glacier::Settle;
 use glacier_wire::Address;
@@ -80,6 +80,8 @@ pub(crate) enum Command {
     /// Judge evidence, proofs and nodes
     #[command(subcommand)]
     Verify(verify::Command),
+    /// Look at a node through your own copy of its page, served on this machine
+    Dashboard(dashboard::Args),
     /// Where nodes register and are paid
     #[command(subcommand)]
     Chain(chain::Command),

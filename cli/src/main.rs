@@ -17,7 +17,7 @@ mod watch;
 
 use args::{Cli, Command};
 use clap::Parser;
-use command::{chain, completions, demo, infer, job, key, measure, node, seal, serve, train, verifier, verify};
+use command::{chain, completions, dashboard, demo, infer, job, key, measure, node, seal, serve, train, verifier, verify};
 use context::Context;
 use error::{Failure, Outcome};
 use output::Output;
@@ -64,6 +64,7 @@ fn run(cli: Cli, output: Output) -> Outcome {
         Command::Infer(args) => wait(infer::run(args, &cx)),
         Command::Train(args) => wait(train::run(*args, &cx)),
         Command::Serve(args) => wait(serve::run(args, &cx)),
+        Command::Dashboard(args) => wait(dashboard::run(args, &cx)),
         Command::Verify(command) => wait(verify::run(command, &cx)),
         Command::Chain(command) => wait(chain::run(command, &cx)),
         Command::Verifier(args) => wait(verifier::run(*args, &cx)),

@@ -3,13 +3,18 @@
 //! The page asks this node and nobody else, and checks what it is told by itself: evidence and proofs with
 //! the verifier in `verifier.wasm`. This crate serves the bytes and has no part in that.
 
+use std::io;
+
 use axum::{
+    Router,
     body::Body,
-    extract::{Path, Request},
+    extract::{OriginalUri, Path, Request},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
+    routing::get,
 };
+use tokio::net::TcpListener;
 
 /// One file of the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +65,9 @@ const SUMS: &str = include_str!("../dashboard/SHA256SUMS");
 pub const POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; connect-src 'self'; \
     img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
+/// What the page asks of a node.
+const ASKED: [&str; 6] = ["/status", "/samples", "/proofs", "/evidence", "/log/", "/metrics"];
+
 /// On each answer of this program, whatever it is.
 const ALWAYS: [(HeaderName, HeaderValue); 3] = [
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
@@ -70,6 +78,39 @@ const ALWAYS: [(HeaderName, HeaderValue); 3] = [
 /// The file of this name; none but those of [`FILES`].
 pub fn file(name: &str) -> Option<&'static File> {
     FILES.iter().find(|file| file.name == name)
+}
+
+/// Serves this program's own page on `listener` for a node that is elsewhere: what the page asks goes to `ask`,
+/// path and query, which answers with the node's document or with the status of its refusal. So a reader's page
+/// does not come from the node that it judges.
+///
+/// # Errors
+/// The listener's.
+pub async fn serve_copy<A>(
+    listener: TcpListener,
+    ask: impl Fn(String) -> A + Clone + Send + Sync + 'static,
+) -> io::Result<()>
+where
+    A: Future<Output = Result<Vec<u8>, u16>> + Send,
+{
+    let pass = |OriginalUri(uri): OriginalUri| async move {
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        if !ASKED.iter().any(|known| path.starts_with(known)) {
+            return StatusCode::NOT_FOUND.into_response();
+        }
+        // What it is, this side says: the node is not to choose how its words are read.
+        let media_type = if path.starts_with("/metrics") { "text/plain; charset=utf-8" } else { "application/json" };
+        match ask(path.to_owned()).await {
+            Ok(document) => ([(header::CONTENT_TYPE, media_type)], document).into_response(),
+            Err(status) => StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY).into_response(),
+        }
+    };
+    let router = Router::new()
+        .route("/", get(index))
+        .route("/dashboard/{file}", get(named))
+        .fallback(get(pass))
+        .layer(axum::middleware::from_fn(confine));
+    axum::serve(listener, router).await
 }
 
 pub(crate) async fn index(headers: HeaderMap) -> Response {

@@ -2,6 +2,7 @@
 
 pub(crate) mod chain;
 pub(crate) mod completions;
+pub(crate) mod dashboard;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod infer;
