@@ -1,6 +1,8 @@
 //! What was typed, exactly. Each command turns its part into working values before it begins.
 
-use crate::command::{chain, completions, dashboard, demo, infer, job, key, measure, node, seal, serve, train, verifier, verify};
+use crate::command::{
+    chain, completions, dashboard, demo, infer, job, key, measure, node, seal, serve, train, verifier, verify,
+};
 use clap::{Parser, Subcommand};
 use glacier::Settle;
 use glacier_wire::Address;

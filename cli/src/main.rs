@@ -17,7 +17,9 @@ mod watch;
 
 use args::{Cli, Command};
 use clap::Parser;
-use command::{chain, completions, dashboard, demo, infer, job, key, measure, node, seal, serve, train, verifier, verify};
+use command::{
+    chain, completions, dashboard, demo, infer, job, key, measure, node, seal, serve, train, verifier, verify,
+};
 use context::Context;
 use error::{Failure, Outcome};
 use output::Output;

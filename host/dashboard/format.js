@@ -15,6 +15,11 @@ export function size(bytes) {
   return `${short(value)} ${SIZES[unit]}`;
 }
 
+export function share(part) {
+  if (part > 0 && part < 0.001) return "under 0.1 %";
+  return `${SHORT.format(part * 100)} %`;
+}
+
 export function duration(seconds) {
   const all = Math.max(0, Math.floor(seconds));
   const parts = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];

@@ -37,16 +37,24 @@ function picture({ title, unit, series, at, span, text, all }) {
     const anchor = part === 0 ? "start" : part === 1 ? "end" : "middle";
     image.append(svg("text", { class: "tick", x: x(time), y: HEIGHT - 6, "text-anchor": anchor }, clock(time)));
   }
-  series.forEach(({ values }, number) => image.append(svg("path", { class: `line s${number}`, d: path(values, at, x, y) })));
+  series.forEach(({ values }, number) => {
+    image.append(svg("path", { class: `line s${number}`, d: path(values, at, x, y) }));
+    values.forEach((value, index) => {
+      if (lone(values, index)) image.append(svg("circle", { class: `lone s${number}`, cx: x(at[index]), cy: y(value), r: 2 }));
+    });
+  });
   if (all.length === 0) image.append(svg("text", { class: "none", x: WIDTH / 2, y: HEIGHT / 2, "text-anchor": "middle" }, "nothing yet"));
   return image;
 }
 
-// A line that lifts where there is no value; a value alone is a dot.
+// A value between two that are not there makes no line: it is a dot.
+const lone = (values, index) => values[index] !== null && (values[index - 1] ?? null) === null && (values[index + 1] ?? null) === null;
+
+// A line that lifts where there is no value.
 function path(values, at, x, y) {
   let [text, drawing] = ["", false];
   values.forEach((value, index) => {
-    if (value !== null) text += `${drawing ? "L" : "M"}${x(at[index]).toFixed(1)} ${y(value).toFixed(1)}${drawing ? "" : "h.1"}`;
+    if (value !== null) text += `${drawing ? "L" : "M"}${x(at[index]).toFixed(1)} ${y(value).toFixed(1)}`;
     drawing = value !== null;
   });
   return text;

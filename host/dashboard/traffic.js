@@ -1,23 +1,24 @@
 // What the host carries: sums, and the last hour.
 
 import { by, describe, el } from "./dom.js";
-import { duration, short, size, whole } from "./format.js";
+import { duration, share, short, size, whole } from "./format.js";
 import * as node from "./node.js";
 import { plot } from "./plot.js";
 
 const MOST = 720;
+const inputs = [...document.querySelectorAll("input[name=range]")];
 const hour = { next: 0, columns: null, interval: 5 };
-let [range, drawn] = [MOST, ""];
+let [range, chosen, drawn] = [MOST, false, ""];
 
 export function tiles(status) {
-  const share = status.store_max_bytes > 0 ? status.store_bytes / status.store_max_bytes : 0;
+  const part = status.store_max_bytes > 0 ? status.store_bytes / status.store_max_bytes : 0;
   describe(by("tiles"), [
     ["Sessions now", whole(status.relayed_now)],
     ["Sessions in all", whole(status.relayed_connections)],
     ["To the enclave", size(status.bytes_to_enclave)],
     ["To clients", size(status.bytes_to_clients)],
     ["Proofs kept", whole(status.proofs)],
-    ["Store", size(status.store_bytes), el("span", { class: "sub" }, `${whole(status.blobs)} assets, ${short(share * 100)} % full`)],
+    ["Store", size(status.store_bytes), el("span", { class: "sub" }, `${whole(status.blobs)} assets, ${share(part)} full`)],
     ["Up for", duration(status.uptime_seconds)],
     ["Restarts of the enclave", whole(status.restarts)],
   ]);
@@ -27,10 +28,14 @@ export async function refresh() {
   const page = await node.samples(hour.next);
   if (page === null) return;
   const { interval_seconds: interval, next, ...columns } = page;
-  // A node that was started again counts from the beginning.
-  const again = hour.columns === null || next < hour.next;
-  hour.columns = again ? columns : Object.fromEntries(Object.entries(columns).map(([name, values]) => [name, [...hour.columns[name], ...values].slice(-MOST)]));
+  if (next < hour.next) {
+    // A node that was started again counts from the beginning.
+    [hour.next, hour.columns] = [0, null];
+    return refresh();
+  }
+  hour.columns = hour.columns === null ? columns : Object.fromEntries(Object.entries(columns).map(([name, values]) => [name, [...hour.columns[name], ...values].slice(-MOST)]));
   [hour.next, hour.interval] = [next, interval];
+  if (!chosen) fit(hour.columns.at.length);
   draw();
 }
 
@@ -55,9 +60,16 @@ function draw() {
   );
 }
 
-for (const input of document.querySelectorAll("input[name=range]")) {
+// Until somebody chooses, the period is the shortest that shows all there is.
+function fit(samples) {
+  const input = inputs.find(({ value }) => Number(value) >= samples) ?? inputs.at(-1);
+  input.checked = true;
+  range = Number(input.value);
+}
+
+for (const input of inputs) {
   input.addEventListener("change", () => {
-    range = Number(input.value);
+    [range, chosen] = [Number(input.value), true];
     draw();
   });
 }

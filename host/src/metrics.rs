@@ -45,7 +45,10 @@ impl Histogram {
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
-        Snapshot { buckets: self.buckets.each_ref().map(|count| count.load(Relaxed)), micros: self.micros.load(Relaxed) }
+        Snapshot {
+            buckets: self.buckets.each_ref().map(|count| count.load(Relaxed)),
+            micros: self.micros.load(Relaxed),
+        }
     }
 }
 
@@ -108,15 +111,30 @@ pub(crate) fn text(status: &Status, metrics: &Metrics) -> String {
     let up = u64::from(status.state == EnclaveState::Up);
     page.single("enclave_up", "gauge", "1 while an enclave runs.", up);
     let simulated = u64::from(status.enclave.as_ref().is_some_and(|chip| chip.simulated));
-    page.single("enclave_simulated", "gauge", "1 where the enclave's chip is software and protects nothing.", simulated);
+    page.single(
+        "enclave_simulated",
+        "gauge",
+        "1 where the enclave's chip is software and protects nothing.",
+        simulated,
+    );
     page.single("enclave_restarts_total", "counter", "How often the enclave was started again.", status.restarts);
     page.single("relayed_connections", "gauge", "Connections that are relayed now.", status.relayed_now);
-    page.single("relayed_connections_total", "counter", "Connections relayed since the start.", status.relayed_connections);
+    page.single(
+        "relayed_connections_total",
+        "counter",
+        "Connections relayed since the start.",
+        status.relayed_connections,
+    );
     page.family("relayed_bytes_total", "counter", "Ciphertext relayed since the start.");
     page.labelled("relayed_bytes_total", "direction", "to_enclave", status.bytes_to_enclave);
     page.labelled("relayed_bytes_total", "direction", "to_clients", status.bytes_to_clients);
     let turned_away = metrics.turned_away.load(Relaxed);
-    page.single("turned_away_connections_total", "counter", "Connections closed at once: too many were open.", turned_away);
+    page.single(
+        "turned_away_connections_total",
+        "counter",
+        "Connections closed at once: too many were open.",
+        turned_away,
+    );
     page.single("store_bytes", "gauge", "Ciphertext in the store.", status.store_bytes);
     page.single("store_max_bytes", "gauge", "Most ciphertext that the store takes.", status.store_max_bytes);
     page.single("store_assets", "gauge", "Assets in the store.", status.blobs);
@@ -133,7 +151,12 @@ pub(crate) fn text(status: &Status, metrics: &Metrics) -> String {
     if let Some(chain) = &status.chain {
         let registered = u64::from(chain.live_until.is_some());
         page.single("chain_registered", "gauge", "1 while the enclave's key is registered.", registered);
-        page.single("chain_simulated", "gauge", "1 where the network trusts a simulated root.", u64::from(chain.simulated));
+        page.single(
+            "chain_simulated",
+            "gauge",
+            "1 where the network trusts a simulated root.",
+            u64::from(chain.simulated),
+        );
         page.single("chain_earns", "gauge", "1 while the key's work is settled.", u64::from(chain.earns));
         if let Some(until) = chain.live_until {
             let help = "When the registration ends, in seconds since 1970.";

@@ -9,16 +9,16 @@ use std::{
 };
 
 use glacier_host::{
-    ChainStanding, ConsistencyPage, EnclaveState, EvidencePage, HeadPage, HostError, InclusionPage, LaunchError, Node, NodeConfig, ProofPage,
-    RegistrationQuote, Status,
+    ChainStanding, ConsistencyPage, EnclaveState, EvidencePage, HeadPage, HostError, InclusionPage, LaunchError, Node,
+    NodeConfig, ProofPage, RegistrationQuote, Status,
     danger::{self, Direction, Meddler},
 };
 use glacier_proof::{
     Checkpoint, Head, Log, SignedCheckpoint, SignedProof, WorkProof, verify_consistency, verify_inclusion,
 };
 use glacier_wire::{
-    Address, Claims, Commitment, Digest, EnclaveId, Evidence, Identity, ManifestHash, Measurement, PlatformKind, ProofHash,
-    Purpose, Settlement, UnixTime, Work,
+    Address, Claims, Commitment, Digest, EnclaveId, Evidence, Identity, ManifestHash, Measurement, PlatformKind,
+    ProofHash, Purpose, Settlement, UnixTime, Work,
     api::{
         HOST_CHUNK, HOST_FRAME, HostAnswer, HostCall, HostFault, HostOrder, HostReply, HostRequest, RegistrationOrder,
         SettlementOrder,
@@ -704,7 +704,9 @@ async fn evidence_is_shown_by_key_and_gone_with_its_enclave() {
 async fn the_page_is_confined_and_every_answer_with_it() {
     let (_dir, node, client) = node().await;
     let get = async |path: &str| client.get(url(&node, path)).send().await.unwrap();
-    for path in ["", "dashboard/app.js", "dashboard/verifier.wasm", "status", "metrics", "samples", "evidence", "nothing"] {
+    for path in
+        ["", "dashboard/app.js", "dashboard/verifier.wasm", "status", "metrics", "samples", "evidence", "nothing"]
+    {
         let answer = get(path).await;
         let of = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
         assert_eq!(of("content-security-policy"), Some(glacier_host::dashboard::POLICY), "{path}");
@@ -729,7 +731,8 @@ async fn metrics_and_status_tell_what_passed_and_how_the_chain_stands() {
     let answer = metrics().await;
     assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     let text = answer.text().await.unwrap();
-    for line in ["glacier_relayed_connections_total 1", "glacier_enclave_simulated 1", "glacier_answer_seconds_count 1"] {
+    for line in ["glacier_relayed_connections_total 1", "glacier_enclave_simulated 1", "glacier_answer_seconds_count 1"]
+    {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
     assert!(!text.contains("chain_"));
@@ -750,7 +753,9 @@ async fn metrics_and_status_tell_what_passed_and_how_the_chain_stands() {
     node.report_chain(Some(standing.clone()));
     assert_eq!(status(&client, &node).await.chain, Some(standing));
     let text = metrics().await.text().await.unwrap();
-    for line in ["glacier_chain_registration_expires_seconds 1900000000", "glacier_chain_balance_tokens 1.500000000000000000"] {
+    for line in
+        ["glacier_chain_registration_expires_seconds 1900000000", "glacier_chain_balance_tokens 1.500000000000000000"]
+    {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
     // Nobody is named: neither who was paid nor whose key it is.

@@ -203,7 +203,8 @@ impl Node {
     /// # Errors
     /// No answer, one that is too long, or a refusal ([`NodeError::Status`]).
     pub async fn said(&self, path_and_query: &str, max: usize) -> Result<Vec<u8>, NodeError> {
-        let (path, query) = path_and_query.split_once('?').map_or((path_and_query, None), |(path, query)| (path, Some(query)));
+        let (path, query) =
+            path_and_query.split_once('?').map_or((path_and_query, None), |(path, query)| (path, Some(query)));
         // Part by part, so that it stays at this node whatever was asked.
         let mut url = self.path(&[]);
         url.set_path(path);

@@ -81,11 +81,19 @@ impl Question {
         let (verdict, line) = match self.before {
             None => (
                 Verdict::Undetermined,
-                Line::new("checkpoint-signature", Outcome::Skip, "no head of this log is signed: the node settles nowhere"),
+                Line::new(
+                    "checkpoint-signature",
+                    Outcome::Skip,
+                    "no head of this log is signed: the node settles nowhere",
+                ),
             ),
             Some(_) => (
                 Verdict::Rejected,
-                Line::new("checkpoint-signature", Outcome::Fail, "the signed head that this browser saw before is gone"),
+                Line::new(
+                    "checkpoint-signature",
+                    Outcome::Fail,
+                    "the signed head that this browser saw before is gone",
+                ),
             ),
         };
         Answer { verdict, checks: vec![line], head: None, units: None }

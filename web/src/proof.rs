@@ -74,9 +74,9 @@ const OF_THE_LOG: [ProofCheckId; 2] = [ProofCheckId::CheckpointSignature, ProofC
 impl Question {
     pub(crate) fn answer(&self) -> Result<Answer, Unreadable> {
         let bytes = hex::decode(&self.proof).map_err(|_| Unreadable("proof"))?;
-        let signed: SignedProof =
-            cbor::decode(&bytes, SignedProof::MAX_BYTES).map_err(|_| Unreadable("proof"))?;
-        let page: Option<evidence::Page> = self.evidence.as_deref().map(|page| document("evidence", page)).transpose()?;
+        let signed: SignedProof = cbor::decode(&bytes, SignedProof::MAX_BYTES).map_err(|_| Unreadable("proof"))?;
+        let page: Option<evidence::Page> =
+            self.evidence.as_deref().map(|page| document("evidence", page)).transpose()?;
         let known = page.is_some();
         let logged = self.logged()?;
         let bundle = Bundle {
@@ -131,9 +131,11 @@ fn lines(appraisal: &ProofAppraisal, known: bool, logged: bool) -> Vec<Line> {
         check if OF_THE_ENCLAVE.contains(&check.id) && !known => {
             Line::new(check.id.as_str(), Outcome::Skip, "the node shows no evidence of this key")
         }
-        check if OF_THE_LOG.contains(&check.id) && !logged => {
-            Line::new(check.id.as_str(), Outcome::Skip, "the node shows no signed head of the log that reaches this far")
-        }
+        check if OF_THE_LOG.contains(&check.id) && !logged => Line::new(
+            check.id.as_str(),
+            Outcome::Skip,
+            "the node shows no signed head of the log that reaches this far",
+        ),
         check => Line::from(check),
     };
     appraisal.checks.iter().map(line).collect()

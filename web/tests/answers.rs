@@ -3,8 +3,8 @@
 use glacier_proof::{Checkpoint, Log, SignedCheckpoint, SignedProof, WorkProof};
 use glacier_simulator::{Body, Chip, Hardware, Recipe, Seed, Vendor};
 use glacier_wire::{
-    Address, Claims, Commitment, Digest, Evidence, Identity, ManifestHash, Measurement, PlatformKind, ProofHash, Purpose,
-    Settlement, UnixTime, Work, cbor,
+    Address, Claims, Commitment, Digest, Evidence, Identity, ManifestHash, Measurement, PlatformKind, ProofHash,
+    Purpose, Settlement, UnixTime, Work, cbor,
 };
 use serde_json::{Value, json};
 use std::sync::LazyLock;
@@ -212,7 +212,8 @@ fn a_log_continues_what_was_seen_of_it_or_is_rejected() {
     ] {
         assert_eq!((&fork["verdict"], &fork["head"]), (&json!("rejected"), &Value::Null), "{fork}");
     }
-    let first = ask(&json!({ "ask": "log", "key": key(), "head": head_page(None), "before": null, "consistency": null }));
+    let first =
+        ask(&json!({ "ask": "log", "key": key(), "head": head_page(None), "before": null, "consistency": null }));
     assert_eq!(first["verdict"], json!("undetermined"));
 }
 

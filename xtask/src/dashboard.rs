@@ -54,7 +54,9 @@ fn compare_verifier() -> Result<(), String> {
         return build().map(|_| ());
     }
     if build()? != read(&folder().join(VERIFIER))? {
-        return Err(format!("{VERIFIER} is not what the sources give: run `cargo xtask dashboard --write` and commit it"));
+        return Err(format!(
+            "{VERIFIER} is not what the sources give: run `cargo xtask dashboard --write` and commit it"
+        ));
     }
     println!("dashboard: {VERIFIER} is what the sources give");
     Ok(())
@@ -72,7 +74,18 @@ fn build() -> Result<Vec<u8>, String> {
         format!("--remap-path-prefix={}=/glacier", cargo::root().display()),
     ];
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["rustc", "--quiet", "--locked", "--profile", "web", "-p", "glacier-web", "--lib", "--crate-type", "cdylib"])
+        .args([
+            "rustc",
+            "--quiet",
+            "--locked",
+            "--profile",
+            "web",
+            "-p",
+            "glacier-web",
+            "--lib",
+            "--crate-type",
+            "cdylib",
+        ])
         .args(["--target", TARGET])
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
         .current_dir(cargo::root())
@@ -111,7 +124,8 @@ fn sums() -> Result<String, String> {
 
 /// What stands first on the lines of `files! { … }`.
 fn names(source: &str) -> impl Iterator<Item = &str> {
-    let block = source.split_once("\nfiles! {\n").and_then(|(_, rest)| rest.split_once("\n}")).map_or("", |(block, _)| block);
+    let block =
+        source.split_once("\nfiles! {\n").and_then(|(_, rest)| rest.split_once("\n}")).map_or("", |(block, _)| block);
     block.lines().filter_map(|line| line.trim().strip_prefix('"')?.split_once('"')).map(|(name, _)| name)
 }
 
@@ -133,7 +147,9 @@ fn browse() -> Result<(), String> {
     let target = cargo::metadata()?.target_directory;
     let python = target.join("dashboard-python");
     let mut pip = Command::new("python3");
-    pip.args(["-m", "pip", "install", "--quiet", "--upgrade", "--target"]).arg(&python).arg("prometheus-client==0.26.0");
+    pip.args(["-m", "pip", "install", "--quiet", "--upgrade", "--target"])
+        .arg(&python)
+        .arg("prometheus-client==0.26.0");
     if !python.join("prometheus_client").is_dir() && run(&mut pip).is_err() {
         println!("dashboard: no prometheus-client: the metrics are not parsed");
     }

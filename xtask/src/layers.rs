@@ -221,7 +221,8 @@ fn exports(manifest: &Path) -> Result<Vec<String>, String> {
         let text = text(&path)?;
         let allowed = path.file_name().is_some_and(|name| name == "exports.rs");
         let named = text.replace("#[unsafe(no_mangle)]", "").replace("#![allow(unsafe_code)]", "");
-        let code = named.lines().filter(|line| !line.trim_start().starts_with("//")).any(|line| line.contains("unsafe"));
+        let code =
+            named.lines().filter(|line| !line.trim_start().starts_with("//")).any(|line| line.contains("unsafe"));
         if code || (!allowed && text.contains("unsafe(")) || (!allowed && text.contains("allow(unsafe_code)")) {
             faults.push(format!("{}: unsafe beyond the names of exports", path.display()));
         }

@@ -225,7 +225,7 @@ describe("every reader", () => {
       const { page, close } = await open(browser, chained.url, { viewport: { width: 360, height: 740 }, colorScheme, isMobile: true, hasTouch: true });
       await page.locator("details").evaluateAll((all) => all.forEach((one) => (one.open = true)));
       const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-      assert.equal(wide, 0, colorScheme);
+      assert.ok(wide <= 0, `${colorScheme}: ${wide}`);
       await accessible(page);
       await close();
     }
@@ -257,7 +257,7 @@ describe("every reader", () => {
       seen.push(at);
     }
     assert.ok(seen.every(({ ring }) => ring), JSON.stringify(seen.filter(({ ring }) => !ring)));
-    for (const name of ["skip", "branch", "aside", "proof", "figures"]) assert.ok(seen.some((at) => at.name.includes(name)), name);
+    for (const name of ["jump", "branch", "aside", "proof", "figures"]) assert.ok(seen.some((at) => at.name.includes(name)), name);
     await page.locator("#tree .branch > summary").first().focus();
     await page.keyboard.press("Enter");
     assert.ok(await page.locator("#tree .branch").first().evaluate((branch) => branch.open));
