@@ -1,8 +1,8 @@
 //! What was typed, exactly. Each command turns its part into working values before it begins.
 
 use crate::command::{
-    app, chain, completions, demo, federation, infer, job, key, measure, node, proxy, seal, serve, train, verifier,
-    verify,
+    app, chain, completions, dashboard, demo, federation, infer, job, key, measure, node, proxy, seal, serve, train,
+    verifier, verify,
 };
 use clap::{Parser, Subcommand};
 use glacier::Settle;
@@ -91,6 +91,8 @@ pub(crate) enum Command {
     /// Judge evidence, proofs and nodes
     #[command(subcommand)]
     Verify(verify::Command),
+    /// Look at a node through your own copy of its page, served on this machine
+    Dashboard(dashboard::Args),
     /// Where nodes register and are paid
     #[command(subcommand)]
     Chain(chain::Command),

@@ -19,8 +19,8 @@ mod watch;
 use args::{Cli, Command};
 use clap::Parser;
 use command::{
-    app, chain, completions, demo, federation, infer, job, key, measure, node, proxy, seal, serve, train, verifier,
-    verify,
+    app, chain, completions, dashboard, demo, federation, infer, job, key, measure, node, proxy, seal, serve, train,
+    verifier, verify,
 };
 use context::Context;
 use error::{Failure, Outcome};
@@ -71,6 +71,7 @@ fn run(cli: Cli, output: Output) -> Outcome {
         Command::Serve(args) => wait(serve::run(args, &cx)),
         Command::App(command) => wait(app::run(command, &cx)),
         Command::Proxy(args) => wait(proxy::run(*args, &cx)),
+        Command::Dashboard(args) => wait(dashboard::run(args, &cx)),
         Command::Verify(command) => wait(verify::run(command, &cx)),
         Command::Chain(command) => wait(chain::run(command, &cx)),
         Command::Verifier(args) => wait(verifier::run(*args, &cx)),

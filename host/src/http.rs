@@ -1,9 +1,13 @@
 //! The host's own API: ciphertext by digest, proofs, status. Plain HTTP/1.1, because nothing in it is
-//! secret and nothing in it is believed.
+//! secret and nothing in it is believed. Every answer carries the policy of the page.
 //!
 //! | request | answer |
 //! |---|---|
+//! | `GET /`, `GET /dashboard/{file}` | the page for people, see [`dashboard`] |
 //! | `GET /status` | [`Status`](crate::Status) as JSON |
+//! | `GET /metrics` | counters in Prometheus' text format |
+//! | `GET /samples?from=N` | [`SamplePage`](crate::SamplePage) as JSON: the last hour |
+//! | `GET /evidence?key=` | [`EvidencePage`](crate::EvidencePage) as JSON: of a key, or of the enclave that runs |
 //! | `GET /proofs?from=N` | [`ProofPage`] as JSON |
 //! | `GET /log/{key}/head` | [`HeadPage`](crate::HeadPage) of an enclave key's log; `?chain_id=&ledger=` asks for the head signed for that ledger |
 //! | `GET /log/{key}/inclusion?sequence=&size=` | [`InclusionPage`](crate::InclusionPage): a proof and its audit path among the first `size` |
@@ -25,16 +29,17 @@
 use std::{
     io,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
     Json, Router,
     body::Body,
-    extract::{Path, Query, State},
+    extract::{Path, Query, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -54,10 +59,14 @@ use tokio::{
 use tracing::debug;
 
 use crate::{
+    dashboard,
     log::{ConsistencyPage, HeadPage, InclusionPage},
+    metrics,
     node::Shared,
     proofs::{ProofError, Proofs, StoredProof},
     relay::Activity,
+    samples::SamplePage,
+    showcase::EvidencePage,
 };
 
 /// Header: how many bytes of an upload are there, or at which byte a body begins.
@@ -115,13 +124,33 @@ pub(crate) async fn serve(stream: TcpStream, shared: &Arc<Shared>) {
 
 fn router(shared: Arc<Shared>) -> Router {
     Router::new()
+        .route("/", get(dashboard::index))
+        .route("/dashboard/{file}", get(dashboard::named))
         .route("/status", get(status))
+        .route("/metrics", get(metrics_text))
+        .route("/samples", get(samples))
+        .route("/evidence", get(evidence))
         .route("/proofs", get(proofs))
         .route("/log/{key}/head", get(log_head))
         .route("/log/{key}/inclusion", get(log_inclusion))
         .route("/log/{key}/consistency", get(log_consistency))
         .route("/blobs/{digest}", get(read_blob).head(head_blob).put(put_blob).patch(patch_blob))
+        .layer(middleware::from_fn(dashboard::confine))
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), measure))
         .with_state(shared)
+}
+
+/// Counts a request and the time until its answer began.
+async fn measure(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let response = next.run(request).await;
+    let metrics = &shared.counters.metrics;
+    metrics.request.record(begun.elapsed());
+    let class = usize::from(response.status().as_u16().div_euclid(100).saturating_sub(1));
+    if let Some(count) = metrics.classes.get(class) {
+        count.fetch_add(1, Relaxed);
+    }
+    response
 }
 
 /// A refusal: its status, a stable word as JSON, and where an upload continues.
@@ -179,6 +208,28 @@ impl From<ProofError> for Fault {
 
 async fn status(State(shared): State<Arc<Shared>>) -> Response {
     Json(shared.status().await).into_response()
+}
+
+async fn metrics_text(State(shared): State<Arc<Shared>>) -> Response {
+    let text = metrics::text(&shared.status().await, &shared.counters.metrics);
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
+}
+
+async fn samples(State(shared): State<Arc<Shared>>, Query(Asked { from }): Query<Asked>) -> Json<SamplePage> {
+    Json(shared.samples.page(from))
+}
+
+#[derive(serde::Deserialize)]
+struct AskedEvidence {
+    key: Option<Address>,
+}
+
+async fn evidence(
+    State(shared): State<Arc<Shared>>,
+    Query(AskedEvidence { key }): Query<AskedEvidence>,
+) -> Result<Json<EvidencePage>, Fault> {
+    let page = shared.service.showcase.page(key).await;
+    page.map(Json).ok_or(Fault::new(StatusCode::NOT_FOUND, "missing"))
 }
 
 #[derive(serde::Deserialize)]

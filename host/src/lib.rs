@@ -17,16 +17,20 @@
 mod checkpoints;
 mod config;
 pub mod danger;
+pub mod dashboard;
 mod enclave;
 mod error;
 mod http;
 mod lines;
 mod log;
+mod metrics;
 mod node;
 mod orders;
 mod port;
 mod proofs;
 mod relay;
+mod samples;
+mod showcase;
 mod status;
 
 pub use config::{ChainConfig, NodeConfig};
@@ -37,4 +41,6 @@ pub use log::{ConsistencyPage, HeadPage, InclusionPage, Logs};
 pub use node::Node;
 pub use orders::{RegistrationError, RegistrationQuote};
 pub use proofs::{ProofError, StoredProof};
-pub use status::{EnclaveState, Settles, Status};
+pub use samples::SamplePage;
+pub use showcase::EvidencePage;
+pub use status::{ChainStanding, EnclaveState, Settles, Status};

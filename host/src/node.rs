@@ -6,7 +6,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use glacier_store::Store;
@@ -34,7 +34,9 @@ use crate::{
     port::Service,
     proofs::Proofs,
     relay::relay,
-    status::{Counters, EnclaveState, Settles, Status},
+    samples::{self, Samples},
+    showcase::Showcase,
+    status::{ChainStanding, Counters, EnclaveState, Settles, Status},
 };
 
 /// First byte of a TLS handshake record: no HTTP method begins with it.
@@ -61,10 +63,12 @@ pub struct Node {
 pub(crate) struct Shared {
     pub(crate) config: NodeConfig,
     pub(crate) service: Service,
-    pub(crate) counters: Counters,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) samples: Samples,
     pub(crate) meddler: Option<Arc<dyn Meddler>>,
     socket: PathBuf,
     enclave: watch::Sender<Option<ChipInfo>>,
+    chain: watch::Sender<Option<ChainStanding>>,
     stop: watch::Sender<bool>,
 }
 
@@ -88,12 +92,25 @@ impl Node {
         let listener = TcpListener::bind(config.listen).await.map_err(unable)?;
         let address = listener.local_addr().map_err(unable)?;
         let (dial, meddling) = (config.dial.clone().into(), meddler.clone());
-        let service = Service { store, proofs, checkpoints, desk: Desk::default(), dial, meddler: meddling };
+        let showcase = Showcase::open(&config.home.join("evidence")).map_err(|error| HostError::Home(error.kind()))?;
+        let counters = Arc::new(Counters::new());
+        let service = Service {
+            store,
+            proofs,
+            checkpoints,
+            desk: Desk::default(),
+            dial,
+            showcase,
+            counters: Arc::clone(&counters),
+            meddler: meddling,
+        };
         let enclave = Enclave::launch(&config, &socket, service.clone()).await?;
         let shared = Arc::new(Shared {
             config,
             service,
-            counters: Counters::new(),
+            counters,
+            samples: Samples::default(),
+            chain: watch::Sender::new(None),
             meddler,
             socket,
             enclave: watch::Sender::new(Some(enclave.info.clone())),
@@ -102,6 +119,7 @@ impl Node {
         info!(%address, "the node listens");
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
         let supervising = tokio::spawn(supervise(enclave, Arc::clone(&shared)));
+        tokio::spawn(sample(Arc::clone(&shared)));
         Ok(Self { shared, address, accepting, supervising })
     }
 
@@ -146,6 +164,11 @@ impl Node {
     ) -> Result<RegistrationQuote, HostError> {
         let order = RegistrationOrder { chain_id, registry, owner, number };
         Ok(self.shared.service.desk.register(order).await?)
+    }
+
+    /// What the page and `GET /status` say of the chain from now on: this node's host knows none.
+    pub fn report_chain(&self, standing: Option<ChainStanding>) {
+        self.shared.chain.send_replace(standing);
     }
 
     /// The logs of this node's enclaves, former ones included.
@@ -213,6 +236,7 @@ impl Shared {
                 .desk
                 .settled_at()
                 .map(|SettlementOrder { chain_id, ledger }| Settles { chain_id, ledger }),
+            chain: self.chain.borrow().clone(),
         }
     }
 }
@@ -252,20 +276,23 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
                 continue;
             }
         };
-        let Ok(waiting) = Arc::clone(&silent).try_acquire_owned() else { continue };
+        let Ok(waiting) = Arc::clone(&silent).try_acquire_owned() else {
+            shared.counters.turned_away();
+            continue;
+        };
         let (shared, relayed, served) = (Arc::clone(&shared), Arc::clone(&relayed), Arc::clone(&served));
         connections.spawn(async move {
             let first = first_byte(&stream).await;
             drop(waiting);
             match first {
                 Some(TLS) => {
-                    let Ok(_permit) = relayed.try_acquire() else { return };
+                    let Ok(_permit) = relayed.try_acquire() else { return shared.counters.turned_away() };
                     if let Err(error) = relay(stream, &shared).await {
                         debug!(error = %error.kind(), "a relayed connection broke");
                     }
                 }
                 Some(_) => {
-                    let Ok(_permit) = served.try_acquire() else { return };
+                    let Ok(_permit) = served.try_acquire() else { return shared.counters.turned_away() };
                     http::serve(stream, &shared).await;
                 }
                 None => {}
@@ -285,6 +312,20 @@ async fn first_byte(stream: &TcpStream) -> Option<u8> {
     let mut first = [0];
     let peeked = timeout(FIRST_BYTE, stream.peek(&mut first)).await.ok()?.ok()?;
     (peeked == 1).then_some(first[0])
+}
+
+/// Takes a sample now and then until the node ends.
+async fn sample(shared: Arc<Shared>) {
+    let mut due = tokio::time::interval(samples::INTERVAL);
+    due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = due.tick() => {}
+            () = shared.stopped() => return,
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        shared.samples.take(now, &shared.status().await, &shared.counters.metrics);
+    }
 }
 
 /// Keeps an enclave running until the node ends.
@@ -307,6 +348,7 @@ async fn supervise(mut enclave: Enclave, shared: Arc<Shared>) {
         };
         let pid = enclave.info.pid;
         shared.enclave.send_replace(None);
+        shared.service.showcase.close();
         warn!(pid, %why, "the enclave is gone: its keys died with it, and every grant made to it is void");
         enclave.stop().await;
         if begun.elapsed() > LIVED {

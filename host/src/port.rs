@@ -23,6 +23,8 @@ use crate::{
     lines::{self, Lines},
     orders::{Desk, RegistrationError, RegistrationQuote, Told},
     proofs::{Proofs, Publication, Published},
+    showcase::{Showcase, ShowcaseError},
+    status::Counters,
 };
 
 /// Reads under way at once: each holds at most [`HOST_CHUNK`] bytes.
@@ -61,6 +63,8 @@ pub(crate) struct Service {
     pub(crate) desk: Desk,
     /// Where the enclave may have connections opened.
     pub(crate) dial: Arc<[String]>,
+    pub(crate) showcase: Showcase,
+    pub(crate) counters: Arc<Counters>,
     pub(crate) meddler: Option<Arc<dyn Meddler>>,
 }
 
@@ -256,6 +260,14 @@ impl Changer {
                 self.service.checkpoints.forget(*job).await.map_err(|_| HostFault::Io)?;
                 Ok(HostReply::Done)
             }
+            HostRequest::Show { evidence } => {
+                let evidence = if self.service.meddler.is_some() { evidence.clone() } else { std::mem::take(evidence) };
+                self.service.showcase.show(evidence).await.map_err(|error| match error {
+                    ShowcaseError::Malformed(_) => HostFault::Bad,
+                    ShowcaseError::Io(_) => HostFault::Io,
+                })?;
+                Ok(HostReply::Done)
+            }
             HostRequest::Abort { upload } => {
                 self.known(*upload)?;
                 self.uploads.remove(upload);
@@ -307,7 +319,9 @@ impl Changer {
         }
         let batch = calls.iter().filter_map(|call| publication(&call.request)).collect();
         let settled_at = self.service.desk.settled_at();
+        let begun = Instant::now();
         let published = self.service.proofs.publish(self.speaker, settled_at, batch).await;
+        self.service.counters.metrics.publish.record(begun.elapsed());
         if let Err(error) = &published {
             warn!(%error, "proofs were not kept");
         }
@@ -392,7 +406,18 @@ mod tests {
         let store = Store::open(dir.join("store"), 1 << 30).await.unwrap();
         let checkpoints = Checkpoints::open(&dir.join("checkpoints"), store.clone()).unwrap();
         let proofs = Proofs::open(&dir.join("proofs")).unwrap();
-        Service { store, proofs, checkpoints, desk: Desk::default(), dial: Arc::new([]), meddler: None }
+        let showcase = Showcase::open(&dir.join("evidence")).unwrap();
+        let counters = Arc::new(Counters::new());
+        Service {
+            store,
+            proofs,
+            checkpoints,
+            desk: Desk::default(),
+            dial: Arc::new([]),
+            showcase,
+            counters,
+            meddler: None,
+        }
     }
 
     async fn ask(port: &mut UnixStream, id: u32, request: HostRequest) {

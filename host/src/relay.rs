@@ -17,6 +17,7 @@ use tracing::debug;
 
 use crate::{
     danger::{Direction, Meddler},
+    metrics::Histogram,
     node::Shared,
 };
 
@@ -28,11 +29,13 @@ pub(crate) async fn relay(mut client: TcpStream, shared: &Shared) -> io::Result<
     let mut enclave = UnixStream::connect(shared.enclave_socket()).await?;
     let counters = &shared.counters;
     let counted = counters.relaying();
-    let activity = Activity::new();
+    let (activity, exchange) = (Activity::new(), Exchange::default());
     let (from_client, to_client) = client.split();
     let (from_enclave, to_enclave) = enclave.split();
     let inward = Pump {
         activity: &activity,
+        exchange: &exchange,
+        answer: &counters.metrics.answer,
         bytes: &counters.bytes_to_enclave,
         connection: counted.number,
         direction: Direction::ToEnclave,
@@ -51,6 +54,8 @@ pub(crate) async fn relay(mut client: TcpStream, shared: &Shared) -> io::Result<
 #[derive(Clone, Copy)]
 struct Pump<'a> {
     activity: &'a Activity,
+    exchange: &'a Exchange,
+    answer: &'a Histogram,
     bytes: &'a AtomicU64,
     connection: u64,
     direction: Direction,
@@ -66,6 +71,14 @@ impl Pump<'_> {
             let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
             self.activity.mark();
             self.bytes.fetch_add(read as u64, Relaxed);
+            match self.direction {
+                Direction::ToEnclave => self.exchange.asked(self.activity),
+                Direction::ToClient => {
+                    if let Some(took) = self.exchange.answered(self.activity) {
+                        self.answer.record(took);
+                    }
+                }
+            }
             match self.meddler {
                 None => to.write_all(bytes).await?,
                 Some(meddler) => {
@@ -79,6 +92,25 @@ impl Pump<'_> {
         // The other side may have gone already; there is nobody left to tell.
         let _ = to.shutdown().await;
         Ok(())
+    }
+}
+
+/// When the enclave was last sent something that it has not answered yet.
+#[derive(Default)]
+struct Exchange(AtomicU64);
+
+impl Exchange {
+    /// Notes the first bytes since the last answer; those that follow them belong to the same question.
+    fn asked(&self, activity: &Activity) {
+        // One is added, since zero says that nothing was asked.
+        let now = activity.micros().saturating_add(1);
+        let _ = self.0.compare_exchange(0, now, Relaxed, Relaxed);
+    }
+
+    /// How long the answer took whose first bytes are here; `None` for those that follow them.
+    fn answered(&self, activity: &Activity) -> Option<Duration> {
+        let asked = self.0.swap(0, Relaxed).checked_sub(1)?;
+        Some(Duration::from_micros(activity.micros().saturating_sub(asked)))
     }
 }
 
@@ -108,7 +140,28 @@ impl Activity {
         }
     }
 
+    fn micros(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
     fn millis(&self) -> u64 {
         u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_timed_from_the_first_bytes_of_its_question_and_once() {
+        let (activity, exchange) = (Activity::new(), Exchange::default());
+        assert_eq!(exchange.answered(&activity), None);
+        exchange.asked(&activity);
+        std::thread::sleep(Duration::from_millis(5));
+        exchange.asked(&activity);
+        let took = exchange.answered(&activity);
+        assert!(took.is_some_and(|took| took >= Duration::from_millis(5)), "{took:?}");
+        assert_eq!(exchange.answered(&activity), None);
     }
 }

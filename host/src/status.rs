@@ -7,7 +7,7 @@ use std::{
 
 use glacier_wire::Address;
 
-use crate::enclave::ChipInfo;
+use crate::{enclave::ChipInfo, metrics::Metrics};
 
 /// `GET /status`. Said by the host, so worth as much as the host: believe evidence.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -43,6 +43,39 @@ pub struct Status {
     /// Where the node settles; absent for one that does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settles: Option<Settles>,
+    /// How the operator stands there; absent until it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<ChainStanding>,
+}
+
+/// How a node's operator stands on the chain. The host has no chain: whoever started the node tells it, by
+/// [`Node::report_chain`](crate::Node::report_chain). Amounts are decimal, in units of 10^-18 tokens.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ChainStanding {
+    /// Whether the network trusts a root that somebody made: its token is worth nothing.
+    pub simulated: bool,
+    /// Who is paid.
+    pub owner: Address,
+    /// The key that is registered.
+    pub enclave_key: Option<Address>,
+    /// Until when it is registered, in seconds since 1970; absent where it is not.
+    pub live_until: Option<u64>,
+    /// Whether its work is settled now.
+    pub earns: bool,
+    /// Proofs of that key that are settled.
+    pub settled: u64,
+    /// Units of that key that are settled.
+    pub units: u64,
+    /// Tokens of the owner.
+    pub balance: String,
+    /// Tokens behind the chip.
+    pub bond: String,
+    /// Transactions that are under way.
+    pub under_way: u64,
+    /// Whether what was tried last has failed and is tried again. What failed is for the operator's eyes.
+    pub waits: bool,
+    /// When this was so, in seconds since 1970.
+    pub asked_at: u64,
 }
 
 /// Where a node's work counts: what a manifest names for its proof to be paid here.
@@ -71,6 +104,7 @@ pub(crate) struct Counters {
     pub(crate) relayed_connections: AtomicU64,
     pub(crate) bytes_to_enclave: AtomicU64,
     pub(crate) bytes_to_clients: AtomicU64,
+    pub(crate) metrics: Metrics,
 }
 
 impl Counters {
@@ -82,7 +116,13 @@ impl Counters {
             relayed_connections: AtomicU64::new(0),
             bytes_to_enclave: AtomicU64::new(0),
             bytes_to_clients: AtomicU64::new(0),
+            metrics: Metrics::default(),
         }
+    }
+
+    /// A connection was closed at once.
+    pub(crate) fn turned_away(&self) {
+        self.metrics.turned_away.fetch_add(1, Relaxed);
     }
 
     /// Counts a relayed connection until the guard is dropped, and says which it is.

@@ -9,16 +9,16 @@ use std::{
 };
 
 use glacier_host::{
-    ConsistencyPage, EnclaveState, HeadPage, HostError, InclusionPage, LaunchError, Node, NodeConfig, ProofPage,
-    RegistrationQuote, Status,
+    ChainStanding, ConsistencyPage, EnclaveState, EvidencePage, HeadPage, HostError, InclusionPage, LaunchError, Node,
+    NodeConfig, ProofPage, RegistrationQuote, Status,
     danger::{self, Direction, Meddler},
 };
 use glacier_proof::{
     Checkpoint, Head, Log, SignedCheckpoint, SignedProof, WorkProof, verify_consistency, verify_inclusion,
 };
 use glacier_wire::{
-    Address, Commitment, Digest, EnclaveId, Identity, ManifestHash, Measurement, PlatformKind, ProofHash, Settlement,
-    Work,
+    Address, Claims, Commitment, Digest, EnclaveId, Evidence, Identity, ManifestHash, Measurement, PlatformKind,
+    ProofHash, Purpose, Settlement, UnixTime, Work,
     api::{
         HOST_CHUNK, HOST_FRAME, HostAnswer, HostCall, HostFault, HostOrder, HostReply, HostRequest, RegistrationOrder,
         SettlementOrder,
@@ -670,4 +670,112 @@ async fn a_meddler_sees_and_alters_all_that_is_carried() {
     for line in ["relayed 1 ToEnclave", "relayed 1 ToClient 5", "uploaded 1000"] {
         assert!(seen.contains(line), "{line} is not in\n{seen}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn evidence_is_shown_by_key_and_gone_with_its_enclave() {
+    let (_dir, node, client) = node().await;
+    let page = async |query: &str| client.get(url(&node, format_args!("evidence{query}"))).send().await.unwrap();
+    assert_eq!(page("").await.status(), StatusCode::NOT_FOUND);
+    let claims = Claims {
+        purpose: Purpose::Channel,
+        channel_key: [1; 32],
+        enclave_key: key(),
+        issued_at: UnixTime(1),
+        nonce: None,
+        devices: None,
+    };
+    let evidence = Evidence::new(vec![1, 2, 3], claims.encode(), b"{}".to_vec());
+    let show = |evidence: &Evidence| HostRequest::Show { evidence: cbor::encode(evidence) };
+    assert_eq!(call(&node, 1, show(&evidence)).await, HostReply::Done);
+    assert_eq!(call(&node, 2, HostRequest::Show { evidence: vec![7] }).await, failed(HostFault::Bad));
+    let shown: EvidencePage = page("").await.json().await.unwrap();
+    assert_eq!(shown, EvidencePage { enclave_key: key(), current: true, evidence: evidence.clone() });
+    let pid = node.info().unwrap().pid;
+    rest(&mut relayed(&node, b"\x16d").await).await;
+    timeout(SOON, node.restarted(pid)).await.unwrap().unwrap();
+    assert_eq!(page("").await.status(), StatusCode::NOT_FOUND);
+    let former: EvidencePage = page(&format!("?key={}", key())).await.json().await.unwrap();
+    assert_eq!(former, EvidencePage { enclave_key: key(), current: false, evidence });
+    assert_eq!(page("?key=7").await.status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_is_confined_and_every_answer_with_it() {
+    let (_dir, node, client) = node().await;
+    let get = async |path: &str| client.get(url(&node, path)).send().await.unwrap();
+    for path in
+        ["", "dashboard/app.js", "dashboard/verifier.wasm", "status", "metrics", "samples", "evidence", "nothing"]
+    {
+        let answer = get(path).await;
+        let of = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
+        assert_eq!(of("content-security-policy"), Some(glacier_host::dashboard::POLICY), "{path}");
+        assert_eq!((of("x-content-type-options"), of("referrer-policy")), (Some("nosniff"), Some("no-referrer")));
+    }
+    let page = get("").await;
+    assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
+    let tag = page.headers()["etag"].clone();
+    assert_eq!(page.bytes().await.unwrap(), glacier_host::dashboard::file("index.html").unwrap().bytes);
+    let again = client.get(url(&node, "")).header("if-none-match", tag).send().await.unwrap();
+    assert_eq!((again.status(), again.content_length()), (StatusCode::NOT_MODIFIED, None));
+    assert_eq!(get("dashboard/..%2fstatus").await.status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_and_status_tell_what_passed_and_how_the_chain_stands() {
+    let (_dir, node, client) = node().await;
+    let mut stream = relayed(&node, b"\x16e").await;
+    stream.shutdown().await.unwrap();
+    rest(&mut stream).await;
+    let metrics = async || client.get(url(&node, "metrics")).send().await.unwrap();
+    let answer = metrics().await;
+    assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    let text = answer.text().await.unwrap();
+    for line in ["glacier_relayed_connections_total 1", "glacier_enclave_simulated 1", "glacier_answer_seconds_count 1"]
+    {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+    assert!(!text.contains("chain_"));
+    let standing = ChainStanding {
+        simulated: true,
+        owner: Address([5; 20]),
+        enclave_key: Some(key()),
+        live_until: Some(1_900_000_000),
+        earns: true,
+        settled: 3,
+        units: 4,
+        balance: "1500000000000000000".into(),
+        bond: "0".into(),
+        under_way: 0,
+        waits: false,
+        asked_at: 1,
+    };
+    node.report_chain(Some(standing.clone()));
+    assert_eq!(status(&client, &node).await.chain, Some(standing));
+    let text = metrics().await.text().await.unwrap();
+    for line in
+        ["glacier_chain_registration_expires_seconds 1900000000", "glacier_chain_balance_tokens 1.500000000000000000"]
+    {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+    // Nobody is named: neither who was paid nor whose key it is.
+    assert!(!text.contains(&key().to_string()) && !text.contains("0505"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_the_page_asks_for_what_the_page_asks_for_and_nothing_else() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let ask = |path: String| async move { if path == "/proofs?from=7" { Ok(b"{}".to_vec()) } else { Err(404) } };
+    tokio::spawn(glacier_host::dashboard::serve_copy(listener, ask));
+    let client = Client::new();
+    let get = async |path: &str| client.get(format!("http://{at}/{path}")).send().await.unwrap();
+    let passed = get("proofs?from=7").await;
+    assert_eq!(passed.headers()["content-type"], "application/json");
+    assert_eq!(passed.text().await.unwrap(), "{}");
+    assert_eq!(get("evidence").await.status(), StatusCode::NOT_FOUND);
+    assert_eq!(get("blobs/7").await.status(), StatusCode::NOT_FOUND);
+    let page = get("").await;
+    assert_eq!(page.headers()["content-security-policy"], glacier_host::dashboard::POLICY);
+    assert_eq!(page.bytes().await.unwrap(), glacier_host::dashboard::file("index.html").unwrap().bytes);
 }

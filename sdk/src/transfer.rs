@@ -195,18 +195,21 @@ impl Node {
 
     /// A small document of the host.
     pub(crate) async fn document(&self, segments: &[&str], max: usize) -> Result<Vec<u8>, NodeError> {
-        let mut response = within(self.http.get(self.path(segments)).send()).await?;
-        if !response.status().is_success() {
-            return Err(NodeError::Status(response.status().as_u16()));
-        }
-        let mut document = Vec::new();
-        while let Some(bytes) = within(response.chunk()).await? {
-            if document.len().saturating_add(bytes.len()) > max {
-                return Err(NodeError::Malformed);
-            }
-            document.extend_from_slice(&bytes);
-        }
-        Ok(document)
+        read(self.http.get(self.path(segments)), max).await
+    }
+
+    /// What the host answers to a path and query of its own API, at most `max` bytes. Nothing in it is to be believed.
+    ///
+    /// # Errors
+    /// No answer, one that is too long, or a refusal ([`NodeError::Status`]).
+    pub async fn said(&self, path_and_query: &str, max: usize) -> Result<Vec<u8>, NodeError> {
+        let (path, query) =
+            path_and_query.split_once('?').map_or((path_and_query, None), |(path, query)| (path, Some(query)));
+        // Part by part, so that it stays at this node whatever was asked.
+        let mut url = self.path(&[]);
+        url.set_path(path);
+        url.set_query(query);
+        read(self.http.get(url), max).await
     }
 
     fn blob(&self, asset: &Digest) -> reqwest::Url {
@@ -267,6 +270,22 @@ impl Patience {
         tokio::time::sleep(Duration::from_millis(100).saturating_mul(1 << attempt.min(8))).await;
         Ok(())
     }
+}
+
+/// All of an answer that is a success.
+async fn read(request: RequestBuilder, max: usize) -> Result<Vec<u8>, NodeError> {
+    let mut response = within(request.send()).await?;
+    if !response.status().is_success() {
+        return Err(NodeError::Status(response.status().as_u16()));
+    }
+    let mut document = Vec::new();
+    while let Some(bytes) = within(response.chunk()).await? {
+        if document.len().saturating_add(bytes.len()) > max {
+            return Err(NodeError::Malformed);
+        }
+        document.extend_from_slice(&bytes);
+    }
+    Ok(document)
 }
 
 async fn within<T>(answer: impl Future<Output = reqwest::Result<T>>) -> Result<T, NodeError> {

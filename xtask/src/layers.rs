@@ -3,7 +3,7 @@
 //! Development dependencies are free: tests may stand anywhere.
 
 use crate::cargo::{self, Metadata};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
 const WIRE: &str = "glacier-wire";
 const ASSET: &str = "glacier-asset";
@@ -25,6 +25,7 @@ const REMOTE: &str = "glacier-remote";
 const COLLATERAL: &str = "glacier-collateral";
 const CHAIN: &str = "glacier-chain";
 const HOST: &str = "glacier-host";
+const WEB: &str = "glacier-web";
 const SDK: &str = "glacier";
 const PROXY: &str = "glacier-proxy";
 const CLI: &str = "glacier-cli";
@@ -65,6 +66,8 @@ const LAYERS: &[Layer] = &[
     Layer { name: CHAIN, may_use: &[WIRE, ATTEST, PROOF] },
     // Of core/proof what keeps logs and heads; what judges evidence is a feature, and its primitives are shut out below.
     Layer { name: HOST, may_use: &[WIRE, PROOF, STORE] },
+    // The verifier for browsers, in a build of its own: nothing links it.
+    Layer { name: WEB, may_use: &[WIRE, ATTEST, PROOF] },
     Layer { name: SDK, may_use: &[WIRE, ASSET, ATTEST, PROOF, CHANNEL, STORE, COLLATERAL] },
     // Speaks other people's protocols on the user's machine; what is trusted, the SDK decides.
     Layer { name: PROXY, may_use: &[SDK] },
@@ -143,6 +146,7 @@ const CLOSED: &[Closed] = &[
     Closed { name: ATTEST, to: IO, why: "core has no IO" },
     Closed { name: PROOF, to: IO, why: "core has no IO" },
     Closed { name: MEASURE, to: IO, why: "core has no IO" },
+    Closed { name: WEB, to: IO, why: "a page's verifier answers and does nothing else" },
     Closed {
         name: ENCLAVE,
         to: &[SIMULATOR, HOST, STORE, SDK, CLI],
@@ -209,11 +213,37 @@ fn lints(metadata: &Metadata) -> Result<Vec<String>, String> {
     let mut faults = Vec::new();
     for package in metadata.ours().filter(|package| package.name != PLATFORM) {
         let path = &package.manifest_path;
+        if package.name == WEB {
+            faults.extend(exports(path)?);
+            continue;
+        }
         let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
         let manifest: toml::Table = text.parse().map_err(|error| format!("{}: {error}", path.display()))?;
         let inherits = manifest.get("lints").and_then(|lints| lints.get("workspace")).and_then(toml::Value::as_bool);
         if inherits != Some(true) {
             faults.push(format!("{} does not take the workspace's lints; only {PLATFORM} may differ", package.name));
+        }
+    }
+    Ok(faults)
+}
+
+/// A page finds functions by name, and to give one counts as unsafe: one file does, and has nothing else of it.
+fn exports(manifest: &Path) -> Result<Vec<String>, String> {
+    let mut faults = Vec::new();
+    let folder = manifest.with_file_name("src");
+    let text = |path: &Path| std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));
+    if !text(manifest)?.contains("\nunsafe_code = \"deny\"\n") {
+        faults.push(format!("{WEB} does not deny unsafe_code"));
+    }
+    for entry in std::fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))? {
+        let path = entry.map_err(|error| error.to_string())?.path();
+        let text = text(&path)?;
+        let allowed = path.file_name().is_some_and(|name| name == "exports.rs");
+        let named = text.replace("#[unsafe(no_mangle)]", "").replace("#![allow(unsafe_code)]", "");
+        let code =
+            named.lines().filter(|line| !line.trim_start().starts_with("//")).any(|line| line.contains("unsafe"));
+        if code || (!allowed && text.contains("unsafe(")) || (!allowed && text.contains("allow(unsafe_code)")) {
+            faults.push(format!("{}: unsafe beyond the names of exports", path.display()));
         }
     }
     Ok(faults)

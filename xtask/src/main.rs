@@ -7,6 +7,7 @@ mod cargo;
 mod clients;
 mod contracts;
 mod cpio;
+mod dashboard;
 mod deploy;
 mod fuzz;
 mod guest;
@@ -26,6 +27,7 @@ cargo xtask test [ARGS]          build the programs, then run every test of the 
 cargo xtask layers [--check]     check who may depend on whom; write docs/TCB.md, or fail when it is stale
 cargo xtask licences             check licences and sources of all dependencies against deny.toml
 cargo xtask contracts [--write]  compile and test the contracts, compare with the committed artifacts, or write these
+cargo xtask dashboard [--write]  rebuild the page's verifier, compare, run the page in a browser; or write verifier and digests
 cargo xtask fuzz [--seconds N]   run each fuzz target for N seconds (10)
 cargo xtask clients              other people's clients, unmodified, against `glacier proxy` (needs python3 and pip)
 cargo xtask deploy-check         hold the files under deploy/ against the tools that are installed
@@ -46,6 +48,8 @@ fn main() -> ExitCode {
         ["layers", "--check"] => layers::check().and_then(|()| tcb::check()),
         ["contracts"] => contracts::check(),
         ["contracts", "--write"] => contracts::write(),
+        ["dashboard"] | ["dashboard", "--check"] => dashboard::check(),
+        ["dashboard", "--write"] => dashboard::write(),
         ["licences"] => licences::check(),
         ["fuzz"] => fuzz::run(10),
         ["fuzz", "--seconds", seconds] => match seconds.parse() {

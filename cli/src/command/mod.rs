@@ -3,6 +3,7 @@
 pub(crate) mod app;
 pub(crate) mod chain;
 pub(crate) mod completions;
+pub(crate) mod dashboard;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod federation;

@@ -599,6 +599,14 @@ pub enum HostRequest {
         #[n(0)]
         connection: u64,
     },
+    /// Show this to whoever asks who works here: the evidence that every client gets, public already.
+    #[n(18)]
+    Show {
+        /// [`Evidence`](crate::Evidence), encoded.
+        #[n(0)]
+        #[cbor(with = "minicbor::bytes")]
+        evidence: Vec<u8>,
+    },
 }
 
 /// What the host wants of the enclave. Nothing in it is believed, and nothing it names makes the

@@ -168,6 +168,7 @@ pub(crate) fn host_call_seeds() -> Vec<Vec<u8>> {
         HostRequest::Keep { job: ManifestHash([1; 32]), asset },
         HostRequest::Recall { job: ManifestHash([1; 32]) },
         HostRequest::Forget { job: ManifestHash([1; 32]) },
+        HostRequest::Show { evidence: vec![9; 100] },
     ];
     requests.into_iter().map(|request| cbor::encode(&HostCall { id: 1, request })).collect()
 }

@@ -11,7 +11,7 @@ use glacier_chain::{
     Chain, Deployment, Embedded, Enclave, Genesis, Keeper, Operator, Outbox, Plan, Quoted, Running, Sender, Service,
     Terms, embedded::Clock, serve,
 };
-use glacier_host::{ChainConfig, Node};
+use glacier_host::{ChainConfig, ChainStanding, Node};
 use glacier_proof::{SignedCheckpoint, SignedProof};
 use glacier_wire::{Address, Measurement, api::RegistrationOrder};
 use std::{
@@ -63,6 +63,7 @@ pub(crate) struct Part {
     pub(crate) keeper: Arc<NodeKeeper>,
     chain: PathBuf,
     task: Option<JoinHandle<()>>,
+    telling: JoinHandle<()>,
     control: Control,
     _rpc: Option<Service>,
 }
@@ -74,6 +75,9 @@ impl Part {
             task.abort();
             let _ = task.await;
         }
+        self.telling.abort();
+        // So that it has let go of the node when this returns.
+        let _ = (&mut self.telling).await;
         self.control.end().await;
     }
 }
@@ -83,6 +87,7 @@ impl Drop for Part {
         if let Some(task) = &self.task {
             task.abort();
         }
+        self.telling.abort();
         let _ = fs::remove_file(self.chain.join(RPC));
     }
 }
@@ -155,7 +160,7 @@ impl Part {
         };
         let terms = Terms { claim: terms.claim.filter(|_| config.claim), collect: config.collect_price, ..terms };
         let operator = Operator::new(sender, deployment);
-        let keeper = Arc::new(Keeper::new(operator, NodeEnclave(setting.node), terms));
+        let keeper = Arc::new(Keeper::new(operator, NodeEnclave(Arc::clone(&setting.node)), terms));
         let control = Control::listen(setting.home, Arc::clone(&keeper)).map_err(|error| {
             Failure::trouble(
                 "chain",
@@ -167,7 +172,37 @@ impl Part {
             let keeper = Arc::clone(&keeper);
             tokio::spawn(async move { keeper.run().await })
         });
-        Ok(Self { keeper, chain: folder, task, control, _rpc: rpc })
+        let telling = tokio::spawn(tell(Arc::clone(&keeper), setting.node));
+        Ok(Self { keeper, chain: folder, task, telling, control, _rpc: rpc })
+    }
+}
+
+/// Between two looks at how the operator stands.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Tells the host, for its page, what it has no chain to ask. While the chain does not answer, what it said last
+/// stands there with its time.
+async fn tell(keeper: Arc<NodeKeeper>, node: Arc<Node>) {
+    loop {
+        if let Ok(standing) = keeper.standing().await {
+            let live_until = standing.live_until.filter(|until| *until > 0);
+            node.report_chain(Some(ChainStanding {
+                simulated: standing.simulated,
+                owner: Address(standing.owner.into_array()),
+                enclave_key: standing.enclave_key,
+                live_until,
+                earns: standing.earns,
+                settled: standing.settled,
+                units: standing.units,
+                balance: standing.balance.to_string(),
+                bond: standing.bond.active.to_string(),
+                under_way: standing.under_way,
+                // The words may name an address that is the operator's own.
+                waits: standing.fault.is_some(),
+                asked_at: crate::context::now().0,
+            }));
+        }
+        tokio::time::sleep(LOOK).await;
     }
 }
 
