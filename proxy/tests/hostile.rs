@@ -139,7 +139,8 @@ async fn a_session_ends_with_its_time() {
 async fn what_is_no_request_is_refused_in_the_protocols_own_words() {
     let scene = Scene::new(|config| config.max_body = 4096).await;
     let infer = "/v2/models/cancer/infer";
-    let cases: [(&str, Vec<u8>, &[(&str, &str)], u16); 9] = [
+    type Case<'a> = (&'a str, Vec<u8>, &'a [(&'a str, &'a str)], u16);
+    let cases: [Case<'_>; 9] = [
         (infer, vec![b' '; 4097], &[], 413),
         (infer, b"{".to_vec(), &[], 400),
         (infer, b"{}".to_vec(), &[], 400),

@@ -13,7 +13,7 @@ const BINS: usize = 10;
 ///
 /// # Errors
 /// A sentence that names a place in the table, never a value.
-pub fn answer(path: &str, body: &[u8]) -> Result<Vec<u8>, String> {
+pub(crate) fn answer(path: &str, body: &[u8]) -> Result<Vec<u8>, String> {
     let text = std::str::from_utf8(body).map_err(|_| "the table is not UTF-8".to_owned())?;
     let mut lines = text.lines();
     let names: Vec<&str> = lines.next().ok_or("the table is empty")?.split(',').map(str::trim).collect();
