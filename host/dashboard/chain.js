@@ -14,7 +14,7 @@ export function draw(status) {
       : left > 0 ? [el("strong", { id: "countdown" }, duration(left)), " left · ", moment(chain.live_until)]
       : [el("strong", { class: "bad", id: "countdown" }, "expired"), " · ", moment(chain.live_until)];
     rows.push(["Registration", expires].flat());
-    rows.push(["Work of the key is settled", chain.earns ? "yes" : "no, not now"]);
+    rows.push(["Earns", chain.earns ? "yes: the work of this key is settled" : "no, not now"]);
     rows.push(["Settled", `${whole(chain.settled)} proofs, ${whole(chain.units)} multiply-accumulates`]);
     rows.push(["Balance", tokens(chain.balance, chain.simulated)], ["Bond", tokens(chain.bond, chain.simulated)]);
     rows.push(["Under way", `${whole(chain.under_way)} transactions${chain.waits ? ", and something waits for the operator" : ""}`]);

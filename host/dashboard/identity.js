@@ -13,6 +13,9 @@ const BRANCHES = [
   ["Keys of this enclave", ["evidence-purpose", "report-data", "device-binding"]],
 ];
 
+// Where there is room, the root of it all stands open.
+const wide = matchMedia("(min-width: 52rem)");
+
 let found = null;
 let shown = "";
 
@@ -91,7 +94,7 @@ function tree(checks) {
   const known = new Set(BRANCHES.flatMap(([, ids]) => ids));
   const branches = BRANCHES.map(([title, ids]) => [title, own.filter((check) => ids.includes(check.id))]);
   branches.push(["Devices", rest], ["Other", own.filter((check) => !known.has(check.id))]);
-  return branches.filter(([, list]) => list.length > 0).map(([title, list]) => branch(title, list, false));
+  return branches.filter(([, list]) => list.length > 0).map(([title, list], number) => branch(title, list, number === 0 && wide.matches));
 }
 
 function facts(answer, status) {

@@ -8,7 +8,7 @@ use std::io;
 use axum::{
     Router,
     body::Body,
-    extract::{OriginalUri, Path, Request},
+    extract::{Path, Request},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -93,16 +93,20 @@ pub async fn serve_copy<A>(
 where
     A: Future<Output = Result<Vec<u8>, u16>> + Send,
 {
-    let pass = |OriginalUri(uri): OriginalUri| async move {
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        if !ASKED.iter().any(|known| path.starts_with(known)) {
-            return StatusCode::NOT_FOUND.into_response();
-        }
-        // What it is, this side says: the node is not to choose how its words are read.
-        let media_type = if path.starts_with("/metrics") { "text/plain; charset=utf-8" } else { "application/json" };
-        match ask(path.to_owned()).await {
-            Ok(document) => ([(header::CONTENT_TYPE, media_type)], document).into_response(),
-            Err(status) => StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY).into_response(),
+    let pass = move |request: Request| {
+        let ask = ask.clone();
+        async move {
+            let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+            if !ASKED.iter().any(|known| path.starts_with(known)) {
+                return StatusCode::NOT_FOUND.into_response();
+            }
+            // What it is, this side says: the node is not to choose how its words are read.
+            let media_type =
+                if path.starts_with("/metrics") { "text/plain; charset=utf-8" } else { "application/json" };
+            match ask(path.to_owned()).await {
+                Ok(document) => ([(header::CONTENT_TYPE, media_type)], document).into_response(),
+                Err(status) => StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY).into_response(),
+            }
         }
     };
     let router = Router::new()

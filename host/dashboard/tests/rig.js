@@ -27,21 +27,10 @@ export class Node {
     const node = new Node();
     node.home = await mkdtemp(path.join(tmpdir(), "gd-"));
     node.policy = path.join(node.home, "policy.toml");
+    await run(glacier, ["--home", node.home, "key", "new", "default"]);
     const program = [`--home`, node.home, "--json", "node", "run", "--listen", "127.0.0.1:0", "--write-policy", node.policy, ...args];
     node.process = spawn(glacier, program, { stdio: ["ignore", "pipe", "inherit"] });
-    const lines = createInterface({ input: node.process.stdout });
-    let text = "";
-    for await (const line of lines) {
-      text += line;
-      try {
-        node.said = JSON.parse(text);
-        break;
-      } catch {
-        // The object goes on over several lines.
-      }
-    }
-    if (!node.said) throw new Error("the node did not start");
-    node.process.stdout.resume();
+    node.said = await saidBy(node.process);
     node.url = node.said.address;
     return node;
   }
@@ -65,6 +54,37 @@ export class Node {
     await once(this.process, "exit");
     await rm(this.home, { recursive: true, force: true });
   }
+}
+
+// `glacier dashboard`: the page of this machine's program, for a node elsewhere.
+export class Copy {
+  static async of(node) {
+    const copy = new Copy();
+    copy.process = spawn(glacier, ["--json", "dashboard", "--node", node.url, "--listen", "127.0.0.1:0"], { stdio: ["ignore", "pipe", "inherit"] });
+    copy.url = (await saidBy(copy.process)).page.replace(/\/$/, "");
+    return copy;
+  }
+
+  async stop() {
+    this.process.kill("SIGTERM");
+    await once(this.process, "exit");
+  }
+}
+
+// The JSON object that a program writes first.
+async function saidBy(program) {
+  let text = "";
+  for await (const line of createInterface({ input: program.stdout })) {
+    text += line;
+    try {
+      const said = JSON.parse(text);
+      program.stdout.resume();
+      return said;
+    } catch {
+      // The object goes on over several lines.
+    }
+  }
+  throw new Error("the program ended before it said anything");
 }
 
 // Passes requests on to a node and lets `tamper(path, text)` alter each answer that is text.

@@ -172,17 +172,20 @@ impl Part {
             let keeper = Arc::clone(&keeper);
             tokio::spawn(async move { keeper.run().await })
         });
-        let telling = tokio::spawn(tell(Arc::clone(&keeper), setting.node));
+        let pause = if config.rpc.is_none() { LOOK_OWN } else { LOOK };
+        let telling = tokio::spawn(tell(Arc::clone(&keeper), setting.node, pause));
         Ok(Self { keeper, chain: folder, task, telling, control, _rpc: rpc })
     }
 }
 
-/// Between two looks at how the operator stands.
-const LOOK: Duration = Duration::from_secs(5);
+/// Between two looks at how the operator stands: on the node's own chain, and on one of others, where each costs
+/// a handful of questions to somebody's service.
+const LOOK_OWN: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_secs(60);
 
 /// Tells the host, for its page, what it has no chain to ask. While the chain does not answer, what it said last
 /// stands there with its time.
-async fn tell(keeper: Arc<NodeKeeper>, node: Arc<Node>) {
+async fn tell(keeper: Arc<NodeKeeper>, node: Arc<Node>, pause: Duration) {
     loop {
         if let Ok(standing) = keeper.standing().await {
             let live_until = standing.live_until.filter(|until| *until > 0);
@@ -202,7 +205,7 @@ async fn tell(keeper: Arc<NodeKeeper>, node: Arc<Node>) {
                 asked_at: crate::context::now().0,
             }));
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(pause).await;
     }
 }
 
