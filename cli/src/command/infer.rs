@@ -80,7 +80,7 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     let args = Args { input: input.to_path_buf(), ..args };
     match args.model.clone() {
         ModelRef::Deployment(name) => ask(name, args, &door, cx).await,
-        ModelRef::File(model) => bring(&*cx.bring(&model).await?, args, &door, cx).await,
+        ModelRef::File(model) => bring(&cx.bring(&model).await?, args, &door, cx).await,
     }
 }
 
