@@ -74,13 +74,13 @@ fn proof(sequence: u64, previous: ProofHash) -> SignedProof {
         units: u64::MAX,
         sequence,
         previous,
-        settlement: Settlement { chain_id: 1, ledger: Address([9; 20]), payer: Address::default(), price: 0 },
+        settlement: Settlement { chain_id: 1, ledger: Address([9; 20]), payer: Address::ZERO, price: 0 },
     };
     proof.sign(&SECRET).unwrap()
 }
 
 fn history(length: u64) -> (Vec<SignedProof>, Log) {
-    let (mut proofs, mut log, mut previous) = (Vec::new(), Log::new(), ProofHash::default());
+    let (mut proofs, mut log, mut previous) = (Vec::new(), Log::new(), ProofHash::ZERO);
     for sequence in 0..length {
         let signed = proof(sequence, previous);
         previous = signed.proof.hash();
@@ -105,7 +105,7 @@ fn head(log: &Log, secret: &[u8; 32]) -> SignedCheckpoint {
 }
 
 fn head_page(checkpoint: Option<&SignedCheckpoint>) -> String {
-    json!({ "size": 9, "root": ProofHash::default(), "checkpoint": checkpoint }).to_string()
+    json!({ "size": 9, "root": ProofHash::ZERO, "checkpoint": checkpoint }).to_string()
 }
 
 fn proof_question(signed: &SignedProof) -> Value {
