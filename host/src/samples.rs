@@ -142,6 +142,7 @@ impl Samples {
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
 mod tests {
     use super::*;
     use crate::status::EnclaveState;
