@@ -24,6 +24,10 @@ export async function refresh(status, verifier) {
     await fetchNewest(status.proofs);
     if (verifier) await verify();
     summary(status, verifier);
+    for (const { item, stored } of entries.values()) {
+      const when = item.querySelector(".when");
+      if (when) put(when, ago(stored.arrived));
+    }
   } finally {
     busy = false;
   }

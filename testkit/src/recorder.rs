@@ -40,6 +40,7 @@ impl Meddler for Recorder {
             }
             HostRequest::Head { checkpoint } => self.record(checkpoint),
             HostRequest::Registered { quote, .. } => self.record(quote),
+            HostRequest::Show { evidence } => self.record(evidence),
             _ => {}
         }
     }
