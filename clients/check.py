@@ -313,11 +313,11 @@ def documents(base: str, glacier: Glacier, policy: Path, proofs: Path) -> str:
     return f"{len(listed)} proofs"
 
 
-def schema(base: str) -> str:
+def schema(base: str, folder: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "schemathesis.cli", "run", f"{base}/openapi.json", "--url", base,
          "--exclude-checks", "unsupported_method", "--max-examples", "25", "--seed", "1", "--no-color"],
-        capture_output=True, text=True,
+        capture_output=True, text=True, cwd=folder,
     )
     if done.returncode != 0:
         raise AssertionError(done.stdout + done.stderr)
@@ -348,7 +348,7 @@ def main() -> None:
                 print(f"tritonclient grpc.aio: {asyncio.run(grpc_aio(address, model))}")
                 print(f"openai: {openai_client(base, text_model, tokenizer)}")
                 print(f"attestation and proofs: {documents(base, glacier, policy, proofs)}")
-                print(f"schemathesis: {schema(base)}", flush=True)
+                print(f"schemathesis: {schema(base, folder)}", flush=True)
 
 
 if __name__ == "__main__":
