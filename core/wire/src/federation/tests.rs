@@ -228,7 +228,7 @@ fn a_record_fits_its_manifest_and_plan() {
     assert_eq!(fault(|record| record.model.0[0] ^= 1), Err(Fault::Other));
     assert_eq!(fault(|record| drop(record.rounds.pop())), Err(Fault::Rounds));
     assert_eq!(fault(|record| record.rounds[1].before.0[0] ^= 1), Err(Fault::Chain(2)));
-    assert_eq!(fault(|record| record.rounds[0].updates.truncate(2)), Err(Fault::Sites(1)));
+    assert_eq!(fault(|record| record.rounds[0].updates.truncate(1)), Err(Fault::Sites(1)));
     assert_eq!(fault(|record| record.rounds[1].updates.swap(0, 1)), Err(Fault::Sites(2)));
     assert_eq!(fault(|record| record.rounds[1].updates[1] = record.rounds[1].updates[0].clone()), Err(Fault::Sites(2)));
     assert_eq!(fault(|record| record.rounds[1].updates[2].site = 3), Err(Fault::Sites(2)));
