@@ -101,6 +101,8 @@ async fn a_node_that_dies_is_an_error_and_its_successor_is_attested_anew() {
     let Scene { rig, proxy, .. } = scene;
     let url = format!("http://{}/v2/health/ready", proxy.address());
     rig.stop().await;
+    // A session that was used a moment ago is taken to stand; one that is older is asked.
+    tokio::time::sleep(Duration::from_millis(600)).await;
     let gone = reqwest::get(url).await.unwrap();
     assert_eq!(gone.status(), 503);
     assert_eq!(gone.headers()["glacier-fault"], "node-unreachable");

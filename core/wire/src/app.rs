@@ -178,7 +178,7 @@ mod tests {
         let good = AppResult::Refusal("no".into()).encode();
         assert_eq!(AppResult::decode(&good[..good.len() - 1]), Err(BadAppResult));
         assert_eq!(AppResult::decode(&[&good[..], &[0]].concat()), Err(BadAppResult));
-        for (at, value) in [(0, 2), (1, 200), (good.len() - 1, 1), (9, 0xff)] {
+        for (at, value) in [(0, 2), (3, 200), (good.len() - 1, 1), (9, 0xff)] {
             let mut bad = good.clone();
             bad[at] = value;
             assert_eq!(AppResult::decode(&bad), Err(BadAppResult), "{at}");
