@@ -137,10 +137,11 @@ async fn an_aggregator_that_is_killed_goes_on_from_its_last_round() {
             round.store(begun, Relaxed);
         }
     };
+    let mut unwatched = |_: &FederationStatus| ();
     let mut quiet = [|_: SiteStep<'_>| (); SITES - 1];
     let [second, third] = &mut quiet;
     let (merged, one, two, three, ()) = tokio::join!(
-        scene.lead(&mut |_| ()),
+        scene.lead(&mut unwatched),
         scene.take_part(0, &mut begun),
         scene.take_part(1, second),
         scene.take_part(2, third),

@@ -139,9 +139,9 @@ async fn two_hospitals_train_one_model_and_neither_has_the_others_rows() {
     let refined = owner.refinement(&node, &scene.job, &first.key, policy, &mut |_, _| ()).await;
     let refined = refined.expect("the first hospital gets the result");
     assert_eq!(refined.record.data, [first.asset, second.asset]);
-    // Of 150 epochs over all rows but those that validate.
+    // Of all epochs over all rows but those that validate.
     let all = halves.iter().map(|half| half.lines().count() as u64 - 1).sum::<u64>();
-    let learnt = refined.record.rows / 150;
+    let learnt = refined.record.rows / u64::from(plan().epochs);
     assert!(learnt > all * 8 / 10 && learnt < all, "{learnt} of {all} rows");
 
     let (rows, classes) = table.held_out();

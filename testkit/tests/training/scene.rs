@@ -67,7 +67,7 @@ impl Table {
 /// A second or two of work, with many checkpoints.
 pub(crate) fn plan() -> TrainingPlan {
     TrainingPlan {
-        epochs: 150,
+        epochs: 450,
         target: vec![Target::from("diagnosis")],
         standardise: true,
         learning_rate: real(0.01),
