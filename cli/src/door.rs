@@ -7,6 +7,8 @@ use crate::{
     explain, files, progress,
 };
 use glacier::{Freshness, Key, Node, Policy, Session};
+use glacier_wire::Digest;
+use std::path::Path;
 
 /// A node, what is accepted of it, and who calls.
 pub(crate) struct Door {
@@ -27,6 +29,14 @@ impl Door {
         let session = self.node.connect(&self.policy, self.key.identity(), freshness).await;
         spinner.finish_and_clear();
         session.map_err(explain::connect)
+    }
+
+    /// Brings a sealed file to the node, with a bar. What is there already is not sent again.
+    pub(crate) async fn upload(&self, asset: &Digest, file: &Path, cx: &Context) -> Result<(), Failure> {
+        let bar = progress::bytes(cx.output, "uploading", 0);
+        let uploaded = self.node.upload(asset, file, &mut progress::follow(&bar)).await;
+        bar.finish_and_clear();
+        uploaded.map_err(explain::node)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::{checks, error::Failure};
 use anstyle::{AnsiColor, Style};
+use glacier_wire::PlatformKind;
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -86,6 +87,14 @@ pub(crate) fn paint(style: Style, text: impl std::fmt::Display) -> String {
 /// `label` and value, aligned.
 pub(crate) fn field(page: &mut dyn Write, label: &str, value: impl std::fmt::Display) -> io::Result<()> {
     writeln!(page, "{DIM}{label:<14}{DIM:#} {value}")
+}
+
+/// What stands behind every result of a platform that protects nothing; empty for one that does.
+pub(crate) fn simulated(platform: impl Into<Option<PlatformKind>>) -> &'static str {
+    match platform.into() {
+        Some(PlatformKind::Simulated) => " (SIMULATED: no hardware protects it)",
+        _ => "",
+    }
 }
 
 fn json(value: &impl Serialize) -> Result<(), Failure> {

@@ -12,7 +12,7 @@ use crate::{
     door::Door,
     error::{Exit, Failure, Outcome},
     explain, files,
-    output::{DIM, Report, field},
+    output::{DIM, Report, field, simulated},
     units::{Count, Size, grouped},
     watch::Watcher,
 };
@@ -173,9 +173,7 @@ const SHOWN: usize = 20;
 
 impl Report for Answered {
     fn human(&self, page: &mut dyn Write) -> io::Result<()> {
-        let simulated =
-            if self.platform == PlatformKind::Simulated { " (SIMULATED: no hardware protects it)" } else { "" };
-        writeln!(page, "the enclave was accepted{simulated}")?;
+        writeln!(page, "the enclave was accepted{}", simulated(self.platform))?;
         checks::tree(page, &self.checks, None)?;
         if let (None, Some(labels)) = (&self.collected.output, &self.labels) {
             labels.iter().take(SHOWN).try_for_each(|label| writeln!(page, "{label}"))?;

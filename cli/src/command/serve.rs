@@ -7,7 +7,7 @@ use crate::{
     door::Door,
     error::{Exit, Failure, Outcome},
     explain,
-    output::{Report, field},
+    output::{Report, field, simulated},
     units::{Count, Size, Span, grouped, rfc3339},
     watch::Watcher,
 };
@@ -118,9 +118,7 @@ struct Served {
 
 impl Report for Served {
     fn human(&self, page: &mut dyn Write) -> io::Result<()> {
-        let simulated =
-            if self.platform == Some(PlatformKind::Simulated) { " (SIMULATED: no hardware protects it)" } else { "" };
-        writeln!(page, "the enclave was accepted{simulated}")?;
+        writeln!(page, "the enclave was accepted{}", simulated(self.platform))?;
         checks::tree(page, &self.checks, None)?;
         writeln!(page, "the model serves")?;
         field(page, "deployment", self.deployment)?;

@@ -7,7 +7,7 @@ use crate::{
     door::Door,
     error::{Exit, Failure, Outcome},
     explain, files,
-    output::{Report, field},
+    output::{Report, field, simulated},
     units::grouped,
 };
 use glacier::{AppInfo, Freshness};
@@ -93,9 +93,7 @@ struct Answered {
 
 impl Report for Answered {
     fn human(&self, page: &mut dyn Write) -> io::Result<()> {
-        let simulated =
-            if self.platform == PlatformKind::Simulated { " (SIMULATED: no hardware protects it)" } else { "" };
-        writeln!(page, "the enclave was accepted{simulated}")?;
+        writeln!(page, "the enclave was accepted{}", simulated(self.platform))?;
         checks::tree(page, &self.checks, None)?;
         match (&self.answer, &self.output) {
             // Whatever the app says is not to move the terminal's cursor.

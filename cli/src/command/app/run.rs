@@ -8,7 +8,7 @@ use crate::{
     door::Door,
     error::{Exit, Outcome},
     explain,
-    output::{Report, field},
+    output::{Report, field, simulated},
     units::{Count, Size, Span, grouped, rfc3339},
     watch::Watcher,
 };
@@ -111,9 +111,7 @@ struct Running {
 
 impl Report for Running {
     fn human(&self, page: &mut dyn Write) -> io::Result<()> {
-        let simulated =
-            if self.platform == Some(PlatformKind::Simulated) { " (SIMULATED: no hardware protects it)" } else { "" };
-        writeln!(page, "the enclave was accepted{simulated}")?;
+        writeln!(page, "the enclave was accepted{}", simulated(self.platform))?;
         checks::tree(page, &self.checks, None)?;
         writeln!(page, "the app runs")?;
         field(page, "app", self.app)?;

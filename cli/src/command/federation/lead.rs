@@ -7,7 +7,7 @@ use crate::{
     door::Door,
     error::{Exit, Outcome},
     explain, files,
-    output::{Report, field},
+    output::{Report, field, simulated},
     progress,
 };
 use glacier::{
@@ -51,10 +51,7 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     let file = cx.bring(&args.asset).await?;
     let asset = holds(&file, &[manifest.manifest.model], "model")?;
     let file_key = cx.keystore()?.file_key(&asset).map_err(explain::keystore)?;
-    let bar = progress::bytes(cx.output, "uploading", 0);
-    let uploaded = door.node.upload(&asset, &file, &mut progress::follow(&bar)).await;
-    bar.finish_and_clear();
-    uploaded.map_err(explain::node)?;
+    door.upload(&asset, &file, cx).await?;
 
     let rounds = manifest.federation.as_ref().map_or(0, |plan| plan.rounds);
     let bar = progress::steps(cx.output, rounds.into());
@@ -105,9 +102,7 @@ impl Led {
 
 impl Report for Led {
     fn human(&self, page: &mut dyn Write) -> io::Result<()> {
-        let simulated =
-            if self.platform == PlatformKind::Simulated { " (SIMULATED: no hardware protects it)" } else { "" };
-        writeln!(page, "the federation is done{simulated}")?;
+        writeln!(page, "the federation is done{}", simulated(self.platform))?;
         for (number, round) in (1u32..).zip(&self.record.rounds) {
             let sites: Vec<_> = round.updates.iter().map(|update| update.site.saturating_add(1).to_string()).collect();
             let rows: u64 = round.updates.iter().map(|update| update.rows).sum();

@@ -8,7 +8,7 @@ use crate::{
     door::Door,
     error::{Exit, Failure, Outcome},
     explain, files,
-    output::{Report, field},
+    output::{Report, field, simulated},
 };
 use glacier::Freshness;
 use glacier_wire::{Address, Digest, PlatformKind, federation::Seat};
@@ -84,9 +84,7 @@ struct Seated {
 
 impl Report for Seated {
     fn human(&self, page: &mut dyn Write) -> io::Result<()> {
-        let simulated =
-            if self.platform == PlatformKind::Simulated { " (SIMULATED: no hardware protects it)" } else { "" };
-        writeln!(page, "your enclave was accepted{simulated}")?;
+        writeln!(page, "your enclave was accepted{}", simulated(self.platform))?;
         checks::tree(page, &self.checks, None)?;
         field(page, "data", self.site.data)?;
         field(page, "  from", format_args!("{} (you)", self.site.provider))?;

@@ -7,7 +7,7 @@ use crate::{
     door::{self, Door},
     error::{Exit, Failure, Outcome},
     explain, files,
-    output::{Report, field},
+    output::{Report, field, simulated},
     progress,
 };
 use glacier::{
@@ -59,10 +59,7 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     if let Some(folder) = &args.proofs {
         std::fs::create_dir_all(folder).map_err(|error| Failure::writing(folder, &error))?;
     }
-    let bar = progress::bytes(cx.output, "uploading", 0);
-    let uploaded = own.node.upload(&data, &file, &mut progress::follow(&bar)).await;
-    bar.finish_and_clear();
-    uploaded.map_err(explain::node)?;
+    own.upload(&data, &file, cx).await?;
 
     let part = Part {
         federation: manifest,
@@ -125,9 +122,10 @@ struct Round {
 
 impl Report for TookPart {
     fn human(&self, page: &mut dyn Write) -> io::Result<()> {
-        let simulated = self.rounds.iter().any(|round| round.proof.platform == PlatformKind::Simulated);
-        let simulated = if simulated { " (SIMULATED: no hardware protects it)" } else { "" };
-        writeln!(page, "the federation is done; your rows were in {} rounds of it{simulated}", self.rounds.len())?;
+        let platform =
+            self.rounds.iter().map(|round| round.proof.platform).find(|kind| *kind == PlatformKind::Simulated);
+        let note = simulated(platform);
+        writeln!(page, "the federation is done; your rows were in {} rounds of it{note}", self.rounds.len())?;
         for round in &self.rounds {
             let text = format!("Work Proof {}{}", round.proof.sequence, measured(&round.metrics));
             field(page, &format!("round {}", round.round), text)?;

@@ -8,8 +8,7 @@ use crate::{
     door::Door,
     error::{Exit, Failure, Outcome},
     explain, files,
-    output::{Report, field},
-    progress,
+    output::{Report, field, simulated},
 };
 use glacier::{Freshness, Job, Release};
 use glacier_wire::{Address, Digest, PlatformKind, Role, SignedManifest, api::JobStatus};
@@ -63,10 +62,7 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
 
     let freshness = if args.fresh { Freshness::Fresh } else { Freshness::Cached };
     let session = door.open(freshness, cx).await?;
-    let bar = progress::bytes(cx.output, "uploading", 0);
-    let uploaded = door.node.upload(&asset, &file, &mut progress::follow(&bar)).await;
-    bar.finish_and_clear();
-    uploaded.map_err(explain::node)?;
+    door.upload(&asset, &file, cx).await?;
 
     let limits = &manifest.manifest.limits;
     let release = Release { role, manifest, file_key, uses: limits.runs, not_after: limits.not_after };
@@ -123,9 +119,7 @@ struct Joined {
 
 impl Report for Joined {
     fn human(&self, page: &mut dyn Write) -> io::Result<()> {
-        let simulated =
-            if self.platform == PlatformKind::Simulated { " (SIMULATED: no hardware protects it)" } else { "" };
-        writeln!(page, "the enclave was accepted{simulated}")?;
+        writeln!(page, "the enclave was accepted{}", simulated(self.platform))?;
         checks::tree(page, &self.checks, None)?;
         writeln!(page, "the key of your {} was released to it, for this job alone", self.role.as_str())?;
         field(page, "asset", self.asset)?;

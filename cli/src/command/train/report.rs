@@ -2,7 +2,7 @@
 
 use crate::{
     checks::{self, Line},
-    output::{DIM, Report, field},
+    output::{DIM, Report, field, simulated},
     units::grouped,
 };
 use glacier::Refinement;
@@ -62,9 +62,7 @@ impl Trained {
 
 impl Report for Trained {
     fn human(&self, page: &mut dyn Write) -> io::Result<()> {
-        let simulated =
-            if self.platform == PlatformKind::Simulated { " (SIMULATED: no hardware protects it)" } else { "" };
-        writeln!(page, "the enclave was accepted{simulated}")?;
+        writeln!(page, "the enclave was accepted{}", simulated(self.platform))?;
         checks::tree(page, &self.checks, None)?;
         let record = &self.record;
         let epochs = record.weights.len().saturating_sub(1);
