@@ -3,7 +3,7 @@
 //! ```text
 //! blobs/<digest>                  whole, synced before it got this name
 //! parts/<digest>.<length>.<turn>  the beginning of an upload of that many bytes
-//! results/<number>                an upload whose digest is not known yet; void after a restart
+//! results/<number>                an upload whose digest is not known yet; void after a restart that does not name it
 //! lock                            held by the process that uses the folder
 //! ```
 //!
@@ -56,15 +56,20 @@ fn take(lock: &File) -> Result<(), StoreError> {
 }
 
 impl Files {
-    pub(crate) fn open(dir: PathBuf) -> Result<Self, StoreError> {
+    /// Takes the folder. Of the results that another run began, those of `kept` remain.
+    pub(crate) fn open(dir: PathBuf, kept: &[u64]) -> Result<Self, StoreError> {
         for name in ["blobs", "parts", "results"] {
             fs::create_dir_all(dir.join(name))?;
         }
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(dir.join("lock"))?;
         take(&lock)?;
         let files = Self { dir, _lock: lock };
+        let kept: Vec<_> = kept.iter().map(|number| files.result(*number)).collect();
         for entry in fs::read_dir(files.dir.join("results"))? {
-            fs::remove_file(entry?.path())?;
+            let path = entry?.path();
+            if !kept.contains(&path) {
+                fs::remove_file(path)?;
+            }
         }
         Ok(files)
     }

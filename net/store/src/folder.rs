@@ -1,12 +1,12 @@
 //! The store itself, in blocking calls.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fs::{self, File},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use glacier_wire::Digest;
@@ -58,7 +58,8 @@ pub struct Usage {
     pub unfinished: u64,
 }
 
-/// Handle of an upload whose digest is not known yet. Void when the process ends.
+/// Handle of an upload whose digest is not known yet. Void when the store is closed, unless it is opened
+/// [keeping](crate::Store::open_keeping) it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct UploadId(pub u64);
 
@@ -142,9 +143,17 @@ impl Slot {
 }
 
 impl Folder {
-    pub(crate) fn open(dir: PathBuf, max_bytes: u64) -> Result<Self, StoreError> {
-        let files = Files::open(dir)?;
+    pub(crate) fn open(dir: PathBuf, max_bytes: u64, kept: &[u64]) -> Result<Self, StoreError> {
+        let files = Files::open(dir, kept)?;
         let mut state = State::default();
+        for number in kept {
+            let path = files.result(*number);
+            // What is not there any more is missing to whoever asks for it.
+            let Ok(meta) = fs::metadata(&path) else { continue };
+            state.used = state.used.saturating_add(meta.len());
+            state.last = state.last.max(*number);
+            state.uploads.insert(*number, Arc::new(Mutex::new(Slot::Dormant { path, have: meta.len() })));
+        }
         for (digest, bytes) in files.blobs()? {
             state.used = state.used.saturating_add(bytes);
             state.blobs.insert(digest, bytes);
@@ -174,6 +183,10 @@ impl Folder {
         let end = self.size(digest)?;
         let left = end.checked_sub(offset).ok_or(StoreError::Range { end })?;
         let file = File::open(self.files.blob(digest))?;
+        if offset == 0 {
+            // Whoever reads it still has a use for it. Where that cannot be noted it only ends sooner.
+            let _ = file.set_modified(SystemTime::now());
+        }
         let mut bytes = vec![0; usize::try_from(left).unwrap_or(usize::MAX).min(len)];
         file.read_exact_at(&mut bytes, offset)?;
         Ok(bytes)
@@ -205,7 +218,7 @@ impl Folder {
                 Some(part) if part.length != length => return Err(StoreError::Length { announced: part.length }),
                 Some(_) => {}
                 None => {
-                    if length > self.max_bytes.saturating_sub(state.used) {
+                    if length > self.for_clients().saturating_sub(state.used) {
                         return Err(StoreError::Full);
                     }
                     if state.parts.len() >= MAX_UNFINISHED {
@@ -238,7 +251,7 @@ impl Folder {
         if part.length.checked_sub(offset).is_none_or(|left| left < bytes.len() as u64) {
             return Err(StoreError::Length { announced: part.length });
         }
-        self.write(writer, bytes)
+        self.write(writer, bytes, self.for_clients())
     }
 
     pub(crate) fn complete(&self, digest: &Digest) -> Result<u64, StoreError> {
@@ -275,7 +288,7 @@ impl Folder {
     pub(crate) fn append_upload(&self, upload: UploadId, bytes: &[u8]) -> Result<u64, StoreError> {
         let slot = self.upload(upload)?;
         let mut slot = lock(&slot);
-        self.write(slot.wake()?, bytes)
+        self.write(slot.wake()?, bytes, self.max_bytes)
     }
 
     pub(crate) fn commit_upload(&self, upload: UploadId, digest: &Digest) -> Result<u64, StoreError> {
@@ -325,16 +338,37 @@ impl Folder {
         Ok(swept)
     }
 
+    pub(crate) fn expire(&self, older: Duration, but: &HashSet<Digest>) -> Result<usize, StoreError> {
+        let blobs: Vec<_> = self.state().blobs.keys().filter(|digest| !but.contains(*digest)).copied().collect();
+        let mut expired = 0usize;
+        for digest in blobs {
+            if idle(&self.files.blob(&digest)).is_ok_and(|idle| idle >= older) {
+                match self.delete(&digest) {
+                    Ok(()) => expired = expired.saturating_add(1),
+                    Err(StoreError::Missing) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(expired)
+    }
+
+    /// What uploads by digest may fill. The rest is for results and checkpoints: strangers who fill the store must not
+    /// keep jobs from ending.
+    fn for_clients(&self) -> u64 {
+        self.max_bytes.saturating_sub(self.max_bytes / 8)
+    }
+
     fn upload(&self, upload: UploadId) -> Result<Arc<Mutex<Slot>>, StoreError> {
         self.state().uploads.get(&upload.0).cloned().ok_or(StoreError::Missing)
     }
 
     /// Room first, then bytes: however many write at once, the ceiling holds.
-    fn write(&self, part: &mut Part, bytes: &[u8]) -> Result<u64, StoreError> {
+    fn write(&self, part: &mut Part, bytes: &[u8], ceiling: u64) -> Result<u64, StoreError> {
         let len = bytes.len() as u64;
         {
             let mut state = self.state();
-            state.used = state.used.checked_add(len).filter(|used| *used <= self.max_bytes).ok_or(StoreError::Full)?;
+            state.used = state.used.checked_add(len).filter(|used| *used <= ceiling).ok_or(StoreError::Full)?;
         }
         part.append(bytes).inspect_err(|_| self.free(len))?;
         Ok(part.len())

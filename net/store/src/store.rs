@@ -1,6 +1,6 @@
 //! The store for asynchronous callers.
 
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{collections::HashSet, io, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use glacier_wire::Digest;
@@ -10,7 +10,7 @@ use crate::{
     folder::{Blob, Folder, Progress, UploadId, Usage},
 };
 
-/// A folder of ciphertext by digest, with a ceiling in bytes. Clones share it; one process at a time uses a folder.
+/// A folder of ciphertext by digest, with a ceiling in bytes, an eighth of which uploads by digest cannot fill. Clones share it; one process at a time uses a folder.
 ///
 /// A call whose future is dropped still runs to its end.
 #[derive(Clone)]
@@ -24,8 +24,17 @@ impl Store {
     /// # Errors
     /// [`StoreError::InUse`] while another process has the folder open; [`StoreError::Io`].
     pub async fn open(dir: impl AsRef<Path>, max_bytes: u64) -> Result<Self, StoreError> {
+        Self::open_keeping(dir, max_bytes, &[]).await
+    }
+
+    /// [Opens](Self::open) it, and keeps these uploads without a digest: whoever made them goes on with them.
+    ///
+    /// # Errors
+    /// As of [`open`](Self::open).
+    pub async fn open_keeping(dir: impl AsRef<Path>, max_bytes: u64, uploads: &[UploadId]) -> Result<Self, StoreError> {
         let dir = dir.as_ref().to_owned();
-        let folder = blocking(move || Folder::open(dir, max_bytes)).await?;
+        let kept: Vec<u64> = uploads.iter().map(|upload| upload.0).collect();
+        let folder = blocking(move || Folder::open(dir, max_bytes, &kept)).await?;
         Ok(Self { folder: Arc::new(folder) })
     }
 
@@ -151,6 +160,14 @@ impl Store {
     /// [`StoreError::Io`].
     pub async fn sweep(&self, older: Duration) -> Result<usize, StoreError> {
         self.run(move |folder| folder.sweep(older)).await
+    }
+
+    /// Removes blobs, but for these, that nobody has read from their beginning or brought for so long. Returns how many.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub async fn expire(&self, older: Duration, but: HashSet<Digest>) -> Result<usize, StoreError> {
+        self.run(move |folder| folder.expire(older, &but)).await
     }
 
     async fn run<T: Send + 'static>(

@@ -1,7 +1,7 @@
 //! What the store promises its operator, and one test for each way to misuse it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     path::Path,
     process::{Command, Stdio},
     time::Duration,
@@ -265,6 +265,40 @@ async fn unfinished_uploads_are_counted() {
 }
 
 #[tokio::test]
+async fn what_nobody_has_used_for_long_goes_and_what_must_stay_stays() {
+    let (dir, store) = fresh(ROOMY).await;
+    for name in ["old", "read", "kept", "new"] {
+        let upload = store.create_upload().await.unwrap();
+        store.append_upload(upload, name.as_bytes().to_vec()).await.unwrap();
+        store.commit_upload(upload, &digest(name.as_bytes())).await.unwrap();
+        if name != "new" {
+            let file = std::fs::File::open(dir.path().join("blobs").join(digest(name.as_bytes()).to_string())).unwrap();
+            file.set_modified(std::time::SystemTime::now() - Duration::from_secs(100)).unwrap();
+        }
+    }
+    store.read(&digest(b"read"), 0, 1).await.unwrap();
+    let but = HashSet::from([digest(b"kept")]);
+    assert_eq!(store.expire(Duration::from_secs(50), but).await, Ok(1));
+    let mut left: Vec<_> = [b"read", b"kept"].map(|name| digest(name)).to_vec();
+    left.push(digest(b"new"));
+    left.sort();
+    assert_eq!(store.list().iter().map(|blob| blob.digest).collect::<Vec<_>>(), left);
+    assert_eq!(store.usage().bytes, 11);
+}
+
+#[tokio::test]
+async fn uploads_by_digest_leave_room_for_results() {
+    let (_dir, store) = fresh(800).await;
+    assert_eq!(store.begin(&digest(b"too much"), 701).await, Err(StoreError::Full));
+    let bytes = content(1, 700);
+    store.begin(&digest(&bytes), 700).await.unwrap();
+    store.append(&digest(&bytes), 0, bytes.clone()).await.unwrap();
+    let result = store.create_upload().await.unwrap();
+    assert_eq!(store.append_upload(result, vec![1; 100]).await, Ok(100));
+    assert_eq!(store.append_upload(result, vec![1]).await, Err(StoreError::Full));
+}
+
+#[tokio::test]
 async fn a_folder_has_one_process() {
     let (dir, _store) = fresh(ROOMY).await;
     assert_eq!(Store::open(dir.path(), ROOMY).await.err(), Some(StoreError::InUse));
@@ -279,6 +313,23 @@ async fn uploads_without_a_digest_end_with_the_process() {
     let store = Store::open(dir.path(), ROOMY).await.unwrap();
     assert_eq!((store.usage().bytes, disk_bytes(dir.path())), (0, 0));
     assert_eq!(store.append_upload(upload, vec![1]).await, Err(StoreError::Missing));
+}
+
+#[tokio::test]
+async fn an_upload_without_a_digest_that_is_kept_goes_on() {
+    let (dir, store) = fresh(ROOMY).await;
+    let [kept, left] = [store.create_upload().await.unwrap(), store.create_upload().await.unwrap()];
+    store.append_upload(kept, b"one ".to_vec()).await.unwrap();
+    store.append_upload(left, vec![1; 100]).await.unwrap();
+    drop(store);
+    // Of one that never was nothing is made.
+    let store = Store::open_keeping(dir.path(), ROOMY, &[kept, UploadId(77)]).await.unwrap();
+    assert_eq!((store.usage().bytes, store.usage().unfinished, disk_bytes(dir.path())), (4, 1, 4));
+    assert_eq!(store.append_upload(left, vec![1]).await, Err(StoreError::Missing));
+    assert_eq!(store.append_upload(UploadId(77), vec![1]).await, Err(StoreError::Missing));
+    assert_eq!(store.append_upload(kept, b"two".to_vec()).await, Ok(7));
+    assert_eq!(store.commit_upload(kept, &digest(b"one two")).await, Ok(7));
+    assert!(store.create_upload().await.unwrap().0 > kept.0);
 }
 
 #[tokio::test]
