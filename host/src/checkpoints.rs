@@ -1,6 +1,7 @@
 //! Which sealed checkpoint of a job is the newest. The host keeps them for the enclave and can read none.
 
 use std::{
+    collections::HashSet,
     fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -49,6 +50,17 @@ impl Checkpoints {
         fs::remove_file(folder.join(job.to_string()))?;
         self.remove(asset).await;
         Ok(())
+    }
+
+    /// All that is pointed to: what must not be removed for its age.
+    pub(crate) async fn kept(&self) -> io::Result<HashSet<Digest>> {
+        let folder = self.folder.lock().await.clone();
+        tokio::task::spawn_blocking(move || {
+            let names = fs::read_dir(&folder)?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+            names.filter_map(|job| read(&folder, job).transpose()).collect()
+        })
+        .await
+        .map_err(io::Error::other)?
     }
 
     async fn remove(&self, asset: Digest) {

@@ -23,7 +23,7 @@ pub struct NodeConfig {
     /// The enclave program. Default: `glacier-enclave` beside this program.
     #[serde(default = "default_enclave")]
     pub enclave: PathBuf,
-    /// Most bytes of ciphertext kept. Default 64 GiB.
+    /// Most bytes of ciphertext kept, an eighth of them for what the enclave brings. Default 64 GiB.
     #[serde(default = "default_max_store_bytes")]
     pub max_store_bytes: u64,
     /// Most connections at once: so many relayed, and so many to the host's own API. Default 512.
@@ -35,6 +35,10 @@ pub struct NodeConfig {
     /// An unfinished upload that nobody continued for so many seconds is removed. Default one day.
     #[serde(default = "default_upload_seconds")]
     pub upload_seconds: u64,
+    /// Ciphertext that nobody has brought or read for so many days is removed, but for checkpoints of what goes on. Default 30; 0
+    /// keeps all.
+    #[serde(default = "default_blob_days")]
+    pub blob_days: u64,
     /// Seconds that open connections have to end by themselves once the node is to end. Default 5; what is still open
     /// then is closed, and clients take up again what they were at.
     #[serde(default = "default_drain_seconds")]
@@ -42,6 +46,9 @@ pub struct NodeConfig {
     /// Other nodes that the enclave may have this host connect to, each `HOST:PORT`, to the letter. Default: none.
     #[serde(default)]
     pub dial: Vec<String>,
+    /// Root of a collector of OTLP over HTTP, for spans. Like the chain it is for whoever starts the node. Default: none.
+    #[serde(default)]
+    pub traces: Option<String>,
     /// The chain that the node settles on. Default: one of its own, in this process.
     #[serde(default)]
     pub chain: ChainConfig,
@@ -103,8 +110,10 @@ impl NodeConfig {
             max_connections: default_max_connections(),
             idle_seconds: default_idle_seconds(),
             upload_seconds: default_upload_seconds(),
+            blob_days: default_blob_days(),
             drain_seconds: default_drain_seconds(),
             dial: Vec::new(),
+            traces: None,
             chain: ChainConfig::default(),
         }
     }
@@ -119,8 +128,10 @@ impl NodeConfig {
         "max_connections",
         "idle_seconds",
         "upload_seconds",
+        "blob_days",
         "drain_seconds",
         "dial",
+        "traces",
         "chain",
         "enabled",
         "rpc",
@@ -149,6 +160,11 @@ impl NodeConfig {
 
     pub(crate) fn drain(&self) -> Duration {
         Duration::from_secs(self.drain_seconds)
+    }
+
+    /// `None` keeps all.
+    pub(crate) fn blob_age(&self) -> Option<Duration> {
+        (self.blob_days > 0).then(|| Duration::from_secs(self.blob_days.saturating_mul(86_400)))
     }
 
     pub(crate) fn upload_age(&self) -> Duration {
@@ -182,6 +198,10 @@ fn default_idle_seconds() -> u64 {
 
 fn default_upload_seconds() -> u64 {
     24 * 60 * 60
+}
+
+fn default_blob_days() -> u64 {
+    30
 }
 
 fn default_drain_seconds() -> u64 {
@@ -224,10 +244,8 @@ mod tests {
         known.sort_unstable();
         assert_eq!(names, known);
         let config: NodeConfig = all.try_into().unwrap();
-        assert_eq!(
-            NodeConfig { chip: default_chip(), enclave: default_enclave(), chain: ChainConfig::default(), ..config },
-            written
-        );
+        let (chip, enclave, chain) = (default_chip(), default_enclave(), ChainConfig::default());
+        assert_eq!(NodeConfig { chip, enclave, traces: None, chain, ..config }, written);
     }
 
     #[test]

@@ -3,20 +3,25 @@
 use std::{
     fs,
     io::{self, BufRead as _, BufReader, Read as _},
-    os::unix::{fs::PermissionsExt as _, net::UnixListener},
+    os::{
+        fd::OwnedFd,
+        unix::{fs::PermissionsExt as _, net::UnixListener},
+    },
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    process::{ChildStdout, Command, Stdio},
     time::Duration,
 };
 
 use command_fds::{CommandFdExt as _, FdMapping};
 use glacier_wire::{EnclaveId, Measurement};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tokio::{net::UnixStream, task::JoinHandle, time::timeout};
-use tracing::{info, warn};
+use tracing::{info, instrument, warn};
 
 use crate::{
     config::NodeConfig,
-    port::{PortError, Service},
+    handover::Pause,
+    port::{Closed, PortError, Rest, Service},
 };
 
 /// What the chip announces when the enclave is up.
@@ -78,19 +83,33 @@ const FAREWELL: Duration = Duration::from_secs(5);
 pub(crate) struct Enclave {
     pub(crate) info: ChipInfo,
     chip: Chip,
-    port: JoinHandle<PortError>,
+    port: JoinHandle<Closed>,
 }
 
-struct Chip {
-    child: Child,
-    stdin: Option<ChildStdin>,
+/// A process that this one has started, or the run of the host before.
+pub(crate) struct Chip {
+    pub(crate) pid: Pid,
+    pub(crate) stdin: OwnedFd,
     /// Kept open: a chip that prints to a closed pipe would fail.
-    _stdout: ChildStdout,
+    pub(crate) stdout: OwnedFd,
+}
+
+/// An enclave that runs on while its host is between two runs.
+pub(crate) struct Resting {
+    pub(crate) info: ChipInfo,
+    pub(crate) chip: Chip,
+    pub(crate) port: Rest,
 }
 
 impl Enclave {
     /// Starts chip and enclave, and answers the enclave's calls from then on.
-    pub(crate) async fn launch(config: &NodeConfig, socket: &Path, service: Service) -> Result<Self, LaunchError> {
+    #[instrument(skip_all, name = "launch")]
+    pub(crate) async fn launch(
+        config: &NodeConfig,
+        socket: &Path,
+        service: Service,
+        pause: Pause,
+    ) -> Result<Self, LaunchError> {
         for (program, missing) in [
             (&config.chip, LaunchError::NoChip as fn(PathBuf) -> LaunchError),
             (&config.enclave, LaunchError::NoEnclave),
@@ -121,19 +140,20 @@ impl Enclave {
         let mut child = command.spawn()?;
         // Our copies of the enclave's descriptors go with it, so that they close when the enclave ends.
         drop(command);
-        let stdin = child.stdin.take();
-        let Some(stdout) = child.stdout.take() else { return Err(LaunchError::Start(io::ErrorKind::BrokenPipe)) };
-        let port = tokio::spawn(service.serve(ours));
+        let broken = LaunchError::Start(io::ErrorKind::BrokenPipe);
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(broken.clone())?;
+        let (stdin, stdout) = child.stdin.take().zip(child.stdout.take()).ok_or(broken)?;
+        let port = tokio::spawn(service.serve(Rest::new(ours), pause));
 
         let announced = tokio::task::spawn_blocking(move || read_announcement(stdout));
         match timeout(LaunchError::PATIENCE, announced).await {
             Ok(Ok(Ok((info, stdout)))) => {
                 info!(pid = info.pid, measurement = %info.measurement, simulated = info.simulated, "the enclave is up");
-                Ok(Self { info, chip: Chip { child, stdin, _stdout: stdout }, port })
+                Ok(Self { info, chip: Chip { pid, stdin: stdin.into(), stdout: stdout.into() }, port })
             }
             failed => {
                 drop(stdin);
-                reap(child).await;
+                reap(pid).await;
                 // The port closes with the enclave, after the last change it asked for.
                 let _ = timeout(FAREWELL, port).await;
                 Err(match failed {
@@ -145,15 +165,40 @@ impl Enclave {
         }
     }
 
+    /// Goes on with one that has been at rest.
+    pub(crate) fn resume(resting: Resting, service: Service, pause: Pause) -> Self {
+        let Resting { info, chip, port } = resting;
+        info!(pid = info.pid, "the enclave is taken over from the run before");
+        Self { info, chip, port: tokio::spawn(service.serve(port, pause)) }
+    }
+
+    /// Once it was told to pause: what the next run of the host is to have. `None` where the enclave has ended, or
+    /// what it had asked for did not come to rest; it has been ended then.
+    pub(crate) async fn rest(mut self) -> Option<Resting> {
+        match (&mut self.port).await {
+            Ok(Closed::Paused(port)) => Some(Resting { info: self.info, chip: self.chip, port: *port }),
+            Ok(Closed::Ended(why)) => {
+                warn!(%why, "the enclave cannot be handed over");
+                self.stop().await;
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
     /// Returns when the enclave has ended, or has broken the host port's rules.
     pub(crate) async fn ended(&mut self) -> PortError {
-        (&mut self.port).await.unwrap_or(PortError::Ended)
+        match (&mut self.port).await {
+            Ok(Closed::Ended(why)) => why,
+            // Who pauses does not wait for the end.
+            Ok(Closed::Paused(_)) | Err(_) => PortError::Ended,
+        }
     }
 
     /// Ends it, and waits until it has.
-    pub(crate) async fn stop(mut self) {
-        drop(self.chip.stdin.take());
-        reap(self.chip.child).await;
+    pub(crate) async fn stop(self) {
+        drop(self.chip.stdin);
+        reap(self.chip.pid).await;
         // The port closes with the enclave, after the last change it asked for.
         if !self.port.is_finished() {
             let _ = timeout(FAREWELL, self.port).await;
@@ -173,15 +218,15 @@ fn read_announcement(stdout: ChildStdout) -> Result<(ChipInfo, ChildStdout), Lau
 }
 
 /// Waits for a process that was asked to end, and kills one that does not.
-async fn reap(mut child: Child) {
+async fn reap(pid: Pid) {
     let asked = tokio::time::Instant::now();
     loop {
-        match child.try_wait() {
+        match waitpid(Some(pid), WaitOptions::NOHANG) {
             Ok(None) if asked.elapsed() < FAREWELL => tokio::time::sleep(Duration::from_millis(10)).await,
             Ok(None) => {
-                warn!(pid = child.id(), "the chip does not end and is killed");
-                let _ = child.kill();
-                let _ = tokio::task::spawn_blocking(move || child.wait()).await;
+                warn!(pid = pid.as_raw_nonzero(), "the chip does not end and is killed");
+                let _ = kill_process(pid, Signal::KILL);
+                let _ = tokio::task::spawn_blocking(move || waitpid(Some(pid), WaitOptions::empty())).await;
                 return;
             }
             Ok(Some(_)) | Err(_) => return,

@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr};
 
 use glacier_store::StoreError;
 
-use crate::{enclave::LaunchError, orders::RegistrationError, proofs::ProofError};
+use crate::{enclave::LaunchError, handover::HandoverError, orders::RegistrationError, proofs::ProofError};
 
 /// Why a node could not start.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,4 +39,7 @@ pub enum HostError {
     /// The enclave did not come up.
     #[error(transparent)]
     Enclave(#[from] LaunchError),
+    /// What the run before has left could not be taken over.
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
 }

@@ -37,7 +37,7 @@ use std::{
 use axum::{
     Json, Router,
     body::Body,
-    extract::{Path, Query, Request, State},
+    extract::{MatchedPath, Path, Query, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -56,7 +56,7 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
-use tracing::debug;
+use tracing::{Instrument as _, debug, field::Empty, info_span};
 
 use crate::{
     dashboard,
@@ -140,10 +140,23 @@ fn router(shared: Arc<Shared>) -> Router {
         .with_state(shared)
 }
 
-/// Counts a request and the time until its answer began.
-async fn measure(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+/// Counts a request and the time until its answer began. Its span names the route, not the digest or the key in it.
+async fn measure(
+    State(shared): State<Arc<Shared>>,
+    route: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
     let begun = Instant::now();
-    let response = next.run(request).await;
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    let span = info_span!(
+        "request",
+        http.request.method = %request.method(),
+        http.route = route,
+        http.response.status_code = Empty
+    );
+    let response = next.run(request).instrument(span.clone()).await;
+    span.record("http.response.status_code", response.status().as_u16());
     let metrics = &shared.counters.metrics;
     metrics.request.record(begun.elapsed());
     let class = usize::from(response.status().as_u16().div_euclid(100).saturating_sub(1));

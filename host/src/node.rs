@@ -1,22 +1,25 @@
 //! The node: one port, one enclave, one store.
 
 use std::{
+    collections::VecDeque,
     fs, io,
     net::SocketAddr,
-    os::unix::fs::PermissionsExt as _,
+    os::{fd::OwnedFd, unix::fs::PermissionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use glacier_store::Store;
+use glacier_store::{Store, UploadId};
 use glacier_wire::{
     Address,
     api::{RegistrationOrder, SettlementOrder},
+    cbor,
 };
+use rustix::process::Pid;
 use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    net::{TcpListener, TcpStream, UnixStream},
+    sync::{Semaphore, oneshot, watch},
     task::{JoinHandle, JoinSet},
     time::timeout,
 };
@@ -26,14 +29,16 @@ use crate::{
     checkpoints::Checkpoints,
     config::NodeConfig,
     danger::Meddler,
-    enclave::{ChipInfo, Enclave},
+    enclave::{self, Chip, ChipInfo, Enclave},
     error::HostError,
+    handover::{Handover, HandoverError, Pause, State},
     http,
     log::Logs,
     orders::{Desk, RegistrationQuote},
-    port::Service,
+    port::{Rest, Service},
+    presence::Presence,
     proofs::Proofs,
-    relay::relay,
+    relay,
     samples::{self, Samples},
     showcase::Showcase,
     status::{ChainStanding, Counters, EnclaveState, Settles, Status},
@@ -48,6 +53,10 @@ const BACKOFF: Duration = Duration::from_millis(250);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// An enclave that lived this long had nothing wrong with its start.
 const LIVED: Duration = Duration::from_secs(60);
+/// How long those who carry bytes may take to come to rest, peers that do not read included.
+const AT_REST: Duration = Duration::from_secs(3);
+/// How long what still uses the node's folder may take to let go of it at the end of a run.
+const LETTING_GO: Duration = Duration::from_secs(2);
 /// How often abandoned uploads are looked for.
 const SWEEP: Duration = Duration::from_secs(600);
 
@@ -55,8 +64,11 @@ const SWEEP: Duration = Duration::from_secs(600);
 pub struct Node {
     shared: Arc<Shared>,
     address: SocketAddr,
-    accepting: JoinHandle<()>,
-    supervising: JoinHandle<()>,
+    accepting: JoinHandle<Accepted>,
+    supervising: JoinHandle<Option<enclave::Resting>>,
+    /// How many runs there were before this one.
+    runs: u64,
+    presence: fs::File,
 }
 
 /// What every part of the node sees.
@@ -69,8 +81,22 @@ pub(crate) struct Shared {
     socket: PathBuf,
     enclave: watch::Sender<Option<ChipInfo>>,
     chain: watch::Sender<Option<ChainStanding>>,
-    stop: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
+    pausing: watch::Sender<bool>,
+    pause: Pause,
 }
+
+/// What a node is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Running,
+    Ending,
+    /// Ending, but for the enclave and those who are connected with it.
+    HandingOver,
+}
+
+/// What is left of the port: the socket, and relayed connections at rest.
+type Accepted = (TcpListener, Vec<relay::Resting>);
 
 impl Node {
     /// Starts a node: its folder, its store, its enclave, its port.
@@ -82,18 +108,54 @@ impl Node {
     }
 
     pub(crate) async fn start_with(config: NodeConfig, meddler: Option<Arc<dyn Meddler>>) -> Result<Self, HostError> {
+        Self::begin(config, meddler, None).await
+    }
+
+    /// Starts a node around the enclave that an earlier run has [handed over](Self::hand_over). What it has of settings is for
+    /// the next enclave; it listens where the earlier run did, unless they say another address.
+    ///
+    /// # Errors
+    /// [`HostError`]. The enclave has ended then.
+    pub async fn resume(config: NodeConfig, handover: Handover) -> Result<Self, HostError> {
+        Self::begin(config, None, Some(handover)).await
+    }
+
+    async fn begin(
+        config: NodeConfig,
+        meddler: Option<Arc<dyn Meddler>>,
+        handover: Option<Handover>,
+    ) -> Result<Self, HostError> {
         let socket = prepare(&config.home)?;
-        let store = Store::open(config.home.join("store"), config.max_store_bytes).await?;
+        let uploads = handover.iter().flat_map(|handover| &handover.state.port.uploads);
+        let uploads: Vec<_> = uploads.map(|upload| UploadId(*upload)).collect();
+        let store = Store::open_keeping(config.home.join("store"), config.max_store_bytes, &uploads).await?;
+        let runs = handover.as_ref().map_or(0, |handover| handover.state.runs.saturating_add(1));
+        // Since the store is ours, the folder is.
+        let in_home = |error: io::Error| HostError::Home(error.kind());
+        let presence = Presence::say(&config.home, runs).map_err(in_home)?;
         let proofs = Proofs::open(&config.home.join("proofs.redb"))?;
-        let checkpoints = Checkpoints::open(&config.home.join("checkpoints"), store.clone())
-            .map_err(|error| HostError::Home(error.kind()))?;
+        let checkpoints = Checkpoints::open(&config.home.join("checkpoints"), store.clone()).map_err(in_home)?;
         let unable = |error: io::Error| HostError::Listen { address: config.listen, kind: error.kind() };
+        let taken = handover.map(Taken::apart).transpose()?;
+        let (listener, resting, relays, known) = match taken {
+            Some(Taken { listener, enclave, relays, known }) => (Some(listener), Some(enclave), relays, known),
+            None => (None, None, Vec::new(), Known::default()),
+        };
+        let same = |listener: &TcpListener| listener.local_addr().is_ok_and(|now| serves(config.listen, now));
         // Before the enclave: a port that is taken is found out at once.
-        let listener = TcpListener::bind(config.listen).await.map_err(unable)?;
+        let listener = match listener.filter(same) {
+            Some(listener) => listener,
+            None => TcpListener::bind(config.listen).await.map_err(unable)?,
+        };
         let address = listener.local_addr().map_err(unable)?;
         let (dial, meddling) = (config.dial.clone().into(), meddler.clone());
-        let showcase = Showcase::open(&config.home.join("evidence")).map_err(|error| HostError::Home(error.kind()))?;
+        let showcase = Showcase::open(&config.home.join("evidence")).map_err(in_home)?;
+        if let Some(evidence) = known.evidence {
+            // Without it the page shows less.
+            let _ = showcase.show(evidence).await;
+        }
         let counters = Arc::new(Counters::new());
+        counters.restarts.store(known.restarts, Relaxed);
         let service = Service {
             store,
             proofs,
@@ -104,7 +166,11 @@ impl Node {
             counters: Arc::clone(&counters),
             meddler: meddling,
         };
-        let enclave = Enclave::launch(&config, &socket, service.clone()).await?;
+        let (pausing, pause) = Pause::new();
+        let enclave = match resting {
+            Some(resting) => Enclave::resume(resting, service.clone(), pause.clone()),
+            None => Enclave::launch(&config, &socket, service.clone(), pause.clone()).await?,
+        };
         let shared = Arc::new(Shared {
             config,
             service,
@@ -114,13 +180,15 @@ impl Node {
             meddler,
             socket,
             enclave: watch::Sender::new(Some(enclave.info.clone())),
-            stop: watch::Sender::new(false),
+            phase: watch::Sender::new(Phase::Running),
+            pausing,
+            pause,
         });
         info!(%address, "the node listens");
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
+        let accepting = tokio::spawn(accept(listener, relays, Arc::clone(&shared)));
         let supervising = tokio::spawn(supervise(enclave, Arc::clone(&shared)));
         tokio::spawn(sample(Arc::clone(&shared)));
-        Ok(Self { shared, address, accepting, supervising })
+        Ok(Self { shared, address, accepting, supervising, runs, presence })
     }
 
     /// Where it listens.
@@ -178,34 +246,74 @@ impl Node {
 
     /// Returns when the node has been told to end.
     pub async fn wait(&self) {
-        let mut stop = self.shared.stop.subscribe();
-        let _ = stop.wait_for(|stop| *stop).await;
+        self.shared.stopped().await;
+    }
+
+    /// Tells whoever asked for a new run why this one goes on.
+    pub fn refuse_reload(&self, why: &str) {
+        if let Err(error) = Presence::refuse(&self.presence, self.runs, why) {
+            warn!(%error, "who asked for a new run is not told");
+        }
     }
 
     /// Takes no new connections, lets open ones end for [`NodeConfig::drain_seconds`], ends the enclave and waits for it.
     pub async fn shutdown(mut self) {
-        self.shared.stop.send_replace(true);
+        self.shared.phase.send_replace(Phase::Ending);
         let _ = (&mut self.accepting).await;
         let _ = (&mut self.supervising).await;
         info!("the node has ended");
+    }
+
+    /// Ends this run, and leaves the enclave, its registration, grants, jobs and sessions to the next: see
+    /// [`resume`](Self::resume). HTTP requests have [`NodeConfig::drain_seconds`] to end; who connects meanwhile waits.
+    ///
+    /// # Errors
+    /// [`HandoverError::NoEnclave`]; the node has ended then.
+    pub async fn hand_over(mut self) -> Result<Handover, HandoverError> {
+        self.shared.phase.send_replace(Phase::HandingOver);
+        let accepted = (&mut self.accepting).await;
+        let enclave = (&mut self.supervising).await;
+        let (listener, relays) = accepted.map_err(|_| HandoverError::NoEnclave)?;
+        let enclave = enclave.ok().flatten().ok_or(HandoverError::NoEnclave)?;
+        let evidence = self.shared.service.showcase.page(None).await;
+        let known = Known {
+            runs: self.runs,
+            restarts: self.shared.counters.restarts.load(Relaxed),
+            evidence: evidence.map(|page| cbor::encode(&page.evidence)),
+        };
+        let handover = Taken { listener, enclave, relays, known }.together()?;
+        // What streams an answer to somebody who has gone lets go of the store and the proofs when it notices.
+        let alone = async {
+            while Arc::strong_count(&self.shared) > 1 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let _ = timeout(LETTING_GO, alone).await;
+        info!("the enclave is left to the next run");
+        Ok(handover)
     }
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
-        self.shared.stop.send_replace(true);
+        self.shared.phase.send_replace(Phase::Ending);
     }
 }
 
 impl Shared {
+    /// For those who carry bytes.
+    pub(crate) fn pause(&self) -> &Pause {
+        &self.pause
+    }
+
     pub(crate) fn enclave_socket(&self) -> &Path {
         &self.socket
     }
 
     /// Completes when the node is to end.
     pub(crate) async fn stopped(&self) {
-        let mut stop = self.stop.subscribe();
-        let _ = stop.wait_for(|stop| *stop).await;
+        let mut phase = self.phase.subscribe();
+        let _ = phase.wait_for(|phase| *phase != Phase::Running).await;
     }
 
     pub(crate) fn logs(&self) -> Logs {
@@ -241,6 +349,84 @@ impl Shared {
     }
 }
 
+/// What is handed over, as the parts of a node have it.
+struct Taken {
+    listener: TcpListener,
+    enclave: enclave::Resting,
+    relays: Vec<relay::Resting>,
+    known: Known,
+}
+
+/// What a run knows that is worth nothing to an attacker and something to the next.
+#[derive(Default)]
+struct Known {
+    runs: u64,
+    restarts: u64,
+    evidence: Option<Vec<u8>>,
+}
+
+impl Taken {
+    fn apart(mut from: Handover) -> Result<Self, HandoverError> {
+        let listener = listening(from.next()?)?;
+        let pid = Pid::from_raw(from.state.chip).ok_or(HandoverError::Format)?;
+        let chip = Chip { pid, stdin: from.next()?, stdout: from.next()? };
+        let stream = unix(from.next()?)?;
+        let mut lines = Vec::new();
+        for _ in 0..from.state.port.lines.len() {
+            lines.push(tcp(from.next()?)?);
+        }
+        let mut relays = Vec::new();
+        for ended in from.state.relays.clone() {
+            relays.push(relay::Resting { client: tcp(from.next()?)?, enclave: unix(from.next()?)?, ended });
+        }
+        let Handover { state, .. } = from;
+        let known = Known { runs: state.runs, restarts: state.restarts, evidence: state.evidence };
+        let enclave = enclave::Resting { info: state.info, chip, port: Rest { stream, state: state.port, lines } };
+        Ok(Self { listener, enclave, relays, known })
+    }
+
+    fn together(self) -> Result<Handover, HandoverError> {
+        let Self { listener, enclave: enclave::Resting { info, chip, port }, relays, known } = self;
+        let state = State {
+            format: Handover::FORMAT,
+            runs: known.runs,
+            restarts: known.restarts,
+            info,
+            chip: chip.pid.as_raw_nonzero().get(),
+            port: port.state,
+            relays: relays.iter().map(|relay| relay.ended).collect(),
+            evidence: known.evidence,
+        };
+        let mut descriptors = VecDeque::from([
+            OwnedFd::from(listener.into_std()?),
+            chip.stdin,
+            chip.stdout,
+            OwnedFd::from(port.stream.into_std()?),
+        ]);
+        for line in port.lines {
+            descriptors.push_back(line.into_std()?.into());
+        }
+        for relay in relays {
+            descriptors.push_back(relay.client.into_std()?.into());
+            descriptors.push_back(relay.enclave.into_std()?.into());
+        }
+        Ok(Handover { state, descriptors })
+    }
+}
+
+// They were of another run's runtime, or of this one's that has let go of them; that they do not block stays with the socket.
+fn listening(from: OwnedFd) -> io::Result<TcpListener> {
+    TcpListener::from_std(from.into())
+}
+
+fn tcp(from: OwnedFd) -> io::Result<TcpStream> {
+    TcpStream::from_std(from.into())
+}
+
+fn unix(from: OwnedFd) -> io::Result<UnixStream> {
+    UnixStream::from_std(from.into())
+}
+
 /// Makes the node's folder, private to its user, and says where the enclave's socket goes.
 fn prepare(home: &Path) -> Result<PathBuf, HostError> {
     let private = |dir: &Path| {
@@ -257,10 +443,24 @@ fn prepare(home: &Path) -> Result<PathBuf, HostError> {
     Ok(socket)
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    // Three pools, so that neither silence nor slow HTTP keeps anybody from the enclave.
-    let [silent, relayed, served] = [(); 3].map(|()| Arc::new(Semaphore::new(shared.config.max_connections)));
+/// Whether a socket that listens at `now` is one that settings ask for.
+fn serves(asked: SocketAddr, now: SocketAddr) -> bool {
+    asked.ip() == now.ip() && (asked.port() == 0 || asked.port() == now.port())
+}
+
+async fn accept(listener: TcpListener, relays: Vec<relay::Resting>, shared: Arc<Shared>) -> Accepted {
+    // Apart, so that slow HTTP keeps nobody from the enclave.
+    let [relayed, served] = [(); 2].map(|()| Arc::new(Semaphore::new(shared.config.max_connections)));
+    // Those that have said nothing yet, the oldest first: who speaks at once is not kept out by who does not.
+    let mut silent: VecDeque<oneshot::Sender<()>> = VecDeque::new();
     let mut connections = JoinSet::new();
+    for resting in relays {
+        let (shared, relayed) = (Arc::clone(&shared), Arc::clone(&relayed));
+        connections.spawn(async move {
+            let _permit = relayed.try_acquire().ok()?;
+            carry(resting, &shared).await
+        });
+    }
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -276,35 +476,64 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
                 continue;
             }
         };
-        let Ok(waiting) = Arc::clone(&silent).try_acquire_owned() else {
+        silent.retain(|one| !one.is_closed());
+        if silent.len() >= shared.config.max_connections {
+            silent.pop_front();
             shared.counters.turned_away();
-            continue;
-        };
+        }
+        let (keep, kept) = oneshot::channel();
+        silent.push_back(keep);
         let (shared, relayed, served) = (Arc::clone(&shared), Arc::clone(&relayed), Arc::clone(&served));
         connections.spawn(async move {
-            let first = first_byte(&stream).await;
-            drop(waiting);
+            let first = tokio::select! {
+                first = first_byte(&stream) => first,
+                _ = kept => None,
+            };
             match first {
                 Some(TLS) => {
-                    let Ok(_permit) = relayed.try_acquire() else { return shared.counters.turned_away() };
-                    if let Err(error) = relay(stream, &shared).await {
-                        debug!(error = %error.kind(), "a relayed connection broke");
+                    let Ok(_permit) = relayed.try_acquire() else {
+                        shared.counters.turned_away();
+                        return None;
+                    };
+                    match relay::begin(stream, &shared).await {
+                        Ok(begun) => return carry(begun, &shared).await,
+                        Err(error) => debug!(error = %error.kind(), "the enclave takes no connection"),
                     }
                 }
-                Some(_) => {
-                    let Ok(_permit) = served.try_acquire() else { return shared.counters.turned_away() };
-                    http::serve(stream, &shared).await;
-                }
+                Some(_) => match served.try_acquire() {
+                    Ok(_permit) => http::serve(stream, &shared).await,
+                    Err(_) => shared.counters.turned_away(),
+                },
                 None => {}
             }
+            None
         });
     }
-    drop(listener);
-    let rest = async { while connections.join_next().await.is_some() {} };
-    if timeout(shared.config.drain(), rest).await.is_err() {
-        debug!("connections that did not end are closed");
+    let mut resting = Vec::new();
+    if *shared.phase.borrow() == Phase::HandingOver {
+        // First those who end, then those who go on. Who connects meanwhile waits for the next run to accept.
+        let all = u32::try_from(shared.config.max_connections).unwrap_or(u32::MAX);
+        let _ = timeout(shared.config.drain(), served.acquire_many(all)).await;
+        shared.pausing.send_replace(true);
+        let rest = async {
+            while let Some(left) = connections.join_next().await {
+                resting.extend(left.ok().flatten());
+            }
+        };
+        let _ = timeout(AT_REST, rest).await;
+    } else {
+        let rest = async { while connections.join_next().await.is_some() {} };
+        if timeout(shared.config.drain(), rest).await.is_err() {
+            debug!("connections that did not end are closed");
+        }
     }
     connections.shutdown().await;
+    (listener, resting)
+}
+
+async fn carry(resting: relay::Resting, shared: &Shared) -> Option<relay::Resting> {
+    let relayed = relay::relay(resting, shared).await;
+    relayed.inspect_err(|error| debug!(error = %error.kind(), "a relayed connection broke")).ok().flatten()
 }
 
 async fn first_byte(stream: &TcpStream) -> Option<u8> {
@@ -328,21 +557,43 @@ async fn sample(shared: Arc<Shared>) {
     }
 }
 
+/// Removes what nobody wants any more.
+async fn tidy(shared: &Shared) {
+    let Service { store, checkpoints, .. } = &shared.service;
+    match store.sweep(shared.config.upload_age()).await {
+        Ok(0) => {}
+        Ok(removed) => info!(removed, "abandoned uploads removed"),
+        Err(error) => warn!(%error, "abandoned uploads not removed"),
+    }
+    let Some(age) = shared.config.blob_age() else { return };
+    let expired = match checkpoints.kept().await {
+        Ok(kept) => store.expire(age, kept).await,
+        Err(error) => Err(error.into()),
+    };
+    match expired {
+        Ok(0) => {}
+        Ok(removed) => info!(removed, "ciphertext that nobody has used removed"),
+        Err(error) => warn!(%error, "ciphertext that nobody has used not removed"),
+    }
+}
+
 /// Keeps an enclave running until the node ends.
-async fn supervise(mut enclave: Enclave, shared: Arc<Shared>) {
+async fn supervise(mut enclave: Enclave, shared: Arc<Shared>) -> Option<enclave::Resting> {
     let mut sweep = tokio::time::interval(SWEEP);
     let mut backoff = BACKOFF;
     let mut begun = tokio::time::Instant::now();
     loop {
         let why = tokio::select! {
             why = enclave.ended() => why,
-            () = shared.stopped() => return enclave.stop().await,
-            _ = sweep.tick() => {
-                match shared.service.store.sweep(shared.config.upload_age()).await {
-                    Ok(0) => {}
-                    Ok(removed) => info!(removed, "abandoned uploads removed"),
-                    Err(error) => warn!(%error, "abandoned uploads not removed"),
+            () = shared.stopped() => {
+                if *shared.phase.borrow() == Phase::HandingOver {
+                    return enclave.rest().await;
                 }
+                enclave.stop().await;
+                return None;
+            }
+            _ = sweep.tick() => {
+                tidy(&shared).await;
                 continue;
             }
         };
@@ -357,10 +608,11 @@ async fn supervise(mut enclave: Enclave, shared: Arc<Shared>) {
         enclave = loop {
             tokio::select! {
                 () = tokio::time::sleep(backoff) => {}
-                () = shared.stopped() => return,
+                () = shared.stopped() => return None,
             }
             backoff = backoff.saturating_mul(2).min(MAX_BACKOFF);
-            match Enclave::launch(&shared.config, &shared.socket, shared.service.clone()).await {
+            let pause = shared.pause.clone();
+            match Enclave::launch(&shared.config, &shared.socket, shared.service.clone(), pause).await {
                 Ok(enclave) => break enclave,
                 Err(error) => warn!(%error, "the enclave was not started again; the next try follows"),
             }

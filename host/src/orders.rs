@@ -81,6 +81,19 @@ pub(crate) struct Told {
     registrations: HashSet<u64>,
 }
 
+impl Told {
+    /// Of an enclave that knows where to settle from the run before.
+    pub(crate) fn of(settles: Option<(u64, Address)>) -> Self {
+        let settle = settles.map(|(chain_id, ledger)| SettlementOrder { chain_id, ledger });
+        Self { settle, registrations: HashSet::new() }
+    }
+
+    /// Chain and ledger for which it signs heads.
+    pub(crate) fn settles(&self) -> Option<(u64, Address)> {
+        self.settle.map(|SettlementOrder { chain_id, ledger }| (chain_id, ledger))
+    }
+}
+
 impl Desk {
     /// Most registrations that wait.
     const MOST: usize = 16;
@@ -144,9 +157,9 @@ impl Desk {
 
     fn untold(&self, told: &mut Told) -> Option<HostOrder> {
         let mut state = self.state();
-        if state.settle != told.settle {
-            told.settle = state.settle;
-            return state.settle.map(HostOrder::Settle);
+        if let Some(settle) = state.settle.filter(|settle| told.settle != Some(*settle)) {
+            told.settle = Some(settle);
+            return Some(HostOrder::Settle(settle));
         }
         state.registrations.retain(|waiting| !waiting.answer.is_closed());
         told.registrations.retain(|id| state.registrations.iter().any(|waiting| waiting.id == *id));

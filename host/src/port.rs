@@ -1,6 +1,10 @@
 //! The host port: what the enclave asks of the host, answered.
 
-use std::{collections::HashSet, io, sync::Arc};
+use std::{
+    collections::{HashSet, VecDeque},
+    io,
+    sync::{Arc, Mutex as StdMutex, PoisonError},
+};
 
 use glacier_store::{Store, StoreError, UploadId};
 use glacier_wire::{
@@ -10,16 +14,20 @@ use glacier_wire::{
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::UnixStream,
+    net::{
+        TcpStream, UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
     sync::{Mutex, Semaphore, mpsc},
-    task::JoinSet,
+    task::{JoinHandle, JoinSet},
     time::{Instant, timeout_at},
 };
-use tracing::warn;
+use tracing::{Instrument as _, info_span, warn};
 
 use crate::{
     checkpoints::Checkpoints,
     danger::Meddler,
+    handover::{Pause, PortState},
     lines::{self, Lines},
     orders::{Desk, RegistrationError, RegistrationQuote, Told},
     proofs::{Proofs, Publication, Published},
@@ -43,6 +51,8 @@ pub(crate) enum PortError {
     Garbage(CborError),
     #[error("the port broke: {0}")]
     Io(io::ErrorKind),
+    #[error("what the enclave had asked for did not come to rest in time")]
+    Restless,
 }
 
 impl From<io::Error> for PortError {
@@ -68,98 +78,83 @@ pub(crate) struct Service {
     pub(crate) meddler: Option<Arc<dyn Meddler>>,
 }
 
+/// How a port was left.
+pub(crate) enum Closed {
+    /// The enclave is gone, or has broken the rules.
+    Ended(PortError),
+    /// All is at rest, to go on where it was.
+    Paused(Box<Rest>),
+}
+
+/// A port at rest.
+pub(crate) struct Rest {
+    pub(crate) stream: UnixStream,
+    pub(crate) state: PortState,
+    /// In the order of [`PortState::lines`].
+    pub(crate) lines: Vec<TcpStream>,
+}
+
+impl Rest {
+    /// A port on which nothing was said yet.
+    pub(crate) fn new(stream: UnixStream) -> Self {
+        Self { stream, state: PortState::default(), lines: Vec::new() }
+    }
+}
+
+/// How long all that is under way may take to come to rest.
+const RESTING: std::time::Duration = std::time::Duration::from_secs(10);
+
 impl Service {
-    /// Answers calls until the port closes. Reads are served side by side; changes one after the other,
-    /// in the order in which they came.
-    pub(crate) async fn serve(self, port: UnixStream) -> PortError {
-        let (mut incoming, mut outgoing) = port.into_split();
+    /// Answers calls until the port closes or is paused. Reads are served side by side; changes one after
+    /// the other, in the order in which they came.
+    pub(crate) async fn serve(self, port: Rest, pause: Pause) -> Closed {
+        let Rest { stream, state, lines } = port;
+        let (incoming, mut outgoing) = stream.into_split();
         let (answers, mut outbox) = mpsc::channel::<Vec<u8>>(QUEUE);
         let (changes, inbox) = mpsc::channel::<HostCall>(QUEUE);
-        // All that serves this port ends with it.
-        let mut tasks = JoinSet::new();
         let changer = Changer {
             service: self.clone(),
-            uploads: HashSet::new(),
-            committed: None,
-            speaker: None,
+            uploads: state.uploads.into_iter().collect(),
+            committed: state.committed,
+            speaker: state.speaker,
             answers: answers.clone(),
         };
         let changing = tokio::spawn(changer.run_all(inbox));
-        tasks.spawn(async move {
+        let writing = tokio::spawn(async move {
             while let Some(frame) = outbox.recv().await {
-                if outgoing.write_all(&frame).await.is_err() {
-                    return;
-                }
+                outgoing.write_all(&frame).await?;
             }
+            Ok::<_, io::Error>(outgoing)
         });
-        let ended = self.receive(&mut incoming, answers, changes, &mut tasks).await;
-        tasks.shutdown().await;
-        // Changes that were asked for are still made: a proof that has arrived is kept.
-        let _ = changing.await;
-        ended
-    }
-
-    async fn receive(
-        &self,
-        incoming: &mut (impl tokio::io::AsyncRead + Unpin),
-        answers: mpsc::Sender<Vec<u8>>,
-        changes: mpsc::Sender<HostCall>,
-        tasks: &mut JoinSet<()>,
-    ) -> PortError {
-        let reads = Arc::new(Semaphore::new(MAX_READS));
-        let told = Arc::new(Mutex::new(Told::default()));
-        let (lines, calls) = (Arc::new(Lines::new(self.dial.clone())), Arc::new(Semaphore::new(lines::MAX_CALLS)));
-        loop {
-            let mut call = match read_call(incoming).await {
-                Ok(call) => call,
-                Err(error) => return error,
-            };
-            while tasks.try_join_next().is_some() {}
-            if let Some(meddler) = &self.meddler {
-                meddler.called(&mut call.request);
-            }
-            if matches!(call.request, HostRequest::Orders) {
-                let (service, answers) = (self.clone(), answers.clone());
-                // Who asks twice at once has a place for one answer only.
-                let Ok(mut told) = Arc::clone(&told).try_lock_owned() else {
-                    let reply = HostReply::Failed { fault: HostFault::Bad };
-                    if answers.send(service.frame(call, reply)).await.is_err() {
-                        return PortError::Ended;
-                    }
-                    continue;
-                };
-                tasks.spawn(async move {
-                    let order = service.desk.next(&mut told).await;
-                    // Before the answer: who has it may ask again at once.
-                    drop(told);
-                    let _ = answers.send(service.frame(call, HostReply::Order { order })).await;
-                });
-                continue;
-            }
-            if Lines::takes(&call.request) {
-                let Ok(permit) = Arc::clone(&calls).acquire_owned().await else { return PortError::Ended };
-                let (service, answers, lines) = (self.clone(), answers.clone(), Arc::clone(&lines));
-                tasks.spawn(async move {
-                    let reply = lines.answer(&call.request).await;
-                    let reply = reply.unwrap_or_else(|fault| HostReply::Failed { fault });
-                    let _ = answers.send(service.frame(call, reply)).await;
-                    drop(permit);
-                });
-                continue;
-            }
-            if !matches!(call.request, HostRequest::Size { .. } | HostRequest::Read { .. }) {
-                if changes.send(call).await.is_err() {
-                    return PortError::Ended;
+        let named = state.lines.into_iter().zip(lines).collect();
+        let mut session = Session {
+            told: Arc::new(Mutex::new(Told::of(state.settles))),
+            lines: Arc::new(Lines::new(self.dial.clone(), state.last_line, named)),
+            open: Arc::default(),
+            service: self,
+            incoming: Incoming { first: state.open.into(), have: state.unread, stream: incoming },
+            answers,
+            changes,
+            pause,
+            tasks: JoinSet::new(),
+        };
+        let error = session.receive().await;
+        match error {
+            Some(error) => {
+                // All that serves this port ends with it. Changes that were asked for are still made: a proof that
+                // has arrived is kept.
+                session.tasks.shutdown().await;
+                drop(session);
+                if let Ok(changer) = changing.await {
+                    changer.give_up().await;
                 }
-                continue;
+                writing.abort();
+                Closed::Ended(error)
             }
-            let Ok(permit) = Arc::clone(&reads).acquire_owned().await else { return PortError::Ended };
-            let (service, answers) = (self.clone(), answers.clone());
-            tasks.spawn(async move {
-                let reply = service.look_up(&call.request).await.unwrap_or_else(|fault| HostReply::Failed { fault });
-                let _ = answers.send(service.frame(call, reply)).await;
-                drop(permit);
-            });
+            None => {
+                let rest = tokio::time::timeout(RESTING, session.rest(changing, writing)).await;
+                rest.ok().flatten().map_or(Closed::Ended(PortError::Restless), |rest| Closed::Paused(Box::new(rest)))
+            }
         }
     }
 
@@ -183,12 +178,165 @@ impl Service {
     }
 }
 
+/// A port that is served.
+struct Session {
+    service: Service,
+    incoming: Incoming,
+    answers: mpsc::Sender<Vec<u8>>,
+    changes: mpsc::Sender<HostCall>,
+    told: Arc<Mutex<Told>>,
+    lines: Arc<Lines>,
+    /// Calls that a pause has left without an answer.
+    open: Arc<StdMutex<Vec<Vec<u8>>>>,
+    pause: Pause,
+    tasks: JoinSet<()>,
+}
+
+impl Session {
+    /// Takes calls until the port closes, for this reason, or is paused.
+    async fn receive(&mut self) -> Option<PortError> {
+        let reads = Arc::new(Semaphore::new(MAX_READS));
+        let calls = Arc::new(Semaphore::new(lines::MAX_CALLS));
+        loop {
+            let call = tokio::select! {
+                biased;
+                () = self.pause.begun() => return None,
+                call = self.incoming.next() => call,
+            };
+            let mut call = match call {
+                Ok(call) => call,
+                Err(error) => return Some(error),
+            };
+            while self.tasks.try_join_next().is_some() {}
+            if let Some(meddler) = &self.service.meddler {
+                meddler.called(&mut call.request);
+            }
+            let (service, answers, pause, open) =
+                (self.service.clone(), self.answers.clone(), self.pause.clone(), Arc::clone(&self.open));
+            if matches!(call.request, HostRequest::Orders) {
+                // Who asks twice at once has a place for one answer only.
+                let Ok(mut told) = Arc::clone(&self.told).try_lock_owned() else {
+                    let reply = HostReply::Failed { fault: HostFault::Bad };
+                    if answers.send(service.frame(call, reply)).await.is_err() {
+                        return Some(PortError::Ended);
+                    }
+                    continue;
+                };
+                self.tasks.spawn(async move {
+                    let order = tokio::select! {
+                        order = service.desk.next(&mut told) => order,
+                        () = pause.begun() => return leave_open(&open, &call),
+                    };
+                    // Before the answer: who has it may ask again at once.
+                    drop(told);
+                    let _ = answers.send(service.frame(call, HostReply::Order { order })).await;
+                });
+            } else if Lines::takes(&call.request) {
+                let Ok(permit) = Arc::clone(&calls).try_acquire_owned() else {
+                    let reply = HostReply::Failed { fault: HostFault::Full };
+                    if answers.send(service.frame(call, reply)).await.is_err() {
+                        return Some(PortError::Ended);
+                    }
+                    continue;
+                };
+                let lines = Arc::clone(&self.lines);
+                self.tasks.spawn(async move {
+                    match lines.answer(&call.request, &pause).await {
+                        Some(reply) => {
+                            let reply = reply.unwrap_or_else(|fault| HostReply::Failed { fault });
+                            let _ = answers.send(service.frame(call, reply)).await;
+                        }
+                        None => leave_open(&open, &call),
+                    }
+                    drop(permit);
+                });
+            } else if matches!(call.request, HostRequest::Size { .. } | HostRequest::Read { .. }) {
+                let Ok(permit) = Arc::clone(&reads).acquire_owned().await else { return Some(PortError::Ended) };
+                self.tasks.spawn(async move {
+                    let reply =
+                        service.look_up(&call.request).await.unwrap_or_else(|fault| HostReply::Failed { fault });
+                    let _ = answers.send(service.frame(call, reply)).await;
+                    drop(permit);
+                });
+            } else if self.changes.send(call).await.is_err() {
+                return Some(PortError::Ended);
+            }
+        }
+    }
+
+    /// Waits until what was begun is done, and takes everything apart.
+    async fn rest(
+        mut self,
+        changing: JoinHandle<Changer>,
+        writing: JoinHandle<io::Result<OwnedWriteHalf>>,
+    ) -> Option<Rest> {
+        while self.tasks.join_next().await.is_some() {}
+        drop((self.changes, self.answers));
+        let Changer { uploads, committed, speaker, answers, .. } = changing.await.ok()?;
+        drop(answers);
+        let outgoing = writing.await.ok()?.ok()?;
+        let Incoming { first, have, stream } = self.incoming;
+        let stream = stream.reunite(outgoing).ok()?;
+        let (last_line, lines) = Arc::into_inner(self.lines)?.close()?;
+        let (names, lines) = lines.into_iter().unzip();
+        let mut open = std::mem::take(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner));
+        // Those that the run before had left, and this one had not come to.
+        open.extend(first);
+        let settles = self.told.lock().await.settles();
+        let uploads = uploads.into_iter().collect();
+        let state = PortState { unread: have, open, uploads, committed, speaker, settles, lines: names, last_line };
+        Some(Rest { stream, state, lines })
+    }
+}
+
+fn leave_open(open: &StdMutex<Vec<Vec<u8>>>, call: &HostCall) {
+    open.lock().unwrap_or_else(PoisonError::into_inner).push(cbor::encode(call));
+}
+
+/// Calls as they come. To stop waiting for one loses no byte.
+struct Incoming {
+    /// Before all others: what the run before has left.
+    first: VecDeque<Vec<u8>>,
+    /// The beginning of the next frame.
+    have: Vec<u8>,
+    stream: OwnedReadHalf,
+}
+
+impl Incoming {
+    async fn next(&mut self) -> Result<HostCall, PortError> {
+        if let Some(call) = self.first.pop_front() {
+            return cbor::decode(&call, HOST_FRAME).map_err(PortError::Garbage);
+        }
+        self.fill(PREFIX).await?;
+        let len = self.have.first_chunk().map_or(0, |prefix| u32::from_le_bytes(*prefix));
+        let size = usize::try_from(len).ok().filter(|len| *len <= HOST_FRAME).ok_or(PortError::Oversized(len))?;
+        self.fill(PREFIX.saturating_add(size)).await?;
+        let call = cbor::decode(self.have.get(PREFIX..).unwrap_or_default(), HOST_FRAME);
+        self.have.clear();
+        call.map_err(PortError::Garbage)
+    }
+
+    /// Reads until there are so many bytes, and none beyond them.
+    async fn fill(&mut self, bytes: usize) -> io::Result<()> {
+        while let Some(missing) = bytes.checked_sub(self.have.len()).filter(|missing| *missing > 0) {
+            self.have.reserve(missing);
+            if (&mut self.stream).take(missing as u64).read_buf(&mut self.have).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of a frame's length.
+const PREFIX: usize = 4;
+
 /// How long a proof waits for others to share its sync.
 const GATHER: std::time::Duration = std::time::Duration::from_millis(10);
 /// Most proofs that share one.
 const MAX_BATCH: usize = 1024;
 
-/// Makes changes in order, and gives up what the enclave left unfinished.
+/// Makes changes in order.
 struct Changer {
     service: Service,
     uploads: HashSet<u64>,
@@ -201,7 +349,7 @@ struct Changer {
 }
 
 impl Changer {
-    async fn run_all(mut self, mut inbox: mpsc::Receiver<HostCall>) {
+    async fn run_all(mut self, mut inbox: mpsc::Receiver<HostCall>) -> Self {
         let mut next = None;
         while let Some(mut call) = match next.take() {
             Some(call) => Some(call),
@@ -215,6 +363,11 @@ impl Changer {
             // Nobody may be there to hear it; the next change is made all the same.
             let _ = self.answers.send(self.service.frame(call, reply)).await;
         }
+        self
+    }
+
+    /// The enclave is gone, and will not finish what it began.
+    async fn give_up(self) {
         for upload in self.uploads {
             if let Err(error) = self.service.store.abort_upload(UploadId(upload)).await {
                 warn!(%error, "an unfinished upload of the enclave remains");
@@ -320,7 +473,8 @@ impl Changer {
         let batch = calls.iter().filter_map(|call| publication(&call.request)).collect();
         let settled_at = self.service.desk.settled_at();
         let begun = Instant::now();
-        let published = self.service.proofs.publish(self.speaker, settled_at, batch).await;
+        let span = info_span!("publish", proofs = calls.len());
+        let published = self.service.proofs.publish(self.speaker, settled_at, batch).instrument(span).await;
         self.service.counters.metrics.publish.record(begun.elapsed());
         if let Err(error) = &published {
             warn!(%error, "proofs were not kept");
@@ -353,14 +507,6 @@ fn publication(request: &HostRequest) -> Option<Publication> {
         HostRequest::Head { checkpoint } => Some(Publication { proof: None, checkpoint: Some(checkpoint.clone()) }),
         _ => None,
     }
-}
-
-async fn read_call(incoming: &mut (impl tokio::io::AsyncRead + Unpin)) -> Result<HostCall, PortError> {
-    let len = incoming.read_u32_le().await?;
-    let size = usize::try_from(len).ok().filter(|len| *len <= HOST_FRAME).ok_or(PortError::Oversized(len))?;
-    let mut bytes = vec![0; size];
-    incoming.read_exact(&mut bytes).await?;
-    cbor::decode(&bytes, HOST_FRAME).map_err(PortError::Garbage)
 }
 
 fn frame(answer: &HostAnswer) -> Vec<u8> {
@@ -420,6 +566,11 @@ mod tests {
         }
     }
 
+    /// A pause that never begins.
+    fn still() -> Pause {
+        Pause::new().1
+    }
+
     async fn ask(port: &mut UnixStream, id: u32, request: HostRequest) {
         let call = cbor::encode(&HostCall { id, request });
         port.write_all(&(call.len() as u32).to_le_bytes()).await.unwrap();
@@ -440,7 +591,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let service = service(dir.path()).await;
         let (mut ours, theirs) = UnixStream::pair().unwrap();
-        let serving = tokio::spawn(service.clone().serve(theirs));
+        let serving = tokio::spawn(service.clone().serve(Rest::new(theirs), still()));
         ask(&mut ours, 0, HostRequest::Create).await;
         let (_, HostReply::Created { upload }) = answer(&mut ours).await else { panic!("not created") };
 
@@ -469,7 +620,7 @@ mod tests {
             assert_eq!(answers[&(id as u32)], HostReply::Data { data: content[id * 2000..][..2000].to_vec() });
         }
         drop(ours);
-        assert!(matches!(serving.await.unwrap(), PortError::Ended));
+        assert!(matches!(serving.await.unwrap(), Closed::Ended(PortError::Ended)));
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -482,8 +633,10 @@ mod tests {
             ask(&mut ours, id, HostRequest::Publish { proof: signer.proof(), checkpoint: None }).await;
         }
         drop(ours);
-        let ended = tokio::time::timeout(Duration::from_secs(20), service.clone().serve(theirs)).await.unwrap();
-        assert!(matches!(ended, PortError::Ended));
+        let ended = tokio::time::timeout(Duration::from_secs(20), service.clone().serve(Rest::new(theirs), still()))
+            .await
+            .unwrap();
+        assert!(matches!(ended, Closed::Ended(PortError::Ended)));
         assert_eq!(service.proofs.count().await, Ok(50));
     }
 
@@ -497,7 +650,7 @@ mod tests {
         service.store.append(&asset, 0, content).await.unwrap();
         service.store.complete(&asset).await.unwrap();
         let (mut ours, theirs) = UnixStream::pair().unwrap();
-        let serving = tokio::spawn(service.serve(theirs));
+        let serving = tokio::spawn(service.serve(Rest::new(theirs), still()));
         let asking = async {
             for id in 0..100_000 {
                 ask(&mut ours, id, HostRequest::Read { asset, offset: 0, len: HOST_CHUNK as u32 }).await;
@@ -506,7 +659,7 @@ mod tests {
         // The host stops reading calls when its answers are not taken, so the asking side is stopped too.
         assert!(tokio::time::timeout(Duration::from_secs(2), asking).await.is_err());
         drop(ours);
-        assert!(matches!(serving.await.unwrap(), PortError::Ended));
+        assert!(matches!(serving.await.unwrap(), Closed::Ended(PortError::Ended)));
     }
 
     #[tokio::test]
@@ -521,10 +674,11 @@ mod tests {
         ] {
             let (mut ours, theirs) = UnixStream::pair().unwrap();
             ours.write_all(&bytes).await.unwrap();
-            match service.clone().serve(theirs).await {
-                PortError::Oversized(_) => assert!(oversized),
-                PortError::Garbage(_) => assert!(!oversized),
-                other => panic!("{other}"),
+            match service.clone().serve(Rest::new(theirs), still()).await {
+                Closed::Ended(PortError::Oversized(_)) => assert!(oversized),
+                Closed::Ended(PortError::Garbage(_)) => assert!(!oversized),
+                Closed::Ended(other) => panic!("{other}"),
+                Closed::Paused(_) => panic!("paused"),
             }
         }
     }
@@ -534,7 +688,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let service = service(dir.path()).await;
         let (mut ours, theirs) = UnixStream::pair().unwrap();
-        let serving = tokio::spawn(service.clone().serve(theirs));
+        let serving = tokio::spawn(service.clone().serve(Rest::new(theirs), still()));
         ask(&mut ours, 1, HostRequest::Orders).await;
         ask(&mut ours, 2, HostRequest::Orders).await;
         assert_eq!(answer(&mut ours).await, (2, HostReply::Failed { fault: HostFault::Bad }));
@@ -570,6 +724,71 @@ mod tests {
             assert_eq!(waiting.await.unwrap(), outcome);
         }
         drop(ours);
-        assert!(matches!(serving.await.unwrap(), PortError::Ended));
+        assert!(matches!(serving.await.unwrap(), Closed::Ended(PortError::Ended)));
+    }
+
+    fn framed(id: u32, request: HostRequest) -> Vec<u8> {
+        let call = cbor::encode(&HostCall { id, request });
+        [&(call.len() as u32).to_le_bytes(), call.as_slice()].concat()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_pause_loses_no_call_and_no_byte() {
+        let dir = tempfile::tempdir().unwrap();
+        let peer = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = peer.local_addr().unwrap().to_string();
+        let service = Service { dial: Arc::new([address.clone()]), ..service(dir.path()).await };
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let (pausing, pause) = Pause::new();
+        let serving = tokio::spawn(service.clone().serve(Rest::new(theirs), pause));
+        service.desk.settle(LEDGER);
+        ask(&mut ours, 1, HostRequest::Orders).await;
+        assert_eq!(answer(&mut ours).await, (1, HostReply::Order { order: HostOrder::Settle(LEDGER) }));
+        ask(&mut ours, 2, HostRequest::Dial { address }).await;
+        let (_, HostReply::Dialed { connection }) = answer(&mut ours).await else { panic!("not dialled") };
+        let mut far = peer.accept().await.unwrap().0;
+        let mut signer = Signer::new(1);
+        ask(&mut ours, 3, HostRequest::Publish { proof: signer.proof(), checkpoint: None }).await;
+        assert_eq!(answer(&mut ours).await, (3, HostReply::Done));
+        // Two that wait, and half of a third.
+        ask(&mut ours, 4, HostRequest::Orders).await;
+        ask(&mut ours, 5, HostRequest::Receive { connection }).await;
+        let third = framed(6, HostRequest::Size { asset: Digest([1; 32]) });
+        ours.write_all(&third[..7]).await.unwrap();
+        // What is not read by then is still there afterwards: that is as good, and tells less.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        pausing.send(true).unwrap();
+        let Closed::Paused(rest) = serving.await.unwrap() else { panic!("not paused") };
+        let kept = &rest.state;
+        assert!(kept.open.len() <= 2 && third.starts_with(&kept.unread));
+        assert_eq!(kept.lines, [connection]);
+        assert_eq!((kept.speaker, kept.settles), (Some(signer.key()), Some((LEDGER.chain_id, LEDGER.ledger))));
+
+        let (_pausing, pause) = Pause::new();
+        let service = Service { desk: Desk::default(), ..service };
+        let serving = tokio::spawn(service.clone().serve(*rest, pause));
+        ours.write_all(&third[7..]).await.unwrap();
+        assert_eq!(answer(&mut ours).await, (6, HostReply::Failed { fault: HostFault::Missing }));
+        far.write_all(b"at last").await.unwrap();
+        assert_eq!(answer(&mut ours).await, (5, HostReply::Data { data: b"at last".to_vec() }));
+        // The enclave knows where it settles; another order is one it waits for.
+        service.desk.settle(LEDGER);
+        let order = RegistrationOrder { chain_id: 1, registry: Address([2; 20]), owner: Address([3; 20]), number: 4 };
+        let desk = service.desk.clone();
+        let asking = tokio::spawn(async move { desk.register(order).await });
+        assert_eq!(answer(&mut ours).await, (4, HostReply::Order { order: HostOrder::Register(order) }));
+        asking.abort();
+        // Who is hung up on reads no more.
+        ask(&mut ours, 9, HostRequest::Receive { connection }).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        ask(&mut ours, 7, HostRequest::Hangup { connection }).await;
+        let two = HashMap::from([answer(&mut ours).await, answer(&mut ours).await]);
+        assert_eq!((&two[&7], &two[&9]), (&HostReply::Done, &HostReply::Failed { fault: HostFault::Missing }));
+        // A new connection has another name than all before.
+        ask(&mut ours, 8, HostRequest::Dial { address: peer.local_addr().unwrap().to_string() }).await;
+        let (_, HostReply::Dialed { connection: next }) = answer(&mut ours).await else { panic!("not dialled") };
+        assert!(next > connection);
+        drop(ours);
+        assert!(matches!(serving.await.unwrap(), Closed::Ended(PortError::Ended)));
     }
 }

@@ -12,11 +12,13 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpStream, UnixStream},
+    time::timeout,
 };
-use tracing::debug;
+use tracing::{Span, debug, field::Empty, instrument};
 
 use crate::{
     danger::{Direction, Meddler},
+    handover::Pause,
     metrics::Histogram,
     node::Shared,
 };
@@ -24,31 +26,76 @@ use crate::{
 /// Room for four TLS records of the largest size, each way.
 const BUFFER: usize = 64 << 10;
 
-/// Relays until both sides have closed, one of them breaks, or nothing moves for too long.
-pub(crate) async fn relay(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
-    let mut enclave = UnixStream::connect(shared.enclave_socket()).await?;
+/// A relayed connection at rest, to go on where it was.
+pub(crate) struct Resting {
+    pub(crate) client: TcpStream,
+    pub(crate) enclave: UnixStream,
+    /// Which directions have ended: to the enclave, to the client.
+    pub(crate) ended: [bool; 2],
+}
+
+/// Connects a client with the enclave.
+pub(crate) async fn begin(client: TcpStream, shared: &Shared) -> io::Result<Resting> {
+    let enclave = UnixStream::connect(shared.enclave_socket()).await?;
+    Ok(Resting { client, enclave, ended: [false; 2] })
+}
+
+/// How long a client may take to close after the enclave has.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Relays until both sides have closed, one of them breaks, or nothing moves for too long. One that was paused before
+/// is given back.
+#[instrument(skip_all, fields(to_enclave = Empty, to_client = Empty, paused = Empty, error = Empty))]
+pub(crate) async fn relay(mut resting: Resting, shared: &Shared) -> io::Result<Option<Resting>> {
     let counters = &shared.counters;
     let counted = counters.relaying();
-    let (activity, exchange) = (Activity::new(), Exchange::default());
-    let (from_client, to_client) = client.split();
-    let (from_enclave, to_enclave) = enclave.split();
+    let (activity, exchange, moved) = (Activity::new(), Exchange::default(), [const { AtomicU64::new(0) }; 2]);
+    let (from_client, to_client) = resting.client.split();
+    let (from_enclave, to_enclave) = resting.enclave.split();
     let inward = Pump {
         activity: &activity,
         exchange: &exchange,
         answer: &counters.metrics.answer,
-        bytes: &counters.bytes_to_enclave,
+        bytes: [&counters.bytes_to_enclave, &moved[0]],
         connection: counted.number,
         direction: Direction::ToEnclave,
         meddler: shared.meddler.as_ref(),
+        pause: shared.pause(),
+        ended: resting.ended[0],
     };
-    let outward = Pump { bytes: &counters.bytes_to_clients, direction: Direction::ToClient, ..inward };
+    let bytes = [&counters.bytes_to_clients, &moved[1]];
+    let (direction, ended) = (Direction::ToClient, resting.ended[1]);
+    let outward = Pump { bytes, direction, ended, ..inward };
     debug!(connection = counted.number, "relaying");
+    let both = async {
+        let (inward, outward) = (inward.run(from_client, to_enclave), outward.run(from_enclave, to_client));
+        tokio::pin!(inward, outward);
+        tokio::select! {
+            inward = &mut inward => io::Result::Ok((inward?, outward.await?)),
+            outward = &mut outward => match outward? {
+                false => Ok((inward.await?, false)),
+                // An enclave that has closed hears nothing: a client that stays must not keep its place.
+                true => match timeout(LINGER, inward).await {
+                    Ok(inward) => Ok((inward?, true)),
+                    Err(_) => Err(io::ErrorKind::TimedOut.into()),
+                },
+            },
+        }
+    };
     let result = tokio::select! {
-        both = async { tokio::try_join!(inward.run(from_client, to_enclave), outward.run(from_enclave, to_client)) } => both.map(drop),
+        both = both => both,
         () = activity.idle_for(shared.config.idle()) => Err(io::ErrorKind::TimedOut.into()),
     };
+    let span = Span::current();
+    span.record("to_enclave", moved[0].load(Relaxed)).record("to_client", moved[1].load(Relaxed));
+    match &result {
+        Ok(ended) => span.record("paused", *ended != (true, true)),
+        Err(error) => span.record("error", tracing::field::display(error.kind())),
+    };
     debug!(connection = counted.number, ended = ?result.as_ref().err().map(io::Error::kind), "relayed");
-    result
+    let (inward, outward) = result?;
+    resting.ended = [inward, outward];
+    Ok((resting.ended != [true; 2]).then_some(resting))
 }
 
 #[derive(Clone, Copy)]
@@ -56,21 +103,36 @@ struct Pump<'a> {
     activity: &'a Activity,
     exchange: &'a Exchange,
     answer: &'a Histogram,
-    bytes: &'a AtomicU64,
+    /// Of all connections, and of this one.
+    bytes: [&'a AtomicU64; 2],
     connection: u64,
     direction: Direction,
     meddler: Option<&'a Arc<dyn Meddler>>,
+    pause: &'a Pause,
+    ended: bool,
 }
 
 impl Pump<'_> {
-    /// When one side has no more to say the other is told so, and may still answer.
-    async fn run(self, mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) -> io::Result<()> {
+    /// Until there is no more to come, or a pause: whether it is the former. When one side has no more to say the other
+    /// is told so, and may still answer.
+    async fn run(self, mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) -> io::Result<bool> {
+        if self.ended {
+            return Ok(true);
+        }
         let mut buffer = vec![0; BUFFER];
+        let paused = self.pause.begun();
+        tokio::pin!(paused);
         loop {
-            let read = from.read(&mut buffer).await?;
+            let read = tokio::select! {
+                biased;
+                () = &mut paused => return Ok(false),
+                read = from.read(&mut buffer) => read?,
+            };
             let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
             self.activity.mark();
-            self.bytes.fetch_add(read as u64, Relaxed);
+            for bytes in self.bytes {
+                bytes.fetch_add(read as u64, Relaxed);
+            }
             match self.direction {
                 Direction::ToEnclave => self.exchange.asked(self.activity),
                 Direction::ToClient => {
@@ -79,19 +141,25 @@ impl Pump<'_> {
                     }
                 }
             }
-            match self.meddler {
-                None => to.write_all(bytes).await?,
+            let mut altered = Vec::new();
+            let bytes = match self.meddler {
+                None => bytes,
                 Some(meddler) => {
-                    let mut bytes = bytes.to_vec();
-                    meddler.relayed(self.connection, self.direction, &mut bytes);
-                    to.write_all(&bytes).await?;
+                    altered.extend_from_slice(bytes);
+                    meddler.relayed(self.connection, self.direction, &mut altered);
+                    altered.as_slice()
                 }
+            };
+            tokio::select! {
+                biased;
+                written = to.write_all(bytes) => written?,
+                () = self.pause.lasted() => return Err(io::ErrorKind::TimedOut.into()),
             }
             self.activity.mark();
         }
         // The other side may have gone already; there is nobody left to tell.
         let _ = to.shutdown().await;
-        Ok(())
+        Ok(true)
     }
 }
 

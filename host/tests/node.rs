@@ -9,8 +9,8 @@ use std::{
 };
 
 use glacier_host::{
-    ChainStanding, ConsistencyPage, EnclaveState, EvidencePage, HeadPage, HostError, InclusionPage, LaunchError, Node,
-    NodeConfig, ProofPage, RegistrationQuote, Status,
+    ChainStanding, ConsistencyPage, EnclaveState, EvidencePage, HandoverError, HeadPage, HostError, InclusionPage,
+    LaunchError, Node, NodeConfig, ProofPage, RegistrationQuote, Status,
     danger::{self, Direction, Meddler},
 };
 use glacier_proof::{
@@ -156,9 +156,16 @@ async fn raw_call(node: &Node, frame: &[u8]) -> Vec<u8> {
 }
 
 async fn call(node: &Node, id: u32, request: HostRequest) -> HostReply {
+    call_on(relayed(node, b"\x16p").await, id, request).await
+}
+
+/// The same, on a connection that waits for a frame.
+async fn call_on(mut stream: TcpStream, id: u32, request: HostRequest) -> HostReply {
     let call = cbor::encode(&HostCall { id, request });
     let frame = [&(call.len() as u32).to_le_bytes(), call.as_slice()].concat();
-    let answer: HostAnswer = cbor::decode(&raw_call(node, &frame).await, HOST_FRAME).unwrap();
+    stream.write_all(&frame).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let answer: HostAnswer = cbor::decode(&rest(&mut stream).await, HOST_FRAME).unwrap();
     assert_eq!(answer.id, id);
     answer.reply
 }
@@ -264,6 +271,96 @@ async fn an_enclave_that_ends_is_started_again() {
     let mut again = relayed(&node, b"\x16e").await;
     again.shutdown().await.unwrap();
     assert_eq!(rest(&mut again).await, b"goodbye");
+}
+
+/// Ends this run of the host and begins the next, in this process.
+async fn reloaded(dir: &TempDir, node: Node) -> Node {
+    let left = node.hand_over().await.unwrap();
+    let config = NodeConfig { listen: ([127, 0, 0, 1], 0).into(), ..config(dir.path()) };
+    Node::resume(config, left).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_enclave_outlives_its_host_with_all_that_is_connected() {
+    let (dir, node, client) = node().await;
+    let (info, address) = (node.info().unwrap(), node.address());
+    let mut open = relayed(&node, b"\x16e").await;
+    open.write_all(b"before ").await.unwrap();
+    let mut echo = [0; 7];
+    open.read_exact(&mut echo).await.unwrap();
+    // One that has said all it has to say, but was not answered.
+    let waiting = relayed(&node, b"\x16p").await;
+    let HostReply::Created { upload } = call(&node, 1, HostRequest::Create).await else { panic!("not created") };
+    call(&node, 2, HostRequest::Append { upload, data: b"one ".to_vec() }).await;
+
+    let node = reloaded(&dir, node).await;
+    assert_eq!((node.info(), node.address()), (Some(info.clone()), address));
+    open.write_all(b"after").await.unwrap();
+    open.shutdown().await.unwrap();
+    assert_eq!(rest(&mut open).await, b"aftergoodbye");
+    // An upload of the enclave goes on, on the connection that was there before.
+    let append = HostRequest::Append { upload, data: b"two".to_vec() };
+    assert_eq!(call_on(waiting, 3, append).await, HostReply::Done);
+    let asset = Digest(*blake3::hash(b"one two").as_bytes());
+    assert_eq!(call(&node, 4, HostRequest::Commit { upload, asset }).await, HostReply::Done);
+    let got = client.get(url(&node, format_args!("blobs/{asset}"))).send().await.unwrap();
+    assert_eq!(got.bytes().await.unwrap(), "one two");
+    // And again; then its end is noticed as ever.
+    let node = reloaded(&dir, node).await;
+    assert_eq!(node.info(), Some(info.clone()));
+    relayed(&node, b"\x16d").await;
+    let other = timeout(SOON, node.restarted(info.pid)).await.unwrap().unwrap();
+    assert_ne!(other.pid, info.pid);
+    assert!(!PathBuf::from(format!("/proc/{}", info.pid)).exists(), "nobody has waited for it");
+    node.shutdown().await;
+    assert!(!PathBuf::from(format!("/proc/{}", other.pid)).exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_connects_between_two_runs_waits() {
+    let (dir, node, _) = node().await;
+    let address = node.address();
+    let left = node.hand_over().await.unwrap();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"\x16e").await.unwrap();
+    stream.shutdown().await.unwrap();
+    let node = Node::resume(config(dir.path()), left).await.unwrap();
+    assert_eq!(rest(&mut stream).await, b"goodbye");
+    // What is left and not taken over ends the enclave.
+    let process = PathBuf::from(format!("/proc/{}", node.info().unwrap().pid));
+    drop(node.hand_over().await.unwrap());
+    timeout(SOON, async {
+        while std::fs::read_to_string(process.join("stat")).is_ok_and(|stat| !stat.contains(") Z ")) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_does_not_hold_up_the_next_run() {
+    let (dir, node, client) = node().await;
+    let mut deaf = relayed(&node, b"\x16e").await;
+    let (_, many) = content(32 << 20);
+    // Echoes that nobody takes fill what lies between.
+    let _ = timeout(Duration::from_millis(500), deaf.write_all(&many)).await;
+    let begun = std::time::Instant::now();
+    let node = reloaded(&dir, node).await;
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    assert_eq!(status(&client, &node).await.state, EnclaveState::Up);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_enclave_that_ends_while_the_host_does_is_not_handed_over() {
+    let (_dir, node, _) = node().await;
+    let pid = node.info().unwrap().pid;
+    relayed(&node, b"\x16d").await;
+    while PathBuf::from(format!("/proc/{pid}/fd/0")).exists() {
+        tokio::task::yield_now().await;
+    }
+    // Either it was noticed before, and there is none; or it is noticed now.
+    assert!(matches!(node.hand_over().await, Err(HandoverError::NoEnclave)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,9 @@
 //! `glacier node`: run one, ask one, or ask what this machine lacks for one.
 
+mod log;
+mod reload;
+
+use self::log::Log;
 use crate::{
     args::NodeArg,
     command::{
@@ -16,16 +20,22 @@ use crate::{
 use glacier::policy::{simulated_policy, write_policy};
 use glacier_attest::Fingerprint;
 use glacier_chain::{Deployment, Realm};
-use glacier_host::{ChipInfo, EnclaveState, HostError, Node, NodeConfig, Status};
+use glacier_host::{ChipInfo, EnclaveState, Handover, HostError, Node, NodeConfig, Status};
 use serde::Serialize;
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+};
 use std::{
+    env,
     io::{self, Write},
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, Instant},
 };
-use tokio::sync::mpsc;
-use tracing_subscriber::EnvFilter;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tracing::warn;
 
 /// Run a node, ask one how it is, or ask what this machine lacks for one.
 #[derive(Debug, clap::Subcommand)]
@@ -34,6 +44,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Print a configuration with every setting, what it is for, and its default
     Config,
+    /// Have the node of this machine begin anew, with the settings and the program that are there now, around the enclave that runs
+    Reload(reload::Args),
     /// What a node's host says of itself: worth as much as the host
     Status(StatusArgs),
     /// What this machine lacks to run an enclave on confidential hardware
@@ -67,9 +79,15 @@ pub(crate) struct RunArgs {
     /// Write the log as lines of JSON, for collectors
     #[arg(long)]
     log_json: bool,
+    /// Root of a collector of OTLP over HTTP to send spans to, instead of what the settings say
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT", hide_env_values = true)]
+    traces: Option<String>,
     /// Neither register nor settle anything
     #[arg(long, conflicts_with_all = ["rpc", "deployment"])]
     no_chain: bool,
+    /// Go on with what the run before has left at the standard input
+    #[arg(long = reload::FLAG, hide = true)]
+    take_over: bool,
 }
 
 /// What was typed.
@@ -79,6 +97,8 @@ pub(crate) struct StatusArgs {
     node: NodeArg,
 }
 
+/// How long what was given up may take to let go of the node.
+const LETTING_GO: Duration = Duration::from_secs(2);
 /// The largest configuration that is read.
 const MAX_CONFIG: u64 = 64 << 10;
 
@@ -86,74 +106,154 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Outcome {
     match command {
         Command::Run(args) => serve(args, cx).await,
         Command::Config => template(cx.output),
+        Command::Reload(args) => reload::run(args, cx).await,
         Command::Status(args) => ask(&args, cx.output).await,
         Command::Doctor(args) => doctor::run(&args, cx.output),
     }
 }
 
-async fn serve(args: RunArgs, cx: &Context) -> Outcome {
-    let mut config = match &args.config {
-        Some(path) => {
-            let text = String::from_utf8_lossy(&files::read(path, MAX_CONFIG)?).into_owned();
-            let manual = "`glacier node config` prints all of them, with their defaults";
-            NodeConfig::from_toml(&text).map_err(|error| match error {
-                HostError::Config(error) => {
-                    explain::settings("config", path, &text, &error, NodeConfig::MEMBERS, manual)
-                }
-                error => explain::host(error),
-            })?
-        }
-        None => NodeConfig::new(cx.home.join("node")),
-    };
-    config.listen = args.listen.unwrap_or(config.listen);
-    config.enclave = args.enclave.unwrap_or(config.enclave);
-    config.chain.rpc = args.rpc.or(config.chain.rpc);
-    config.chain.deployment = args.deployment.or(config.chain.deployment);
-    config.chain.confirmations = args.confirmations.unwrap_or(config.chain.confirmations);
-    config.chain.enabled &= !args.no_chain;
-    log_to_stderr(cx.output, args.log_json);
-    // Before the node starts: a signal that comes while it does must not kill it half-way.
-    let mut asked_to_end = asked_to_end()?;
-    let (home, chain, drain) = (config.home.clone(), config.chain.clone(), config.drain_seconds);
-    let node = Arc::new(Node::start(config).await.map_err(explain::host)?);
-    let mut running = Running::of(&node)?;
-    let part = if chain.enabled {
-        let setting = part::Setting {
-            node: Arc::clone(&node),
-            home: &home,
-            config: &chain,
-            operator: &cx.operator()?,
-            measurement: running.chip.measurement,
-            clock: None,
+impl RunArgs {
+    /// The file's settings, or the defaults, and what was typed over them.
+    fn settings(&self, cx: &Context) -> Result<NodeConfig, Failure> {
+        let mut config = match &self.config {
+            Some(path) => {
+                let text = String::from_utf8_lossy(&files::read(path, MAX_CONFIG)?).into_owned();
+                let manual = "`glacier node config` prints all of them, with their defaults";
+                NodeConfig::from_toml(&text).map_err(|error| match error {
+                    HostError::Config(error) => {
+                        explain::settings("config", path, &text, &error, NodeConfig::MEMBERS, manual)
+                    }
+                    error => explain::host(error),
+                })?
+            }
+            None => NodeConfig::new(cx.home.join("node")),
         };
-        Some(Part::start(setting, true).await?)
-    } else {
-        None
-    };
-    running.settles = part.as_ref().map(|part| Settles::of(part.keeper.operator().deployment()));
-    if let Some(path) = &args.write_policy {
-        write_policy(path, &running.policy).map_err(|error| explain::policy(path, error))?;
+        config.listen = self.listen.unwrap_or(config.listen);
+        config.enclave = self.enclave.clone().unwrap_or(config.enclave);
+        config.traces = self.traces.clone().or(config.traces);
+        config.chain.rpc = self.rpc.clone().or(config.chain.rpc);
+        config.chain.deployment = self.deployment.clone().or(config.chain.deployment);
+        config.chain.confirmations = self.confirmations.unwrap_or(config.chain.confirmations);
+        config.chain.enabled &= !self.no_chain;
+        Ok(config)
     }
-    cx.output.report(&running)?;
-    cx.output.remark("Ctrl-C ends it");
-    tokio::select! {
-        _ = asked_to_end.recv() => {}
-        () = node.wait() => {}
+}
+
+async fn serve(args: RunArgs, cx: &Context) -> Outcome {
+    let mut config = args.settings(cx)?;
+    let log = Log::begin(cx.output, args.log_json, config.traces.as_deref())?;
+    // Before it may be replaced: its place is where the next one will be.
+    let program = env::current_exe().map_err(|error| Failure::reading(Path::new("/proc/self/exe"), &error))?;
+    // Before the node starts: a signal that comes while it does must not kill it half-way.
+    let (mut asked_to_end, mut asked_to_reload) = (asked_to_end()?, reload::asked()?);
+    let mut left = args.take_over.then(|| reload::found(cx.output)).flatten();
+    loop {
+        let (first, drain) = (left.is_none(), config.drain_seconds);
+        let up = Up::start(config, left.take(), cx).await?;
+        if let Some(path) = &args.write_policy {
+            write_policy(path, &up.running.policy).map_err(|error| explain::policy(path, error))?;
+        }
+        match first {
+            true => cx.output.report(&up.running)?,
+            false => {
+                cx.output.remark(format_args!("a new run of the node at {}, the same enclave", up.running.address))
+            }
+        }
+        cx.output.remark("Ctrl-C ends it");
+        config = loop {
+            tokio::select! {
+                _ = asked_to_end.recv() => return up.end(drain, asked_to_end, cx.output).await,
+                () = up.node.wait() => return up.end(drain, asked_to_end, cx.output).await,
+                Some(()) = asked_to_reload.recv() => {}
+            }
+            // What cannot run must not cost the enclave its life.
+            match args.settings(cx).and_then(|config| reload::try_out(&program).map(|()| config)) {
+                Ok(config) => break config,
+                Err(failure) => {
+                    up.node.refuse_reload(&failure.message);
+                    cx.output.failure(&failure);
+                }
+            }
+        };
+        cx.output.remark(format_args!("a new run begins: requests to the host have {drain} s, the enclave goes on"));
+        left = up.leave().await;
+        log.flush();
+        let failure = reload::execute(&program, left.as_ref());
+        // The enclave is still here, and this run as good as any.
+        cx.output.failure(&failure);
     }
-    cx.output.remark(format_args!("ending: open connections have {drain} s; Ctrl-C again ends it at once"));
-    let ending = async {
-        if let Some(part) = part {
+}
+
+/// A node, and the chain's part of it.
+struct Up {
+    node: Arc<Node>,
+    part: Option<Part>,
+    running: Running,
+}
+
+impl Up {
+    async fn start(config: NodeConfig, left: Option<Handover>, cx: &Context) -> Result<Self, Failure> {
+        let (home, chain) = (config.home.clone(), config.chain.clone());
+        let node = match left {
+            Some(left) => Node::resume(config, left).await,
+            None => Node::start(config).await,
+        };
+        let node = Arc::new(node.map_err(explain::host)?);
+        let mut running = Running::of(&node)?;
+        let part = if chain.enabled {
+            let setting = part::Setting {
+                node: Arc::clone(&node),
+                home: &home,
+                config: &chain,
+                operator: &cx.operator()?,
+                measurement: running.chip.measurement,
+                clock: None,
+            };
+            Some(Part::start(setting, true).await?)
+        } else {
+            None
+        };
+        running.settles = part.as_ref().map(|part| Settles::of(part.keeper.operator().deployment()));
+        Ok(Self { node, part, running })
+    }
+
+    /// Ends the chain's part; the node is nobody else's then.
+    async fn alone(self) -> Option<Node> {
+        if let Some(part) = self.part {
             part.end().await;
         }
-        if let Ok(node) = Arc::try_unwrap(node) {
-            node.shutdown().await;
+        let (mut node, begun) = (self.node, Instant::now());
+        loop {
+            match Arc::try_unwrap(node) {
+                Ok(alone) => return Some(alone),
+                // A request to the chain's part that has just been given up.
+                Err(shared) if begun.elapsed() < LETTING_GO => node = shared,
+                Err(_) => return None,
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-    };
-    tokio::select! {
-        () = ending => {}
-        _ = asked_to_end.recv() => cx.output.remark("ended without waiting"),
     }
-    Ok(Exit::Yes)
+
+    /// Ends all of it, at once if that is asked for a second time.
+    async fn end(self, drain: u64, mut again: UnboundedReceiver<()>, output: Output) -> Outcome {
+        output.remark(format_args!("ending: open connections have {drain} s; Ctrl-C again ends it at once"));
+        let ending = async {
+            if let Some(node) = self.alone().await {
+                node.shutdown().await;
+            }
+        };
+        tokio::select! {
+            () = ending => {}
+            _ = again.recv() => output.remark("ended without waiting"),
+        }
+        Ok(Exit::Yes)
+    }
+
+    /// Ends all but the enclave. `None` where the next run has to start one.
+    async fn leave(self) -> Option<Handover> {
+        let node = self.alone().await?;
+        node.hand_over().await.inspect_err(|error| warn!(%error, "the next run starts an enclave of its own")).ok()
+    }
 }
 
 /// Settings to begin with.
@@ -172,24 +272,24 @@ fn template(output: Output) -> Outcome {
 }
 
 /// Tells of Ctrl-C and of being asked to terminate.
-pub(crate) fn asked_to_end() -> Result<mpsc::UnboundedReceiver<()>, Failure> {
-    let (asked, receiver) = mpsc::unbounded_channel();
-    let set = ctrlc::set_handler(move || {
-        let _ = asked.send(());
-    });
-    set.map_err(|error| {
-        Failure::trouble("system", format!("cannot listen for signals: {error}"), "check the limits of this user")
-    })?;
-    Ok(receiver)
+pub(crate) fn asked_to_end() -> Result<UnboundedReceiver<()>, Failure> {
+    signals(&[SIGINT, SIGTERM, SIGHUP])
 }
 
-/// The daemon's log: warnings, or what RUST_LOG asks for.
-fn log_to_stderr(output: Output, json: bool) {
-    let quietest = if output.quiet { "error" } else { "warn" };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(quietest));
-    // Fails only where a log was set up before; then that one stays.
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    let _ = if json { log.json().flatten_event(true).try_init() } else { log.try_init() };
+/// Tells each time that one of these signals comes.
+fn signals(which: &[i32]) -> Result<UnboundedReceiver<()>, Failure> {
+    let (asked, receiver) = mpsc::unbounded_channel();
+    let mut signals = Signals::new(which).map_err(|error| {
+        Failure::trouble("system", format!("cannot listen for signals: {error}"), "check the limits of this user")
+    })?;
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            if asked.send(()).is_err() {
+                return;
+            }
+        }
+    });
+    Ok(receiver)
 }
 
 /// What a started node is.

@@ -14,7 +14,7 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
     time::timeout,
 };
 
@@ -92,9 +92,12 @@ impl Control {
         }
         let listener = UnixListener::bind(&socket)?;
         let task = tokio::spawn(async move {
+            // They end with this task: whoever ends it wants the keeper for itself.
+            let mut asking = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
+                while asking.try_join_next().is_some() {}
                 let keeper = Arc::clone(&keeper);
-                tokio::spawn(async move {
+                asking.spawn(async move {
                     let _ = serve(stream, &keeper).await;
                 });
             }
