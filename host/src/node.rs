@@ -584,7 +584,8 @@ async fn supervise(mut enclave: Enclave, shared: Arc<Shared>) -> Option<enclave:
     let mut begun = tokio::time::Instant::now();
     loop {
         let why = tokio::select! {
-            why = enclave.ended() => why,
+            // First: a port that was paused for the next run has closed as well.
+            biased;
             () = shared.stopped() => {
                 if *shared.phase.borrow() == Phase::HandingOver {
                     return enclave.rest().await;
@@ -592,6 +593,7 @@ async fn supervise(mut enclave: Enclave, shared: Arc<Shared>) -> Option<enclave:
                 enclave.stop().await;
                 return None;
             }
+            why = enclave.ended() => why,
             _ = sweep.tick() => {
                 tidy(&shared).await;
                 continue;
