@@ -43,7 +43,7 @@ pub use http::{ProofPage, UPLOAD_LENGTH, UPLOAD_OFFSET};
 pub use log::{ConsistencyPage, HeadPage, InclusionPage, Logs};
 pub use node::Node;
 pub use orders::{RegistrationError, RegistrationQuote};
-pub use presence::Presence;
+pub use presence::{Presence, Stage};
 pub use proofs::{ProofError, StoredProof};
 pub use samples::SamplePage;
 pub use showcase::EvidencePage;

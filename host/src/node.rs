@@ -36,7 +36,7 @@ use crate::{
     log::Logs,
     orders::{Desk, RegistrationQuote},
     port::{Rest, Service},
-    presence::Presence,
+    presence::{Presence, Stage},
     proofs::Proofs,
     relay,
     samples::{self, Samples},
@@ -132,7 +132,7 @@ impl Node {
         let runs = handover.as_ref().map_or(0, |handover| handover.state.runs.saturating_add(1));
         // Since the store is ours, the folder is.
         let in_home = |error: io::Error| HostError::Home(error.kind());
-        let presence = Presence::say(&config.home, runs).map_err(in_home)?;
+        let presence = Presence::take(&config.home, runs).map_err(in_home)?;
         let proofs = Proofs::open(&config.home.join("proofs.redb"))?;
         let checkpoints = Checkpoints::open(&config.home.join("checkpoints"), store.clone()).map_err(in_home)?;
         let unable = |error: io::Error| HostError::Listen { address: config.listen, kind: error.kind() };
@@ -249,10 +249,10 @@ impl Node {
         self.shared.stopped().await;
     }
 
-    /// Tells whoever asked for a new run why this one goes on.
-    pub fn refuse_reload(&self, why: &str) {
-        if let Err(error) = Presence::refuse(&self.presence, self.runs, why) {
-            warn!(%error, "who asked for a new run is not told");
+    /// Tells whoever looks into the node's folder what it is at: [`Stage::Starting`] until something else is said.
+    pub fn say(&self, stage: &Stage) {
+        if let Err(error) = Presence::say(&self.presence, self.runs, stage) {
+            warn!(%error, "what the node is at is not to be read in its folder");
         }
     }
 

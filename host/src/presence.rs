@@ -16,17 +16,28 @@ pub struct Presence {
     pub pid: u32,
     /// How often this process has begun anew around its enclave.
     pub runs: u64,
-    /// Why it has not begun anew when it was told to last.
-    pub refused: Option<String>,
+    /// What it is at.
+    pub stage: Stage,
     /// When it has said so.
     pub at: SystemTime,
+}
+
+/// What a node is at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stage {
+    /// Not all of it is there.
+    Starting,
+    /// All of it is there.
+    Up,
+    /// It was told to begin anew, and goes on as it was, for this reason.
+    Refused(String),
 }
 
 impl Presence {
     /// The node that runs in this folder now, if one does.
     ///
     /// # Errors
-    /// The folder cannot be read, or what is in it is not a node's.
+    /// The folder cannot be read.
     pub fn of(home: &Path) -> io::Result<Option<Self>> {
         let mut file = match File::open(path(home)) {
             Ok(file) => file,
@@ -42,10 +53,16 @@ impl Presence {
         let mut text = String::new();
         file.read_to_string(&mut text)?;
         let at = file.metadata()?.modified()?;
-        let (first, second) = text.split_once('\n').unwrap_or((&text, ""));
-        let refused = Some(second.trim().to_owned()).filter(|why| !why.is_empty());
-        let numbers = first.split_once(' ').and_then(|(pid, runs)| Some((pid.parse().ok()?, runs.parse().ok()?)));
-        Ok(numbers.map(|(pid, runs)| Self { pid, runs, refused, at }))
+        let mut words = text.trim_end().splitn(4, ' ');
+        let numbers =
+            words.next().and_then(|pid| pid.parse().ok()).zip(words.next().and_then(|runs| runs.parse().ok()));
+        let stage = match (words.next(), words.next()) {
+            (Some("up"), _) => Stage::Up,
+            (Some("refused"), why) => Stage::Refused(why.unwrap_or_default().to_owned()),
+            _ => Stage::Starting,
+        };
+        // Who reads between two words of a writer looks again.
+        Ok(numbers.map(|(pid, runs)| Self { pid, runs, stage, at }))
     }
 
     /// Has it begin anew around its enclave.
@@ -57,25 +74,25 @@ impl Presence {
         Ok(kill_process(pid, Signal::USR2)?)
     }
 
-    /// Says so, until the file is closed.
-    pub(crate) fn say(home: &Path, runs: u64) -> io::Result<File> {
+    /// Takes the place of the node of this folder, until the file is closed.
+    pub(crate) fn take(home: &Path, runs: u64) -> io::Result<File> {
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(path(home))?;
         // The store's lock keeps two nodes apart; one that only looks lets go at once.
         file.lock()?;
-        Self::write(&file, runs, "")?;
+        Self::say(&file, runs, &Stage::Starting)?;
         Ok(file)
     }
 
-    /// Says why this run goes on.
-    pub(crate) fn refuse(file: &File, runs: u64, why: &str) -> io::Result<()> {
-        Self::write(file, runs, why)
-    }
-
-    fn write(mut file: &File, runs: u64, why: &str) -> io::Result<()> {
+    /// Says what it is at.
+    pub(crate) fn say(mut file: &File, runs: u64, stage: &Stage) -> io::Result<()> {
+        let stage = match stage {
+            Stage::Starting => "starting".to_owned(),
+            Stage::Up => "up".to_owned(),
+            Stage::Refused(why) => format!("refused {}", why.replace('\n', " ")),
+        };
         file.set_len(0)?;
         file.rewind()?;
-        // In one write: who reads has all of it.
-        file.write_all(format!("{} {runs}\n{}\n", std::process::id(), why.replace('\n', " ")).as_bytes())
+        file.write_all(format!("{} {runs} {stage}\n", std::process::id()).as_bytes())
     }
 }
 
@@ -94,16 +111,13 @@ mod tests {
         assert_eq!(Presence::of(home.path()).unwrap(), None);
         std::fs::create_dir(home.path().join("run")).unwrap();
         for runs in [12_345, 3] {
-            let said = Presence::say(home.path(), runs).unwrap();
-            let found = Presence::of(home.path()).unwrap().unwrap();
-            assert_eq!((found.pid, found.runs, found.refused), (std::process::id(), runs, None));
-            Presence::refuse(&said, runs, "two\nlines").unwrap();
-            let found = Presence::of(home.path()).unwrap().unwrap();
-            assert_eq!(
-                (found.pid, found.runs, found.refused.as_deref()),
-                (std::process::id(), runs, Some("two lines"))
-            );
-            drop(said);
+            let file = Presence::take(home.path(), runs).unwrap();
+            for stage in [Stage::Starting, Stage::Up, Stage::Refused("two lines".into())] {
+                Presence::say(&file, runs, &stage).unwrap();
+                let found = Presence::of(home.path()).unwrap().unwrap();
+                assert_eq!((found.pid, found.runs, found.stage), (std::process::id(), runs, stage));
+            }
+            drop(file);
             assert_eq!(Presence::of(home.path()).unwrap(), None);
         }
     }

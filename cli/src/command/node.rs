@@ -20,14 +20,14 @@ use crate::{
 use glacier::policy::{simulated_policy, write_policy};
 use glacier_attest::Fingerprint;
 use glacier_chain::{Deployment, Realm};
-use glacier_host::{ChipInfo, EnclaveState, Handover, HostError, Node, NodeConfig, Status};
+use glacier_host::{ChipInfo, EnclaveState, Handover, HostError, Node, NodeConfig, Stage, Status};
 use serde::Serialize;
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
 use std::{
-    env,
+    env, fs,
     io::{self, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -151,8 +151,9 @@ async fn serve(args: RunArgs, cx: &Context) -> Outcome {
         let (first, drain) = (left.is_none(), config.drain_seconds);
         let up = Up::start(config, left.take(), cx).await?;
         if let Some(path) = &args.write_policy {
-            write_policy(path, &up.running.policy).map_err(|error| explain::policy(path, error))?;
+            leave_policy(path, &up.running.policy)?;
         }
+        up.node.say(&Stage::Up);
         match first {
             true => cx.output.report(&up.running)?,
             false => {
@@ -170,7 +171,7 @@ async fn serve(args: RunArgs, cx: &Context) -> Outcome {
             match args.settings(cx).and_then(|config| reload::try_out(&program).map(|()| config)) {
                 Ok(config) => break config,
                 Err(failure) => {
-                    up.node.refuse_reload(&failure.message);
+                    up.node.say(&Stage::Refused(failure.message.clone()));
                     cx.output.failure(&failure);
                 }
             }
@@ -254,6 +255,14 @@ impl Up {
         let node = self.alone().await?;
         node.hand_over().await.inspect_err(|error| warn!(%error, "the next run starts an enclave of its own")).ok()
     }
+}
+
+/// Writes it, unless a run before has left the very same there.
+fn leave_policy(path: &Path, policy: &str) -> Result<(), Failure> {
+    if fs::read_to_string(path).is_ok_and(|there| there == policy) {
+        return Ok(());
+    }
+    write_policy(path, policy).map_err(|error| explain::policy(path, error))
 }
 
 /// Settings to begin with.

@@ -6,7 +6,7 @@ use crate::{
     error::{Exit, Failure, Outcome},
     output::{Output, Report, field},
 };
-use glacier_host::{Handover, Presence};
+use glacier_host::{Handover, Presence, Stage};
 use serde::Serialize;
 use signal_hook::consts::SIGUSR2;
 use std::{
@@ -33,6 +33,8 @@ pub(super) const FLAG: &str = "take-over";
 
 /// How long a new run may take to be there: connections drain, the chain's part ends and starts.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// A node that is not there for so long is not between two runs.
+const GONE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// What came of it.
@@ -69,20 +71,26 @@ pub(super) async fn run(args: Args, cx: &Context) -> Outcome {
         Failure::trouble("system", format!("cannot signal process {}: {error}", before.pid), "ask as the node's user")
     })?;
     let asked = Instant::now();
-    while asked.elapsed() < PATIENCE {
+    let mut seen = asked;
+    while asked.elapsed() < PATIENCE && seen.elapsed() < GONE {
         tokio::time::sleep(PAUSE).await;
-        let Some(now) = look()?.filter(|now| now.at != before.at) else { continue };
-        if let Some(why) = now.refused {
-            return Err(Failure::no(
-                "node-reload",
-                format!("the node goes on as it was: {why}"),
-                "mend that, and ask again",
-            ));
+        let Some(now) = look()? else { continue };
+        seen = Instant::now();
+        match now.stage {
+            _ if now.at == before.at => {}
+            Stage::Starting => {}
+            Stage::Refused(why) => {
+                let message = format!("the node goes on as it was: {why}");
+                return Err(Failure::no("node-reload", message, "mend that, and ask again"));
+            }
+            Stage::Up => {
+                cx.output.report(&Reloaded { pid: now.pid, enclave_kept: now.runs > before.runs })?;
+                return Ok(Exit::Yes);
+            }
         }
-        cx.output.report(&Reloaded { pid: now.pid, enclave_kept: now.runs > before.runs })?;
-        return Ok(Exit::Yes);
     }
-    Err(Failure::trouble("node-reload", "the node has not begun anew", "what it says on its stderr tells why"))
+    let what = if seen.elapsed() < GONE { "has not begun anew in time" } else { "has ended" };
+    Err(Failure::trouble("node-reload", format!("the node {what}"), "what it says on its stderr tells why"))
 }
 
 /// Tells each time that a new run is asked for.
