@@ -122,7 +122,8 @@ fn routes(proxy: &Arc<Proxy>) -> Router {
 }
 
 async fn guarded(State(proxy): State<Arc<Proxy>>, request: Request, next: Next) -> Response {
-    match guard::check(request.uri(), request.headers(), proxy.config.danger_listen_anywhere) {
+    let names = guard::Names { given: &proxy.config.names, anywhere: proxy.config.danger_listen_anywhere };
+    match guard::check(request.uri(), request.headers(), &names) {
         Ok(()) => next.run(request).await,
         Err(fault) if request.uri().path().starts_with("/v1/") => openai::error(&fault),
         Err(fault) => oip::error(&fault),
