@@ -5,7 +5,7 @@ use crate::{
     error::{Exit, Failure},
 };
 use glacier::{
-    Error, FileError,
+    ChannelError, Error, FileError,
     input::InputError,
     job::JobError,
     keystore::KeystoreError,
@@ -104,6 +104,14 @@ pub(crate) fn connect(error: ConnectError) -> Failure {
             "evidence-rejected",
             message,
             "nothing was sent; ask the operator to mend the node's collateral",
+        ),
+        ConnectError::Channel(ChannelError::Io(_) | ChannelError::Deadline | ChannelError::NoQuote(_)) => {
+            Failure::trouble("node", message, "nothing private was sent; try again, and if it stays, ask the operator")
+        }
+        ConnectError::Channel(ChannelError::IdentityRefused) => Failure::no(
+            "identity-refused",
+            message,
+            "your key's address was sent, and nothing else; try again, and if it stays, compare `glacier --version` with the node's",
         ),
         ConnectError::Channel(_) => Failure::no(
             "channel",
