@@ -340,6 +340,11 @@ pub(crate) fn seal(from: &Path, to: &Path, error: SealError) -> Failure {
     }
 }
 
+/// A file that was not written.
+pub(crate) fn file_write(path: &Path, fault: FileError) -> Failure {
+    Failure::trouble("file-write", format!("cannot write {}: {fault}", path.display()), file_help(fault))
+}
+
 /// What to do about a file.
 pub(crate) fn file_help(fault: FileError) -> String {
     match fault {

@@ -131,7 +131,7 @@ pub use ceremony::{Finished, Release};
 pub use component::{AppAnswer, AppInfo, FinishedApp, run_app};
 pub use deployment::{Answer, AnswerProof};
 pub use error::{Actor, Error, Place, Unproved};
-pub use file::FileError;
+pub use file::{FileError, write_new};
 pub use glacier_asset as asset;
 pub use glacier_attest as attest;
 pub use glacier_channel::{ChannelError, Freshness};
