@@ -36,7 +36,8 @@ impl Client {
         Ok(Self { tls, deadline: DEADLINE, held: Arc::default() })
     }
 
-    /// Sets how long each of [`offer`](Self::offer) and [`Offered::accept`] may take, instead of [`DEADLINE`].
+    /// Sets how long each of [`offer`](Self::offer), [`Offered::accept`] and [`ClientSession::confirm`] may take,
+    /// instead of [`DEADLINE`].
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
@@ -155,7 +156,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Offered<S> {
         tokio::time::timeout(self.deadline, frame::write(&mut tls, &proof))
             .await
             .map_err(|_| ChannelError::Deadline)??;
-        Ok(ClientSession { tls, claims, welcome: Some(Partial::default()) })
+        Ok(ClientSession { tls, claims, deadline: self.deadline, welcome: Some(Partial::default()) })
     }
 }
 
@@ -169,6 +170,7 @@ impl<S> fmt::Debug for Offered<S> {
 pub struct ClientSession<S> {
     tls: TlsStream<S>,
     claims: Claims,
+    deadline: Duration,
     /// The enclave's answer to the party's proof, as far as it has come; `None` once it was good.
     welcome: Option<Partial>,
 }
@@ -186,9 +188,12 @@ impl<S> ClientSession<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> ClientSession<S> {
-    /// Waits until the enclave has taken the party's proof. Reading does this too.
+    /// Waits until the enclave has taken the party's proof, and not for longer than the deadline: a host could withhold
+    /// the answer for good. Reading waits for it too, for as long as the caller lets it.
     pub async fn confirm(&mut self) -> Result<(), ChannelError> {
-        std::future::poll_fn(|cx| self.poll_welcome(cx)).await
+        let deadline = self.deadline;
+        let welcomed = std::future::poll_fn(|cx| self.poll_welcome(cx));
+        tokio::time::timeout(deadline, welcomed).await.map_err(|_| ChannelError::Deadline)?
     }
 
     fn poll_welcome(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ChannelError>> {

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use crate::{
-    ALPN, Attester, CertificateFault, ChannelError, ChannelKey, Client, Freshness, NoQuote, Server, binding,
+    ALPN, Attester, CertificateFault, ChannelError, ChannelKey, Client, DEADLINE, Freshness, NoQuote, Server, binding,
     certificate, frame,
     key::TlsKey,
     message::{Hello, Offer, Proof, Welcome},
@@ -423,6 +423,23 @@ async fn an_answer_of_another_shape_is_refused() {
 async fn an_answer_that_ends_early_is_no_welcome() {
     let ended = (Err(ChannelError::Io(io::ErrorKind::UnexpectedEof)), io::ErrorKind::UnexpectedEof);
     assert_eq!(welcomed_with(&[1, 0, 0]).await, ended);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_withheld_runs_into_the_deadline() {
+    let (near, far) = duplex(1 << 16);
+    let impostor = tokio::spawn(async move {
+        let (key, mut tls, hello) = Impostor::new().greet(far).await;
+        let (evidence, signature) = right(&key, tls.get_ref().1, &hello);
+        frame::write(&mut tls, &offer(evidence, signature)).await.unwrap();
+        let _ = tls.read_to_end(&mut Vec::new()).await;
+    });
+    let client = client().with_deadline(DEADLINE / 10);
+    let mut session = client.offer(near, Freshness::Cached).await.unwrap().prove(&alice()).await.unwrap();
+    let confirmed = tokio::time::timeout(DEADLINE, session.confirm()).await;
+    assert_eq!(confirmed, Ok(Err(ChannelError::Deadline)));
+    drop(session);
+    impostor.await.unwrap();
 }
 
 /// What the enclave makes of a client's TLS configuration.

@@ -11,9 +11,10 @@ use std::path::PathBuf;
 
 const STATUS: &str = "\
 Exit status:
-  0  done, or the answer is yes
-  1  the answer is no: rejected, refused, does not verify
-  2  no answer: misuse, a file or node out of reach, evidence that could not be judged
+  0    done, or the answer is yes
+  1    the answer is no: rejected, refused, does not verify
+  2    no answer: misuse, a file or node out of reach, evidence that could not be judged
+  130  ended by a signal, such as Ctrl-C
 
 With --json, stdout holds exactly one JSON object: the result, or
 {\"error\": {\"code\", \"message\", \"help\"}}. Without it, errors go to stderr.";

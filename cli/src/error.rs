@@ -15,6 +15,8 @@ pub(crate) enum Exit {
     No = 1,
     /// No answer: misuse, a file or a node that cannot be reached, evidence that could not be judged.
     Trouble = 2,
+    /// A signal ended it, as shells count the one of Ctrl-C.
+    Interrupted = 130,
 }
 
 /// A command that ended without its result.

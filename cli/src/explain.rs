@@ -5,7 +5,7 @@ use crate::{
     error::{Exit, Failure},
 };
 use glacier::{
-    Error, FileError,
+    ChannelError, Error, FileError,
     input::InputError,
     job::JobError,
     keystore::KeystoreError,
@@ -104,6 +104,14 @@ pub(crate) fn connect(error: ConnectError) -> Failure {
             "evidence-rejected",
             message,
             "nothing was sent; ask the operator to mend the node's collateral",
+        ),
+        ConnectError::Channel(ChannelError::Io(_) | ChannelError::Deadline | ChannelError::NoQuote(_)) => {
+            Failure::trouble("node", message, "nothing private was sent; try again, and if it stays, ask the operator")
+        }
+        ConnectError::Channel(ChannelError::IdentityRefused) => Failure::no(
+            "identity-refused",
+            message,
+            "your key's address was sent, and nothing else; try again, and if it stays, compare `glacier --version` with the node's",
         ),
         ConnectError::Channel(_) => Failure::no(
             "channel",
@@ -330,6 +338,11 @@ pub(crate) fn seal(from: &Path, to: &Path, error: SealError) -> Failure {
         }
         _ => Failure::trouble("seal", at(from), "check the file"),
     }
+}
+
+/// A file that was not written.
+pub(crate) fn file_write(path: &Path, fault: FileError) -> Failure {
+    Failure::trouble("file-write", format!("cannot write {}: {fault}", path.display()), file_help(fault))
 }
 
 /// What to do about a file.

@@ -34,19 +34,52 @@ pub(crate) fn digest(path: &Path) -> Result<Digest, Failure> {
     Ok(Digest(*hasher.finalize().as_bytes()))
 }
 
-/// Refuses outputs that are there already: what would be lost at the end is found out before anything is sent.
+/// Refuses outputs that are there already, and two under one name: what would be lost at the end is found out before
+/// anything is sent.
 pub(crate) fn require_absent<'a>(outputs: impl IntoIterator<Item = Option<&'a PathBuf>>) -> Result<(), Failure> {
-    match outputs.into_iter().flatten().find(|path| path.exists()) {
-        None => Ok(()),
-        Some(path) => {
+    let mut named = Vec::new();
+    for path in outputs.into_iter().flatten() {
+        if path.symlink_metadata().is_ok() {
             let message = format!("{} exists already", path.display());
-            Err(Failure::trouble("exists", message, "name another file, or move this one away"))
+            return Err(Failure::trouble("exists", message, "name another file, or move this one away"));
         }
+        let whole = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        if named.contains(&whole) {
+            let message = format!("{} is named twice", path.display());
+            return Err(Failure::trouble("usage", message, "name a file of its own for each output"));
+        }
+        named.push(whole);
     }
+    Ok(())
 }
 
-/// Writes a new file; an existing one is refused.
+/// Writes a new file for others to read; an existing one is refused.
 pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let file = File::options().write(true).create_new(true).open(path);
     file.and_then(|mut file| file.write_all(bytes)).map_err(|error| Failure::writing(path, &error))
+}
+
+/// Writes a new file that its owner alone can read, such as a model: whole or not at all. An existing one is refused.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    glacier::write_new(path, bytes).map_err(|error| explain::file_write(path, error))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs_are_new_and_each_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let [new, other, taken] = ["new", "other", "taken"].map(|name| folder.path().join(name));
+        std::fs::write(&taken, b"mine").unwrap();
+        let code = |outputs: [Option<&PathBuf>; 2]| require_absent(outputs).err().map(|failure| failure.code);
+        assert_eq!(code([Some(&new), Some(&other)]), None);
+        assert_eq!(code([Some(&new), None]), None);
+        assert_eq!(code([Some(&new), Some(&taken)]).as_deref(), Some("exists"));
+        assert_eq!(code([Some(&new), Some(&new)]).as_deref(), Some("usage"));
+        let same = folder.path().join("./new");
+        assert_eq!(code([Some(&new), Some(&same)]).as_deref(), Some("usage"));
+    }
 }

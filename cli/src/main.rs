@@ -23,9 +23,10 @@ use command::{
     verifier, verify,
 };
 use context::Context;
-use error::{Failure, Outcome};
+use error::{Exit, Failure, Outcome};
 use output::Output;
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
+use tokio::{sync::oneshot, time::timeout};
 
 fn main() -> ExitCode {
     let (output, outcome) = match Cli::try_parse() {
@@ -58,17 +59,17 @@ fn run(cli: Cli, output: Output) -> Outcome {
     let cx = Context::resolve(cli.global, output)?;
     match cli.command {
         Command::Key(command) => key::run(&command, &cx),
-        Command::Seal(args) => wait(seal::seal(args, &cx)),
-        Command::Open(args) => wait(seal::open(args, &cx)),
+        Command::Seal(args) => interruptible(seal::seal(args, &cx)),
+        Command::Open(args) => interruptible(seal::open(args, &cx)),
         Command::Measure(args) => measure::run(&args, output),
         Command::Completions(args) => completions::run(&args, output),
         Command::Demo(args) => wait(demo::run(args, &cx)),
         Command::Node(command) => wait(node::run(command, &cx)),
-        Command::Job(command) => wait(job::run(command, &cx)),
-        Command::Infer(args) => wait(infer::run(args, &cx)),
-        Command::Train(args) => wait(train::run(*args, &cx)),
-        Command::Federation(command) => wait(federation::run(command, &cx)),
-        Command::Serve(args) => wait(serve::run(args, &cx)),
+        Command::Job(command) => interruptible(job::run(command, &cx)),
+        Command::Infer(args) => interruptible(infer::run(args, &cx)),
+        Command::Train(args) => interruptible(train::run(*args, &cx)),
+        Command::Federation(command) => interruptible(federation::run(command, &cx)),
+        Command::Serve(args) => interruptible(serve::run(args, &cx)),
         Command::App(command) => wait(app::run(command, &cx)),
         Command::Proxy(args) => wait(proxy::run(*args, &cx)),
         Command::Dashboard(args) => wait(dashboard::run(args, &cx)),
@@ -88,5 +89,31 @@ fn wait(work: impl Future<Output = Outcome>) -> Outcome {
             "check the limits of this user (ulimit -u)",
         )
     })?;
-    runtime.block_on(work)
+    let outcome = runtime.block_on(work);
+    if matches!(outcome, Ok(Exit::Interrupted)) {
+        runtime.shutdown_timeout(PATIENCE);
+    }
+    outcome
+}
+
+/// How long what was asked to end may take to see it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Runs what may hold files that were fetched for it alone: asked to end, it is dropped, and they go with it.
+fn interruptible(work: impl Future<Output = Outcome>) -> Outcome {
+    wait(async {
+        let mut asked = node::asked_to_end()?;
+        let (tell, told) = oneshot::channel();
+        tokio::spawn(async move {
+            asked.recv().await;
+            let _ = tell.send(());
+            // Work that computes sees nothing of it. Who asks twice does not want to wait.
+            let _ = timeout(PATIENCE, asked.recv()).await;
+            std::process::exit(Exit::Interrupted as i32);
+        });
+        tokio::select! {
+            outcome = work => outcome,
+            _ = told => Ok(Exit::Interrupted),
+        }
+    })
 }

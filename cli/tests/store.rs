@@ -9,7 +9,7 @@ use hyper_util::{
 };
 use s3s::{auth::SimpleAuth, service::S3ServiceBuilder};
 use serde_json::Value;
-use std::{fs, net::SocketAddr, path::Path};
+use std::{fs, net::SocketAddr, path::Path, process::Command, time::Duration};
 use support::{Node, Party, model_and_data, text};
 
 /// A server with one bucket, `clinic`, for as long as the runtime lives.
@@ -74,7 +74,8 @@ fn a_job_of_assets_in_a_store() {
 
     // Nothing that was fetched is left on this machine.
     let left: Vec<_> = fs::read_dir(party.path("home/fetched")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert!(left.iter().all(|folder| fs::read_dir(folder).unwrap().next().is_none()), "{left:?}");
+    let lock = |path: &Path| path.extension().is_some_and(|it| it == "lock") && fs::metadata(path).unwrap().len() == 0;
+    assert!(left.iter().all(|path| lock(path)), "{left:?}");
 }
 
 #[test]
@@ -88,4 +89,71 @@ fn a_model_and_rows_from_a_store_in_one_call() {
     let infer = "infer --model s3://clinic/model.onnx --input s3://clinic/rows.csv --output labels.csv";
     json(&party, store, "not-a-secret", &format!("{infer} {}", node.door()), 0);
     assert_eq!(fs::read_to_string(party.path("labels.csv")).unwrap().lines().count(), 570);
+}
+
+/// A web server with rows, and with a model that never comes.
+fn serve_rows() -> (tokio::runtime::Runtime, SocketAddr) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = axum::Router::new()
+        .route("/rows.csv", axum::routing::get(|| async { "1,2\n" }))
+        .route("/model.onnx", axum::routing::get(std::future::pending::<&str>));
+    runtime.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = hyper_util::service::TowerToHyperService::new(router.clone());
+            tokio::spawn(async move {
+                let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    });
+    (runtime, address)
+}
+
+#[test]
+fn what_was_fetched_goes_with_a_command_that_is_ended() {
+    let party = Party::new();
+    let (_runtime, web) = serve_rows();
+    party.json("key new", 0);
+    fs::write(party.path("policy.toml"), "").unwrap();
+    let infer = format!("infer --model http://{web}/model.onnx --input http://{web}/rows.csv --output labels.csv");
+    let mut command = party.command(&format!("--quiet {infer} --node http://127.0.0.1:1 --policy policy.toml"));
+    let mut child = command.spawn().unwrap();
+    let fetched = || {
+        let folders = fs::read_dir(party.path("home/fetched")).into_iter().flatten();
+        folders.filter(|folder| folder.as_ref().unwrap().path().join("rows.csv").exists()).count()
+    };
+    let wait = |until: &mut dyn FnMut() -> bool| {
+        let came = (0..600).any(|_| {
+            until() || {
+                std::thread::sleep(Duration::from_millis(50));
+                false
+            }
+        });
+        assert!(came, "it took too long");
+    };
+    wait(&mut || fetched() == 1);
+    assert!(Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status().unwrap().success());
+    let mut status = None;
+    wait(&mut || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    assert_eq!(status.unwrap().code(), Some(130));
+    assert_eq!(fetched(), 0, "the rows are gone");
+}
+
+#[test]
+fn a_taken_output_is_found_out_before_anything_is_sent() {
+    let party = Party::new();
+    fs::write(party.path("taken"), "mine").unwrap();
+    fs::write(party.path("taken.csv"), "mine").unwrap();
+    let node = "--node http://127.0.0.1:1 --policy policy.toml";
+    let code = |args: &str| text(&party.json(&format!("{args} {node}"), 2)["error"], "code").to_owned();
+    let infer = "infer --model model.onnx --input rows.csv";
+    assert_eq!(code(&format!("{infer} --output taken.csv")), "exists");
+    assert_eq!(code(&format!("{infer} --output labels.csv --proof taken")), "exists");
+    assert_eq!(code(&format!("{infer} --output same.csv --proof ./same.csv")), "usage");
+    assert_eq!(code("job result job.json -o taken.csv"), "exists");
+    assert_eq!(code("job result job.json -o labels.csv --proof taken"), "exists");
 }

@@ -16,6 +16,9 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Lets other machines call. What they send, and what they get, is plain text on the way to this proxy.
     pub danger_listen_anywhere: bool,
+    /// Names of this machine that clients call by, beside those of loopback. Another name is refused, since a page in a
+    /// browser can make its own point here.
+    pub names: Vec<String>,
     /// Deployments under names that people can type.
     pub models: Vec<ModelName>,
     /// How text becomes tokens; without it there are no embeddings of text.
@@ -37,6 +40,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8484)),
             danger_listen_anywhere: false,
+            names: Vec::new(),
             models: Vec::new(),
             text: None,
             proofs: None,

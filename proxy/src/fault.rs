@@ -1,7 +1,7 @@
 //! Why a request has no answer, before it is put into the words of a protocol.
 
 use glacier::{
-    Error, Unproved,
+    ChannelError, Error, Unproved,
     attest::Check,
     session::{ConnectError, RequestError},
     wire::api::Refusal,
@@ -72,6 +72,15 @@ impl From<ConnectError> for Fault {
                 said,
                 "nothing was sent; ask the operator to mend the node's collateral",
             ),
+            ConnectError::Channel(ChannelError::Io(_) | ChannelError::Deadline | ChannelError::NoQuote(_)) => {
+                Self::new(503, "node", said, "nothing private was sent; try again, and if it stays, ask the operator")
+            }
+            ConnectError::Channel(ChannelError::IdentityRefused) => Self::new(
+                503,
+                "identity-refused",
+                said,
+                "your key's address was sent, and nothing else; try again, and if it stays, compare `glacier --version` with the node's",
+            ),
             ConnectError::Channel(_) => Self::new(
                 503,
                 "channel",
@@ -125,5 +134,23 @@ impl From<Error> for Fault {
             Error::Unproved(error) => error.into(),
             other => Self::new(500, "client", other.to_string(), "try again with a newer glacier"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::ErrorKind;
+
+    #[test]
+    fn a_handshake_that_ended_early_is_no_attack() {
+        let said = |error| {
+            let fault = Fault::from(ConnectError::Channel(error));
+            (fault.code, fault.help.contains("somebody stands between"))
+        };
+        assert_eq!(said(ChannelError::Io(ErrorKind::ConnectionReset)), ("node", false));
+        assert_eq!(said(ChannelError::Deadline), ("node", false));
+        assert_eq!(said(ChannelError::IdentityRefused), ("identity-refused", false));
+        assert_eq!(said(ChannelError::Relayed), ("channel", true));
     }
 }

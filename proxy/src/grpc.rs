@@ -23,7 +23,8 @@ use axum::{Router, http::HeaderMap};
 use bytes::Bytes;
 use serde::Deserialize;
 use std::sync::{Arc, atomic::Ordering};
-use tokio_stream::{StreamExt, wrappers::ReceiverStream};
+use tokio::sync::mpsc::Sender;
+use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tonic::{
     Code, Request, Response, Status, Streaming,
     codec::CompressionEncoding,
@@ -151,20 +152,35 @@ impl GrpcInferenceService for Service {
         request: Request<Streaming<ModelInferRequest>>,
     ) -> Answered<Self::ModelStreamInferStream> {
         let (sender, receiver) = tokio::sync::mpsc::channel(AHEAD);
-        let (proxy, mut requests) = (self.0.clone(), request.into_inner());
-        tokio::spawn(async move {
-            while let Some(request) = requests.next().await {
-                let answer = match request {
-                    Ok(request) => Ok(streamed(&proxy, request).await),
-                    Err(status) => Err(status),
-                };
-                let last = answer.is_err();
-                if sender.send(answer).await.is_err() || last {
-                    return;
-                }
-            }
-        });
+        let (proxy, requests) = (self.0.clone(), request.into_inner());
+        let answers = answer_each(requests, sender, async move |request| streamed(&proxy, request).await);
+        tokio::spawn(answers);
         Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+/// Ends with the requests, or with their reader: for one who hung up no session is held.
+async fn answer_each<R, A>(
+    requests: impl Stream<Item = Result<R, Status>>,
+    sender: Sender<Result<A, Status>>,
+    answer: impl AsyncFn(R) -> A,
+) {
+    let answered = async {
+        let mut requests = std::pin::pin!(requests);
+        while let Some(request) = requests.next().await {
+            let said = match request {
+                Ok(request) => Ok(answer(request).await),
+                Err(status) => Err(status),
+            };
+            let last = said.is_err();
+            if sender.send(said).await.is_err() || last {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = answered => {}
+        () = sender.closed() => {}
     }
 }
 
@@ -319,6 +335,25 @@ mod tests {
         };
         let raw_input_contents = raw.iter().map(|bytes| Bytes::from_static(bytes)).collect();
         ModelInferRequest { inputs: vec![input], raw_input_contents, ..Default::default() }
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_with_its_reader() {
+        let (sender, mut receiver) = tokio::sync::mpsc::channel(AHEAD);
+        let requests = tokio_stream::iter([Ok(1), Ok(2)]).chain(tokio_stream::pending());
+        let answers = answer_each(requests, sender, async |request: u32| {
+            // The second has no answer, ever.
+            if request > 1 {
+                std::future::pending::<()>().await;
+            }
+            request
+        });
+        let reader = async {
+            assert_eq!(receiver.recv().await.unwrap().unwrap(), 1);
+            drop(receiver);
+        };
+        let both = async { tokio::join!(answers, reader) };
+        tokio::time::timeout(std::time::Duration::from_secs(10), both).await.unwrap();
     }
 
     #[test]

@@ -221,7 +221,7 @@ async fn infer(State(proxy): State<Arc<Proxy>>, path: Named, request: Request) -
 async fn try_infer(proxy: &Proxy, path: Named, request: Request) -> Outcome {
     let model = named(path)?;
     let (parts, body) = request.into_parts();
-    let body = body::read(&parts.headers, body, proxy.config.max_body).await?;
+    let (body, _room) = proxy.body(&parts.headers, body).await?;
     let json = match parts.headers.get(JSON_LENGTH) {
         Some(value) => Some(value.to_str().map_err(|_| Fault::bad("the header of the JSON's length is no number"))?),
         None => None,

@@ -1,7 +1,6 @@
 //! The OpenAI shapes: embeddings, and the list of models.
 
 use crate::{
-    body,
     embedding::{Embedder, Shape},
     fault::Fault,
     oip,
@@ -107,7 +106,7 @@ async fn embeddings(State(proxy): State<Arc<Proxy>>, request: Request) -> Respon
 
 async fn embed(proxy: &Proxy, request: Request) -> Outcome {
     let (parts, body) = request.into_parts();
-    let body = body::read(&parts.headers, body, proxy.config.max_body).await?;
+    let (body, _room) = proxy.body(&parts.headers, body).await?;
     let asked: Asked = serde_json::from_slice(&body).map_err(|fault| {
         Fault::bad(format!("the body is no request for embeddings (line {}, column {})", fault.line(), fault.column()))
     })?;

@@ -10,7 +10,7 @@ use glacier::{
 use hyper::Method;
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, SystemTime},
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -26,11 +26,11 @@ pub(crate) struct Pool {
     permits: Semaphore,
 }
 
-/// A session that nobody uses now.
+/// A session that nobody uses now. Times are the wall clock's: the other one stands still while the machine sleeps.
 struct Held {
     session: Arc<Session>,
-    since: Instant,
-    used: Instant,
+    since: SystemTime,
+    used: SystemTime,
 }
 
 /// A session in use. Dropped without being handed back, it ends: an answer may still be under way in it.
@@ -41,6 +41,8 @@ pub(crate) struct Lease<'a> {
 
 /// How long a session may have been idle and be used without asking whether it still stands.
 const SURE: Duration = Duration::from_millis(500);
+/// How long an enclave may take to say that it lives. A session's own deadline is made for inferences.
+const ALIVE: Duration = Duration::from_secs(5);
 
 impl Pool {
     pub(crate) fn new(node: Node, policy: Policy, key: Key, config: &Config) -> Self {
@@ -69,22 +71,24 @@ impl Pool {
         let ended = |_| Fault::new(503, "ending", "the proxy ends", "start it again");
         let permit = self.permits.acquire().await.map_err(ended)?;
         while let Some(held) = self.pop() {
-            if held.since.elapsed() >= self.reattest || !self.accepts(&held.session) {
+            if !younger(held.since, self.reattest) || !self.accepts(&held.session) {
                 continue;
             }
             // A request is never sent twice, so a session that died unseen must be found out before.
-            if held.used.elapsed() < SURE || held.session.get("/v2/health/live").await.is_ok() {
+            if younger(held.used, SURE) || alive(&held.session).await {
                 return Ok(Lease { held, _permit: permit });
             }
+            // What silenced this one silenced the others, and each would have to be waited for.
+            self.forget();
         }
         let session = self.node.connect(&self.policy, self.key.identity(), self.freshness).await?;
-        let now = Instant::now();
+        let now = SystemTime::now();
         Ok(Lease { held: Held { session: Arc::new(session), since: now, used: now }, _permit: permit })
     }
 
     /// Hands a session back whose last answer was read to the end.
     pub(crate) fn give_back(&self, mut lease: Lease<'_>) {
-        lease.held.used = Instant::now();
+        lease.held.used = SystemTime::now();
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(lease.held);
     }
 
@@ -108,6 +112,10 @@ impl Pool {
     /// Ends all sessions, now and to come.
     pub(crate) fn close(&self) {
         self.permits.close();
+        self.forget();
+    }
+
+    fn forget(&self) {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
@@ -130,6 +138,16 @@ impl Lease<'_> {
 
     /// Since when the enclave is attested.
     pub(crate) fn age(&self) -> Duration {
-        self.held.since.elapsed()
+        self.held.since.elapsed().unwrap_or_default()
     }
+}
+
+/// Not where the clock was set back: how old something is cannot be told then.
+fn younger(since: SystemTime, than: Duration) -> bool {
+    since.elapsed().is_ok_and(|age| age < than)
+}
+
+async fn alive(session: &Session) -> bool {
+    let asked = tokio::time::timeout(ALIVE, session.get("/v2/health/live")).await;
+    matches!(asked, Ok(Ok(_)))
 }

@@ -5,12 +5,13 @@ use glacier::{
     AnswerProof, Session,
     proof::{Bundle, WorkProof},
     wire::{Nonce, ProofHash, cbor},
+    write_new,
 };
 use serde::Serialize;
 use std::{
     collections::VecDeque,
-    fs,
-    path::PathBuf,
+    fs, io,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -41,7 +42,7 @@ const LATEST: usize = 256;
 
 impl Proofs {
     /// The folder is made where it is not there.
-    pub(crate) fn open(folder: Option<PathBuf>) -> std::io::Result<Self> {
+    pub(crate) fn open(folder: Option<PathBuf>) -> io::Result<Self> {
         if let Some(folder) = &folder {
             fs::create_dir_all(folder)?;
         }
@@ -98,8 +99,11 @@ impl Proofs {
     }
 }
 
-fn write(folder: &std::path::Path, kept: &Kept) -> std::io::Result<()> {
+/// For their owner alone: what opens a commitment lets a guess at rows be checked.
+fn write(folder: &Path, kept: &Kept) -> io::Result<()> {
     let text = serde_json::to_vec_pretty(kept)?;
-    fs::write(folder.join(format!("{}.proof", kept.hash)), &kept.file)?;
-    fs::write(folder.join(format!("{}.json", kept.hash)), text)
+    for (suffix, bytes) in [("proof", &kept.file), ("json", &text)] {
+        write_new(&folder.join(format!("{}.{suffix}", kept.hash)), bytes).map_err(io::Error::other)?;
+    }
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! What all protocols share: names, sessions, and proofs of answers.
 
 use crate::{
+    body,
     config::Config,
     embedding::Embedder,
     fault::Fault,
@@ -8,7 +9,10 @@ use crate::{
     pool::Pool,
     proofs::{Kept, Proofs},
 };
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::{
+    body::Body,
+    http::{HeaderMap, HeaderName, HeaderValue},
+};
 use bytes::Bytes;
 use glacier::{
     Session,
@@ -21,8 +25,9 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// One proxy at work.
 pub(crate) struct Proxy {
@@ -32,7 +37,14 @@ pub(crate) struct Proxy {
     pub(crate) text: Option<Embedder>,
     pub(crate) config: Config,
     pub(crate) counts: Counts,
+    /// For bodies that are in memory; one permit each.
+    pub(crate) room: Semaphore,
 }
+
+/// Bodies in memory for each session: one on its way through it, and one to follow.
+pub(crate) const BODIES: usize = 2;
+/// How long a body may take to come: it takes room that others wait for.
+const COMES: Duration = Duration::from_secs(60);
 
 /// Inferences since the start.
 #[derive(Default)]
@@ -53,6 +65,17 @@ impl Proxy {
     /// Metadata of a model, as the enclave gives them.
     pub(crate) async fn metadata(&self, deployment: &ManifestHash) -> Result<(Arc<Session>, Response), Fault> {
         self.pool.ask(Method::GET, &format!("/v2/models/{deployment}"), &[], Bytes::new()).await
+    }
+
+    /// A body, once there is room for it: callers wait with what they send, not this process. The room is free again when
+    /// the permit is dropped.
+    pub(crate) async fn body(&self, headers: &HeaderMap, body: Body) -> Result<(Bytes, SemaphorePermit<'_>), Fault> {
+        let ended = |_| Fault::new(503, "ending", "the proxy ends", "start it again");
+        let room = self.room.acquire().await.map_err(ended)?;
+        let late = |_| Fault::bad("the body did not come within a minute");
+        let body =
+            tokio::time::timeout(COMES, body::read(headers, body, self.config.max_body)).await.map_err(late)??;
+        Ok((body, room))
     }
 
     /// One inference. The answer comes out only after its proof was checked against this very request.

@@ -10,7 +10,7 @@ use crate::{
     oip, openai,
     pool::Pool,
     proofs::Proofs,
-    proxy::Proxy,
+    proxy::{BODIES, Proxy},
 };
 use axum::{
     Router,
@@ -25,7 +25,11 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+};
 
 /// Why a proxy does not start.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +105,7 @@ pub async fn start(node: Node, policy: Policy, key: Key, config: Config) -> Resu
         models: Models::new(config.models.clone()),
         proofs,
         text,
+        room: Semaphore::new(config.sessions.max(1).saturating_mul(BODIES).min(Semaphore::MAX_PERMITS)),
         config,
         counts: Default::default(),
     });
@@ -122,7 +127,8 @@ fn routes(proxy: &Arc<Proxy>) -> Router {
 }
 
 async fn guarded(State(proxy): State<Arc<Proxy>>, request: Request, next: Next) -> Response {
-    match guard::check(request.uri(), request.headers(), proxy.config.danger_listen_anywhere) {
+    let names = guard::Names { given: &proxy.config.names, anywhere: proxy.config.danger_listen_anywhere };
+    match guard::check(request.uri(), request.headers(), &names) {
         Ok(()) => next.run(request).await,
         Err(fault) if request.uri().path().starts_with("/v1/") => openai::error(&fault),
         Err(fault) => oip::error(&fault),

@@ -14,18 +14,25 @@ use std::{
     },
     time::Duration,
 };
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-/// Counts what goes to the enclave, and spoils what comes back when it is told to.
+/// Counts what goes to the enclave, and spoils or withholds what comes back when it is told to.
 #[derive(Default)]
 struct Relay {
     spoil: AtomicBool,
+    /// Answers of connections up to this one do not come.
+    silent: AtomicU64,
+    latest: AtomicU64,
     sent: AtomicU64,
 }
 
 impl Meddler for Relay {
-    fn relayed(&self, _: u64, direction: Direction, bytes: &mut Vec<u8>) {
+    fn relayed(&self, connection: u64, direction: Direction, bytes: &mut Vec<u8>) {
+        self.latest.fetch_max(connection, Ordering::Relaxed);
         if direction == Direction::ToEnclave {
             self.sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        } else if connection <= self.silent.load(Ordering::Relaxed) {
+            bytes.clear();
         } else if self.spoil.load(Ordering::Relaxed)
             && let Some(last) = bytes.last_mut()
         {
@@ -80,6 +87,39 @@ async fn a_relay_that_alters_bytes_is_an_error_and_no_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_fall_silent_are_given_up_at_once() {
+    let relay = Arc::new(Relay::default());
+    let scene = Scene::hostile(relay.clone()).await;
+    let (one, other) = (scene.post("/v2/models/cancer/infer", rows(1)), scene.post("/v2/models/cancer/infer", rows(1)));
+    let (one, other) = tokio::join!(one, other);
+    assert_eq!((one.status, other.status), (200, 200));
+    relay.silent.store(relay.latest.load(Ordering::Relaxed), Ordering::Relaxed);
+    // Older than a session that is taken to stand.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let asked = scene.post("/v2/models/cancer/infer", rows(1));
+    let answer = tokio::time::timeout(Duration::from_secs(30), asked).await;
+    assert_eq!(answer.expect("a request's own deadline is ten minutes").status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_bodies_are_read_than_there_is_room_for() {
+    let scene = Scene::new(|config| config.sessions = 1).await;
+    let begin = async || {
+        let mut caller = TcpStream::connect(scene.proxy.address()).await.unwrap();
+        let head = "POST /v2/models/cancer/infer HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{";
+        caller.write_all(head.as_bytes()).await.unwrap();
+        caller
+    };
+    let slow = [begin().await, begin().await];
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut third = std::pin::pin!(scene.post("/v2/models/cancer/infer", rows(1)));
+    let early = tokio::time::timeout(Duration::from_secs(2), &mut third).await;
+    assert!(early.is_err(), "its body waits where it is");
+    drop(slow);
+    assert_eq!(third.await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_dies_is_an_error_and_its_successor_is_attested_anew() {
     let mut scene = Scene::new(|_| ()).await;
     let before = scene.post("/v2/models/cancer/infer", rows(1)).await;
@@ -131,8 +171,9 @@ async fn evidence_ages_under_an_open_session() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_ends_with_its_time() {
     let scene = Scene::new(|config| config.reattest = Duration::ZERO).await;
-    for _ in 0..3 {
-        assert_eq!(scene.get("/v2/health/ready").await.status, 200);
+    for _ in 0..2 {
+        // A session of before would be older than a second by now.
+        tokio::time::sleep(Duration::from_millis(1100)).await;
         assert_eq!(scene.get("/glacier/v1/attestation").await.json()["session"]["age_seconds"], 0);
     }
 }
@@ -177,5 +218,12 @@ async fn nobody_else_may_call_unless_that_is_said() {
     let refused = glacier_proxy::start(rig.node(), rig.policy().clone(), rig.party("firm"), config.clone()).await;
     assert!(matches!(refused, Err(glacier_proxy::StartError::Exposed(_))));
     let config = glacier_proxy::Config { danger_listen_anywhere: true, ..config };
-    glacier_proxy::start(rig.node(), rig.policy().clone(), rig.party("firm"), config).await.unwrap().shutdown().await;
+    let config = glacier_proxy::Config { names: vec!["proxy.example".to_owned()], ..config };
+    let proxy = glacier_proxy::start(rig.node(), rig.policy().clone(), rig.party("firm"), config).await.unwrap();
+    let live = format!("http://127.0.0.1:{}/v2/health/live", proxy.address().port());
+    for (host, status) in [("10.0.0.1:8484", 200), ("proxy.example:8484", 200), ("evil.example:8484", 403)] {
+        let asked = reqwest::Client::new().get(&live).header("host", host).send().await.unwrap();
+        assert_eq!(asked.status(), status, "{host}");
+    }
+    proxy.shutdown().await;
 }

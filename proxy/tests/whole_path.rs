@@ -2,8 +2,17 @@
 
 mod scene;
 
+use glacier_host::danger::{Direction, Meddler};
+use glacier_testkit::Rig;
 use scene::{Scene, rows};
 use serde_json::{Value, json};
+use std::{
+    os::unix::fs::PermissionsExt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_says_which_enclave_gave_it_and_proves_it() {
@@ -49,11 +58,26 @@ async fn a_model_of_ones_own_needs_no_name_and_others_need_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_at_once_are_all_answered_over_few_sessions() {
-    let scene = Scene::new(|config| config.sessions = 3).await;
+    let relay = Arc::new(Connections::default());
+    let scene = Scene::on(Rig::hostile(relay.clone()).await, |_| (), |config| config.sessions = 3).await;
+    // Those of the scene itself came before.
+    let before = relay.0.load(Ordering::Relaxed);
     let asked = (1..=24).map(|n| scene.post("/v2/models/cancer/infer", rows(n)));
     let answers = futures_of(asked).await;
     for (n, answer) in (1..=24).zip(answers) {
         assert_eq!((answer.status, &answer.json()["outputs"][0]["shape"][0]), (200, &json!(n)));
+    }
+    let opened = relay.0.load(Ordering::Relaxed) - before;
+    assert!((1..=3).contains(&opened), "{opened} sessions");
+}
+
+/// Counts connections to the enclave.
+#[derive(Default)]
+struct Connections(AtomicU64);
+
+impl Meddler for Connections {
+    fn relayed(&self, connection: u64, _: Direction, _: &mut Vec<u8>) {
+        self.0.fetch_max(connection, Ordering::Relaxed);
     }
 }
 
@@ -82,6 +106,10 @@ async fn each_proof_is_a_file_where_that_is_wanted() {
     let salts: Value =
         serde_json::from_slice(&std::fs::read(folder.path().join(format!("proofs/{hash}.json"))).unwrap()).unwrap();
     assert_eq!(salts["hash"], hash);
+    for file in std::fs::read_dir(folder.path().join("proofs")).unwrap() {
+        let mode = file.unwrap().metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "what opens commitments is its owner's alone");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

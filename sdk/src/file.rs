@@ -113,6 +113,16 @@ impl NewFile {
     }
 }
 
+/// Writes a new file that only its owner can read. It is whole, and durably so, or not there.
+///
+/// # Errors
+/// A name that is taken, [`FileError::Exists`], or what the system says.
+pub fn write_new(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let mut file = NewFile::create(path)?;
+    file.write_all(bytes)?;
+    file.keep()
+}
+
 /// A folder of its own for files that are passed on or deleted. Gone with its value.
 pub(crate) struct Scratch(PathBuf);
 
@@ -166,6 +176,17 @@ mod tests {
         fs::write(&path, b"mine").unwrap();
         assert_eq!(NewFile::create(&path).err(), Some(FileError::Exists));
         assert_eq!(fs::read(&path).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn what_is_written_is_its_owners_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        write_new(&path, b"mine").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"mine");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(write_new(&path, b"other"), Err(FileError::Exists));
     }
 
     #[test]

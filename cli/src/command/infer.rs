@@ -74,7 +74,13 @@ impl FromStr for ModelRef {
 }
 
 pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
+    // What can be found out before anything is sent is found out first.
     args.output.as_deref().map(require_format).transpose()?;
+    files::require_absent([args.output.as_ref(), args.proof.as_ref()])?;
+    if let (ModelRef::Deployment(_), Some(_)) = (&args.model, &args.proof) {
+        let message = "--proof is for a model file of yours: a deployment's proof commits to this one exchange";
+        return Err(Failure::trouble("usage", message, "read the proof in the output of --json"));
+    }
     let door = Door::find(&args.node, &args.policy, cx)?;
     let input = cx.bring(&args.input).await?;
     let args = Args { input: input.to_path_buf(), ..args };
@@ -86,10 +92,6 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
 
 /// Asks a model that somebody serves.
 async fn ask(name: ManifestHash, args: Args, door: &Door, cx: &Context) -> Outcome {
-    if args.proof.is_some() {
-        let message = "--proof is for a model file of yours: a deployment's proof commits to this one exchange";
-        return Err(Failure::trouble("usage", message, "read the proof in the output of --json"));
-    }
     let session = door.open(freshness(args.fresh), cx).await?;
     let model = session.model(&name).await.map_err(explain::client)?;
     let rows = read_tensors(&args.input, model.features()).map_err(|error| explain::input(&args.input, error))?;

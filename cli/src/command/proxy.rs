@@ -61,6 +61,9 @@ pub(crate) struct Args {
     /// Let other machines call: they use your key, and their rows are plain text on the way here
     #[arg(long)]
     danger_listen_anywhere: bool,
+    /// A name of this machine that callers use, beside localhost and its addresses; repeatable
+    #[arg(long = "name", value_name = "HOST")]
+    names: Vec<String>,
 }
 
 pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
@@ -69,6 +72,7 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     let config = Config {
         listen: args.listen,
         danger_listen_anywhere: args.danger_listen_anywhere,
+        names: args.names,
         models: args.models,
         text: args.tokenizer.map(|tokenizer| Text { tokenizer, pooling, normalise, max_tokens }),
         proofs: args.proofs,

@@ -9,6 +9,9 @@ pub enum RemoteError {
     /// No address of a file in a store.
     #[error("`{0}` is not the address of a file in a store: s3://, gs://, az://, https:// or http:// and a path are")]
     Address(String),
+    /// The address holds what no request would carry, or what must not be written into one.
+    #[error("the address holds {0}")]
+    Part(&'static str),
     /// The settings in the environment do not make a client.
     #[error("the store's settings in the environment are not complete: {0}")]
     Settings(String),
@@ -18,6 +21,12 @@ pub enum RemoteError {
     /// The store does not let this caller.
     #[error("the store refuses these credentials, or has none: {0}")]
     Denied(String),
+    /// The file has more bytes than are fetched, or the server says so.
+    #[error("the store says that the file has more than {max} bytes")]
+    TooLarge {
+        /// Bytes that are fetched.
+        max: u64,
+    },
     /// The file was replaced while it was fetched.
     #[error("the file was replaced while it was fetched")]
     Changed,

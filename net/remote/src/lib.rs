@@ -5,7 +5,7 @@
 //! | `s3://BUCKET/KEY` | Amazon S3, or what `AWS_ENDPOINT` names | `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, … |
 //! | `az://CONTAINER/PATH`, `abfss://…` | Azure Blob Storage | `AZURE_STORAGE_ACCOUNT_NAME`, `AZURE_STORAGE_ACCOUNT_KEY`, … |
 //! | `gs://BUCKET/PATH` | Google Cloud Storage | `GOOGLE_SERVICE_ACCOUNT`, `GOOGLE_APPLICATION_CREDENTIALS`, … |
-//! | `https://…`, `http://…` | any server; `http` without TLS, as typed | none |
+//! | `https://…`, `http://…` | any server, with the query as typed; `http` without TLS | none |
 //!
 //! A store can fail and cannot lie: sealed assets are believed by their digest, and what is not sealed is its
 //! owner's own. Nothing here knows a key.
@@ -34,3 +34,5 @@ pub type Progress<'a> = &'a mut (dyn FnMut(u64, u64) + Send);
 const PIECE: u64 = 8 << 20;
 /// Requests under way at once.
 const AT_ONCE: usize = 4;
+/// Most bytes of a file that is fetched: how many there are is the server's word alone.
+const MAX: u64 = 256 << 30;

@@ -2,6 +2,7 @@
 
 use crate::PIECE;
 use std::{
+    collections::BTreeSet,
     fs::{self, File, OpenOptions},
     io,
     path::{Path, PathBuf},
@@ -22,7 +23,7 @@ pub(crate) struct Identity {
 struct Note {
     of: Identity,
     /// Places of the pieces that are there.
-    there: Vec<u64>,
+    there: BTreeSet<u64>,
 }
 
 /// A file in the making, in pieces that come in any order.
@@ -31,6 +32,7 @@ pub(crate) struct Part {
     path: PathBuf,
     note: PathBuf,
     state: Note,
+    have: u64,
 }
 
 impl Part {
@@ -45,29 +47,35 @@ impl Part {
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let file = options.open(&path)?;
         file.set_len(of.size)?;
-        let state = noted.unwrap_or(Note { of, there: Vec::new() });
-        Ok(Self { file, path, note, state })
+        let state = noted.unwrap_or(Note { of, there: BTreeSet::new() });
+        let mut part = Self { file, path, note, state, have: 0 };
+        part.have = part.state.of.size.saturating_sub(part.missing().map(|(_, length)| length).sum());
+        Ok(part)
+    }
+
+    /// Places and lengths of all pieces.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = (u64, u64)> + use<> {
+        let size = self.state.of.size;
+        (0..size).step_by(PIECE as usize).map(move |start| (start, PIECE.min(size.saturating_sub(start))))
     }
 
     /// Places and lengths of the pieces that are missing.
-    pub(crate) fn missing(&self) -> Vec<(u64, u64)> {
-        let size = self.state.of.size;
-        let starts = (0..size).step_by(PIECE as usize);
-        let missing = starts.filter(|start| !self.state.there.contains(start));
-        missing.map(|start| (start, PIECE.min(size.saturating_sub(start)))).collect()
+    pub(crate) fn missing(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.pieces().filter(|(start, _)| !self.state.there.contains(start))
     }
 
     /// Bytes that are there.
     pub(crate) fn have(&self) -> u64 {
-        let missing: u64 = self.missing().iter().map(|(_, length)| length).sum();
-        self.state.of.size.saturating_sub(missing)
+        self.have
     }
 
     /// Writes a piece. It counts once it is on the disk.
     pub(crate) fn write(&mut self, start: u64, bytes: &[u8]) -> io::Result<()> {
         std::os::unix::fs::FileExt::write_all_at(&self.file, bytes, start)?;
         self.file.sync_data()?;
-        self.state.there.push(start);
+        if self.state.there.insert(start) {
+            self.have = self.have.saturating_add(bytes.len() as u64);
+        }
         let text = serde_json::to_vec(&self.state).map_err(io::Error::other)?;
         // Renamed into place: a note that was cut off would make the part worthless.
         let fresh = beside(&self.note, ".new");
@@ -94,4 +102,28 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::arithmetic_side_effects)]
+mod tests {
+    use super::*;
+
+    fn of(size: u64) -> Identity {
+        Identity { address: "a".to_owned(), mark: "1".to_owned(), size }
+    }
+
+    #[test]
+    fn a_piece_counts_once_and_is_known_afterwards() {
+        let folder = tempfile::tempdir().unwrap();
+        let to = folder.path().join("rows");
+        let mut part = Part::open(&to, of(2 * PIECE + 5)).unwrap();
+        assert_eq!((part.have(), part.missing().count()), (0, 3));
+        part.write(2 * PIECE, b"12345").unwrap();
+        part.write(2 * PIECE, b"12345").unwrap();
+        assert_eq!((part.have(), part.missing().count()), (5, 2));
+        let again = Part::open(&to, of(2 * PIECE + 5)).unwrap();
+        assert_eq!((again.have(), again.missing().count()), (5, 2));
+        assert_eq!(Part::open(&to, of(2 * PIECE + 4)).unwrap().have(), 0, "another file");
+    }
 }

@@ -47,6 +47,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
+    files::require_absent([args.output.as_ref()])?;
     let door = Door::find(&args.node, &args.policy, cx)?;
     let body = args.input.as_deref().map(|path| files::read(path, AppResult::MAX_BYTES as u64)).transpose()?;
     let session = door.open(if args.fresh { Freshness::Fresh } else { Freshness::Cached }, cx).await?;
@@ -60,7 +61,7 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     spinner.finish_and_clear();
     let answer = answer.map_err(explain::client)?;
     if let Some(path) = &args.output {
-        files::write_new(path, &answer.body)?;
+        files::write_private(path, &answer.body)?;
     }
     let text = args.output.is_none().then(|| std::str::from_utf8(&answer.body).ok().map(str::to_owned)).flatten();
     if args.output.is_none() && text.is_none() {

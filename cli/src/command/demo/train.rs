@@ -123,7 +123,7 @@ pub(super) async fn play(folder: &Folder, own: Own, output: Output) -> Result<Fa
     story.section("What came of it");
     tell_result(&story, &refined);
     let file = own.output.clone().unwrap_or_else(|| folder.file("refined.onnx"));
-    files::write_new(&file, &refined.model)?;
+    files::write_private(&file, &refined.model)?;
     files::write_new(&folder.file("course.svg"), draw(&refined.points, &refined.metrics.epochs).as_bytes())?;
     story.row("model", format_args!("{} of ONNX, opens in any runtime", Size(refined.model.len() as u64)));
 

@@ -63,7 +63,7 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     .await;
     bar.finish_and_clear();
     let merged = merged.map_err(explain::client)?;
-    files::write_new(&args.output, &merged.model)?;
+    files::write_private(&args.output, &merged.model)?;
     if let Some(path) = &args.proof {
         files::write_new(path, &glacier_wire::cbor::encode(&merged.bundle))?;
     }

@@ -40,6 +40,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
+    files::require_absent([Some(&args.output), args.proof.as_ref()])?;
     let job = Job::read(&args.job).map_err(|error| explain::job(&args.job, error))?;
     let manifest = job.complete().map_err(|error| explain::unsigned(&args.job, error))?;
     if manifest.plan.is_some() {
@@ -88,7 +89,7 @@ async fn computed(args: Args, job: &Job, manifest: &SignedManifest, cx: &Context
             return Err(Failure::no("app", message, "ask the app's owner what data it takes"));
         }
     };
-    files::write_new(&args.output, answer)?;
+    files::write_private(&args.output, answer)?;
     cx.output.report(&Computed {
         job: job.hash(),
         app: manifest.manifest.plan,
@@ -135,7 +136,7 @@ async fn refined(args: Args, job: &Job, manifest: &SignedManifest, cx: &Context)
     let refined = session.refinement(&door.node, manifest, &door.key, &door.policy, &mut progress::follow(&bar)).await;
     bar.finish_and_clear();
     let refined = refined.map_err(explain::client)?;
-    files::write_new(&args.output, &refined.model)?;
+    files::write_private(&args.output, &refined.model)?;
     if let Some(path) = &args.proof {
         files::write_new(path, &glacier_wire::cbor::encode(&refined.bundle))?;
     }

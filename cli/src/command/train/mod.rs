@@ -104,7 +104,7 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     .await;
     bar.finish();
     let refined = trained.map_err(explain::client)?;
-    files::write_new(&args.output, &refined.model)?;
+    files::write_private(&args.output, &refined.model)?;
     if let Some(path) = &args.proof {
         files::write_new(path, &glacier_wire::cbor::encode(&refined.bundle))?;
     }
