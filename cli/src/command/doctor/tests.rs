@@ -272,7 +272,9 @@ fn the_verdict_line_names_what_runs() {
         anstream::adapter::strip_str(std::str::from_utf8(&page).unwrap()).to_string()
     };
     assert!(human(Tree::plain()).ends_with("this machine can run: simulated only\n"));
-    assert!(human(Tree::sgx()).ends_with("this machine can run: sgx, simulated\n"));
+    let guest = Tree::guest("tdx_guest", "tdx_guest\n");
+    assert!(human(guest).ends_with("this machine can run: tdx, simulated\n"));
+    assert!(human(Tree::sgx()).ends_with("this machine can run: simulated only\n"));
 }
 
 #[test]
