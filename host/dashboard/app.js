@@ -17,21 +17,31 @@ let running = false;
 async function refresh() {
   if (running) return;
   running = true;
+  let checked = false;
   try {
-    status = await node.status();
-    if (status === null) throw new Error("what answers here is no Glacier node");
-    state(status.state === "up" ? "up" : "down", status.state === "up" ? "enclave is up" : "enclave is being started again");
-    put(by("version"), status.version);
-    traffic.tiles(status);
-    chain.draw(status);
-    const parts = await Promise.allSettled([identity.check(status, verifier), traffic.refresh(), proofs.refresh(status, verifier)]);
-    const failed = parts.find((part) => part.status === "rejected");
-    if (failed) throw failed.reason;
+    const looked = await node.status();
+    if (looked === null) throw new Error("what answers here is no Glacier node");
+    status = looked;
+    const up = status.state === "up";
+    state(up ? "up" : "down", up ? "enclave is up" : "enclave is being started again");
+    // First, and by itself: the verdict is of now, whatever else cannot be drawn.
+    const failed = [];
+    await identity.check(status, verifier).then(() => (checked = true), (error) => failed.push(error));
+    const parts = await Promise.allSettled([figures(), traffic.refresh(), proofs.refresh(status, verifier)]);
+    failed.push(...parts.filter((part) => part.status === "rejected").map((part) => part.reason));
+    if (failed.length) throw failed[0];
   } catch (error) {
+    if (!checked) identity.forget(error.message);
     state("away", `no answer: ${error.message}`);
   } finally {
     running = false;
   }
+}
+
+async function figures() {
+  put(by("version"), status.version);
+  traffic.tiles(status);
+  chain.draw(status);
 }
 
 function state(kind, text) {

@@ -51,6 +51,7 @@ export const name = (text) => el("code", { class: "name" }, text ?? "–");
 
 // Tokens of an amount in units of 10^-18.
 export function tokens(amount, simulated) {
+  if (!/^[0-9]{1,60}$/.test(amount)) return "no amount that can be read";
   const units = BigInt(amount);
   const part = String(units % 10n ** 18n).padStart(18, "0").slice(0, 4);
   return `${WHOLE.format(units / 10n ** 18n)}.${part} ${simulated ? "sGLC (SIMULATED)" : "GLC"}`;

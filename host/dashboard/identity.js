@@ -58,6 +58,32 @@ export async function check(status, verifier) {
   draw(answer, status);
 }
 
+// Nothing was heard just now: what was found before is not said of now.
+export function forget(why) {
+  const text = `Not checked now: ${why}.`;
+  const element = by("verdict");
+  if (element.textContent !== text) announce(text);
+  element.className = "verdict warn";
+  element.dataset.verdict = "none";
+  put(element, text);
+  [shown, found] = ["", null];
+  by("tree").replaceChildren();
+  describe(by("facts"), []);
+  by("band").className = "band";
+  put(by("band"), "Nothing is known of the hardware here.");
+  compare();
+}
+
+// What genuine evidence says against what it vouches for: it tells these and does not judge them.
+function openings(answer) {
+  const { said } = answer;
+  if (answer.verdict !== "accepted") return [];
+  const firmware = said.tcb_status !== null && said.tcb_status !== "UpToDate";
+  return [...said.exposures, ...(firmware ? [`firmware is not up to date: ${said.tcb_status}`] : [])];
+}
+
+const debug = (answer) => answer.verdict === "accepted" && answer.said.debug;
+
 function draw(answer, status) {
   const drawn = JSON.stringify(answer);
   if (drawn !== shown) {
@@ -75,12 +101,16 @@ function draw(answer, status) {
 function verdict(answer) {
   const failed = answer.checks.find((check) => check.outcome === "fail");
   const simulated = answer.simulated_root !== null;
+  const open = openings(answer);
+  const but = open.length ? ` It lets in: ${open.join("; ")}.` : "";
   const [kind, text] =
     answer.unreadable ? ["fail", `Rejected: ${answer.unreadable}.`]
-    : answer.verdict === "accepted" && simulated ? ["warn", "Sound, but SIMULATED: checked in this browser, under a root of trust that software made."]
+    : debug(answer) ? ["fail", `${simulated ? "SIMULATED, and open" : "Genuine hardware, but open"}: ${open.join("; ")}. Do not send anything private to this node.`]
+    : answer.verdict === "accepted" && simulated ? ["warn", `Sound, but SIMULATED: checked in this browser, under a root of trust that software made.${but}`]
+    : answer.verdict === "accepted" && open.length ? ["warn", `Genuine hardware, with reservations: checked in this browser, up to the maker's root.${but}`]
     : answer.verdict === "accepted" ? ["pass", "Genuine hardware: checked in this browser, up to the maker's root."]
     : answer.verdict === "rejected" ? ["fail", `Rejected: ${failed ? failed.reason : "the evidence does not hold"}. Do not send anything private to this node.`]
-    : ["warn", "Undetermined: not everything that is needed was shown. Not accepted."];
+    : ["warn", "Undetermined, so not accepted: not everything that is needed was shown. On Intel hardware it never is: glacier verify evidence takes the maker's collateral beside it."];
   const element = by("verdict");
   element.className = `verdict ${kind}`;
   element.dataset.verdict = answer.verdict;
@@ -120,10 +150,14 @@ function facts(answer, status) {
 function band(answer) {
   const element = by("band");
   const simulated = answer.simulated_root !== null;
-  element.className = `band ${simulated ? "simulated" : answer.verdict === "accepted" ? "hardware" : ""}`;
+  const accepted = answer.verdict === "accepted";
+  const open = openings(answer).length > 0;
+  element.className = `band ${simulated ? "simulated" : accepted && open ? "open" : accepted ? "hardware" : ""}`;
   put(element, simulated
     ? "SIMULATED · no hardware protects what is given to this enclave. For trying out, never for private data."
-    : answer.verdict === "accepted" ? "Confidential hardware, by its maker's signature." : "Nothing is known of the hardware here.");
+    : debug(answer) ? "Debug is on · the host can read this enclave's memory, whatever the hardware."
+    : accepted && open ? "Confidential hardware, by its maker's signature, with reservations: see below."
+    : accepted ? "Confidential hardware, by its maker's signature." : "Nothing is known of the hardware here.");
 }
 
 const claimed = (chip) => [
@@ -159,6 +193,7 @@ function compare() {
     const [kind, text] =
       wanted === "" ? ["", "nothing to compare"]
       : !found ? ["fail", "✗ nothing here is genuine"]
+      : same && found.debug && what === "measurement" ? ["fail", "✗ the same code, but debug is on: the host can change what it does"]
       : same ? ["pass", "✓ the same"]
       : ["fail", "✗ another than this enclave's"];
     output.className = kind;

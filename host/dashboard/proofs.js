@@ -186,9 +186,11 @@ function draw(entry) {
   if (logs.length) branches.push(branch("Log of its key", logs, worst(logs) === "fail"));
   if (answer.evidence.length) branches.push(branch("Evidence behind its key", answer.evidence, false));
   const why = [...answer.checks, ...logs].find((check) => check.outcome === "fail");
+  const aged = verdict === "undetermined" && answer.genuine_until !== null;
   item.dataset.verdict = verdict;
   const details = el("details", { class: "proof", open: open || failing }, summary,
-    why ? el("p", { class: "verdict fail" }, `Rejected: ${why.reason}.`) : null, el("div", { class: "tree" }, branches), facts);
+    why ? el("p", { class: "verdict fail" }, `Rejected: ${why.reason}.`) : null,
+    aged ? el("p", { class: "verdict warn" }, "Sound, by evidence that was genuine until ", moment(answer.genuine_until), " and has expired since.") : null, el("div", { class: "tree" }, branches), facts);
   item.replaceChildren(details);
 }
 
@@ -201,14 +203,14 @@ function refuse(entry, error) {
 function summary(status, verifier) {
   const all = [...entries.values()];
   const count = (verdict) => all.filter(({ item }) => item.dataset.verdict === verdict).length;
-  const [good, bad] = [count("accepted"), count("rejected")];
+  const [good, bad, open] = [count("accepted"), count("rejected"), count("undetermined")];
   const shown = `${whole(all.length)} of ${whole(status.proofs)} shown`;
   const covered = all.filter((entry) => entry.covered).length;
   const text =
     status.proofs === 0 ? "No work was proved here yet."
     : !verifier ? `${shown}, none checked: WebAssembly cannot be had in this browser.`
     : bad > 0 ? `${shown}. ${bad} REJECTED: this node shows proofs or a log that do not hold.`
-    : `${shown}, ${good} verified in this browser, ${covered} under a signed head of the log.`;
+    : `${shown}, ${good} verified in this browser, ${covered} under a signed head of the log${open > 0 ? `; ${open} undetermined` : ""}.`;
   const element = by("log");
   if (element.textContent !== text && bad > 0) announce(text);
   element.className = `logline ${bad > 0 ? "bad" : ""}`;

@@ -59,6 +59,14 @@ impl Logs {
         self.0.keys().await
     }
 
+    /// The newest signed heads for a ledger, one of each key that has any. No log is read for them.
+    ///
+    /// # Errors
+    /// [`ProofError`] if the table cannot be read.
+    pub async fn signed_heads(&self, chain_id: u64, ledger: Address) -> Result<Vec<SignedCheckpoint>, ProofError> {
+        self.0.checkpoints(SettlementOrder { chain_id, ledger }).await
+    }
+
     /// The head of a key's log, and the newest that was signed: for this chain and ledger, or for any.
     ///
     /// # Errors

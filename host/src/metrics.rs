@@ -165,7 +165,10 @@ pub(crate) fn text(status: &Status, metrics: &Metrics) -> String {
         page.single("chain_settled_proofs", "gauge", "Proofs of the registered key that are settled.", chain.settled);
         page.single("chain_settled_units", "gauge", "Units of the registered key that are settled.", chain.units);
         page.single("chain_transactions_under_way", "gauge", "Transactions that are under way.", chain.under_way);
-        page.single("chain_waits", "gauge", "1 while what was tried last has failed.", u64::from(chain.waits));
+        let waits = "1 while what was tried last has failed, or the chain does not answer.";
+        page.single("chain_waits", "gauge", waits, u64::from(chain.waits));
+        let asked = "When the chain last told how the operator stands, in seconds since 1970.";
+        page.single("chain_asked_seconds", "gauge", asked, chain.asked_at);
         for (name, help, amount) in [
             ("chain_balance_tokens", "Tokens of the owner.", &chain.balance),
             ("chain_bond_tokens", "Tokens behind the chip.", &chain.bond),

@@ -15,6 +15,7 @@ use redb::{
     Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
     WriteTransaction,
 };
+use tokio::sync::Semaphore;
 
 /// Number of arrival -> (seconds since 1970, encoded proof).
 const PROOFS: TableDefinition<'_, u64, (u64, &[u8])> = TableDefinition::new("proofs");
@@ -33,6 +34,9 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(10);
 /// Logs of former enclaves in memory, 64 bytes a proof.
 const MAX_LOGS: usize = 4;
+/// Logs that are read from the disk at once. Anybody can ask for any log: who waits for one waits outside the threads that
+/// publishing needs.
+const MAX_READING: usize = 2;
 
 /// One proof as it was published.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -84,7 +88,9 @@ struct Inner {
     /// Of the enclave that publishes now.
     current: RwLock<Option<(Address, Log)>>,
     /// Of others that were asked for, the last first.
-    former: Mutex<VecDeque<(Address, Log)>>,
+    former: Mutex<VecDeque<(Address, Arc<Log>)>>,
+    /// Logs that are being read from the disk, whole.
+    reading: Semaphore,
 }
 
 /// What an enclave publishes at once: a proof, a head of the log, or a proof and the head at it.
@@ -119,7 +125,8 @@ impl Proofs {
         };
         // So that readers need not care whether there was a first proof yet.
         create_tables(&database)?;
-        Ok(Self(Arc::new(Inner { database, current: RwLock::default(), former: Mutex::default() })))
+        let (current, former, reading) = (RwLock::default(), Mutex::default(), Semaphore::new(MAX_READING));
+        Ok(Self(Arc::new(Inner { database, current, former, reading })))
     }
 
     /// Keeps proofs and heads under one sync: they are on the disk when this returns, all or none.
@@ -161,7 +168,29 @@ impl Proofs {
         look: impl FnOnce(&Log) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, ProofError> {
         let proofs = self.clone();
-        blocking(move || proofs.0.log(key, look)).await
+        let look = match blocking(move || Ok(proofs.0.look(key, look))).await? {
+            Ok(seen) => return seen,
+            Err(look) => look,
+        };
+        let _permit = self.0.reading.acquire().await.map_err(|_| ProofError::Io(io::ErrorKind::Other))?;
+        let proofs = self.clone();
+        blocking(move || {
+            // Whoever held the permit before may have read this one.
+            let look = match proofs.0.look(key, look) {
+                Ok(seen) => return seen,
+                Err(look) => look,
+            };
+            let log = Arc::new(proofs.0.load(key)?);
+            proofs.0.remember(key, &log);
+            seen(&log, look)
+        })
+        .await
+    }
+
+    /// The newest signed heads of all keys for a ledger.
+    pub(crate) async fn checkpoints(&self, at: SettlementOrder) -> Result<Vec<SignedCheckpoint>, ProofError> {
+        let proofs = self.clone();
+        blocking(move || proofs.0.checkpoints(at)).await
     }
 
     /// The newest signed head of a key for a ledger, or for whichever has the newest.
@@ -225,26 +254,42 @@ impl Inner {
         Ok(log.frontier(log.size())?)
     }
 
-    fn log<T>(&self, key: Address, look: impl FnOnce(&Log) -> Result<T, LogError>) -> Result<T, ProofError> {
-        let known = |log: &Log| if log.size() == 0 { Err(ProofError::NoLog) } else { Ok(look(log)?) };
+    /// Looks into a log that is in memory; gives `look` back where it is not.
+    fn look<T, F: FnOnce(&Log) -> Result<T, LogError>>(
+        &self,
+        key: Address,
+        look: F,
+    ) -> Result<Result<T, ProofError>, F> {
         {
             let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
             if let Some((_, log)) = current.as_ref().filter(|(of, _)| *of == key) {
-                return known(log);
+                return Ok(seen(log, look));
             }
         }
-        let mut former = self.former.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = former.iter().position(|(of, _)| *of == key);
-        let log = match at.and_then(|at| former.remove(at)) {
-            Some((_, log)) => log,
-            None => self.load(key)?,
+        let former = {
+            let mut former = self.former.lock().unwrap_or_else(PoisonError::into_inner);
+            let found = former.iter().position(|(of, _)| *of == key).and_then(|at| former.remove(at));
+            if let Some(found) = &found {
+                former.push_front(found.clone());
+            }
+            found
         };
-        let result = known(&log);
-        if log.size() > 0 {
-            former.push_front((key, log));
-            former.truncate(MAX_LOGS);
+        match former {
+            Some((_, log)) => Ok(seen(&log, look)),
+            None => Err(look),
         }
-        result
+    }
+
+    /// Keeps a log that was read, unless it grows again: its key may have become the current one meanwhile.
+    fn remember(&self, key: Address, log: &Arc<Log>) {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        if log.size() == 0 || current.as_ref().is_some_and(|(of, _)| *of == key) {
+            return;
+        }
+        let mut former = self.former.lock().unwrap_or_else(PoisonError::into_inner);
+        former.retain(|(of, _)| *of != key);
+        former.push_front((key, Arc::clone(log)));
+        former.truncate(MAX_LOGS);
     }
 
     fn load(&self, key: Address) -> Result<Log, redb::Error> {
@@ -283,6 +328,23 @@ impl Inner {
         Ok(heads.into_iter().max_by_key(|head| head.checkpoint.size))
     }
 
+    fn checkpoints(&self, at: SettlementOrder) -> Result<Vec<SignedCheckpoint>, ProofError> {
+        let read = || -> Result<Vec<Vec<u8>>, redb::Error> {
+            let heads = self.database.begin_read()?.open_table(HEADS)?;
+            let mut found = Vec::new();
+            for entry in heads.iter()? {
+                let (place, head) = entry?;
+                let (_, chain_id, ledger) = place.value();
+                if (chain_id, ledger) == (at.chain_id, at.ledger.0) {
+                    found.push(head.value().to_vec());
+                }
+            }
+            Ok(found)
+        };
+        let heads = read()?.iter().map(|head| SignedCheckpoint::decode(head)).collect::<Result<_, _>>();
+        heads.map_err(|_| ProofError::Corrupted)
+    }
+
     fn proof(&self, key: Address, sequence: u64) -> Result<Option<SignedProof>, ProofError> {
         let read = || -> Result<Option<Vec<u8>>, redb::Error> {
             let transaction = self.database.begin_read()?;
@@ -308,6 +370,10 @@ impl Inner {
     fn count(&self) -> Result<u64, redb::Error> {
         Ok(self.database.begin_read()?.open_table(PROOFS)?.len()?)
     }
+}
+
+fn seen<T>(log: &Log, look: impl FnOnce(&Log) -> Result<T, LogError>) -> Result<T, ProofError> {
+    if log.size() == 0 { Err(ProofError::NoLog) } else { Ok(look(log)?) }
 }
 
 /// A publication, as far as it could be read.
@@ -638,6 +704,62 @@ pub(crate) mod tests {
         assert_eq!(proofs.log(Address([7; 20]), |log| Ok(log.size())).await, Err(ProofError::NoLog));
         let none = proofs.log(heads[0].0, |log| log.inclusion(99, 11)).await;
         assert_eq!(none, Err(ProofError::Log(LogError::NoLeaf { index: 99, size: 11 })));
+    }
+
+    #[tokio::test]
+    async fn the_signed_heads_of_all_keys_are_there_without_their_logs() {
+        let dir = tempfile::tempdir().unwrap();
+        let elsewhere = SettlementOrder { chain_id: 1, ..LEDGER };
+        let mut expected = Vec::new();
+        {
+            let proofs = Proofs::open(&dir.path().join("p")).unwrap();
+            for secret in 1..=MAX_LOGS as u8 + 2 {
+                let mut signer = Signer::new(secret);
+                for at in [LEDGER, elsewhere, LEDGER] {
+                    let with = Publication {
+                        proof: Some(signer.proof()),
+                        checkpoint: Some(cbor::encode(&signer.head_for(at))),
+                    };
+                    assert_eq!(proofs.publish(None, Some(at), vec![with]).await.unwrap().kept, [true]);
+                }
+                expected.push(signer.head_for(LEDGER));
+            }
+        }
+        let proofs = Proofs::open(&dir.path().join("p")).unwrap();
+        let mut found = proofs.checkpoints(LEDGER).await.unwrap();
+        let key = |head: &SignedCheckpoint| head.checkpoint.enclave_key;
+        expected.sort_by_key(key);
+        found.sort_by_key(key);
+        assert_eq!(found, expected);
+        assert!(proofs.checkpoints(elsewhere).await.unwrap().iter().all(|head| head.checkpoint.size == 2));
+        assert!(proofs.0.former.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_former_log_keeps_nobody_from_publishing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut old, mut new) = (Signer::new(1), Signer::new(2));
+        {
+            let proofs = Proofs::open(&dir.path().join("p")).unwrap();
+            assert_eq!(proofs.keep(vec![proof(old.proof())]).await, [true]);
+        }
+        let proofs = Proofs::open(&dir.path().join("p")).unwrap();
+        let busy = proofs.0.reading.acquire_many(u32::try_from(MAX_READING).unwrap()).await.unwrap();
+        // More than there are threads for what blocks.
+        let readers: Vec<_> = (0..600)
+            .map(|_| {
+                let (proofs, key) = (proofs.clone(), old.key());
+                tokio::spawn(async move { proofs.log(key, |log| Ok(log.size())).await })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(proofs.keep(vec![proof(new.proof())]).await, [true]);
+        assert_eq!(proofs.log(new.key(), |log| Ok(log.size())).await, Ok(1));
+        assert!(readers.iter().all(|reader| !reader.is_finished()));
+        drop(busy);
+        for reader in readers {
+            assert_eq!(reader.await.unwrap(), Ok(1));
+        }
     }
 
     #[tokio::test]

@@ -855,9 +855,11 @@ async fn metrics_and_status_tell_what_passed_and_how_the_chain_stands() {
     node.report_chain(Some(standing.clone()));
     assert_eq!(status(&client, &node).await.chain, Some(standing));
     let text = metrics().await.text().await.unwrap();
-    for line in
-        ["glacier_chain_registration_expires_seconds 1900000000", "glacier_chain_balance_tokens 1.500000000000000000"]
-    {
+    for line in [
+        "glacier_chain_registration_expires_seconds 1900000000",
+        "glacier_chain_balance_tokens 1.500000000000000000",
+        "glacier_chain_asked_seconds 1",
+    ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
     // Nobody is named: neither who was paid nor whose key it is.

@@ -50,6 +50,8 @@ struct Said {
     tcb_status: Option<&'static str>,
     advisories: Vec<String>,
     exposures: Vec<String>,
+    /// Whether the host can read this memory, which is among `exposures` then.
+    debug: bool,
     devices: usize,
     /// Last second at which it is genuine under this collateral.
     valid_until: u64,
@@ -130,6 +132,7 @@ impl From<&Genuine> for Said {
             tcb_status: genuine.tcb_status().map(|status| status.as_str()),
             advisories: genuine.advisories().to_vec(),
             exposures: genuine.exposures().iter().map(ToString::to_string).collect(),
+            debug: genuine.debug(),
             devices: genuine.gpus().len(),
             valid_until: genuine.validity().1.0,
         }

@@ -12,10 +12,10 @@ pub(crate) struct Line {
     device: Option<u8>,
     pub(crate) id: &'static str,
     pub(crate) outcome: Outcome,
-    reason: String,
+    pub(crate) reason: String,
     /// The seconds since 1970 that stand in the reason: the verifier knows no calendar, people do.
     #[serde(skip_serializing_if = "Option::is_none")]
-    moment: Option<u64>,
+    pub(crate) moment: Option<u64>,
 }
 
 impl Line {

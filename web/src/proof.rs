@@ -1,7 +1,7 @@
 //! Is a Work Proof sound, whose is it, and where does it stand in its key's log?
 
 use crate::{Unreadable, document, evidence, line::Line, log};
-use glacier_attest::{Anchors, Fingerprint, Outcome, Verdict};
+use glacier_attest::{Anchors, Fingerprint, Outcome, Reason, Verdict};
 use glacier_proof::{Bundle, Judge, Logged, ProofAppraisal, ProofCheck, ProofCheckId, SignedProof};
 use glacier_wire::{Evidence, LogHash, ProofHash, UnixTime, cbor};
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,9 @@ pub(crate) struct Answer {
     /// Of the checks that can be made without the parties' manifest.
     verdict: Verdict,
     checks: Vec<Line>,
+    /// Set where nothing stands against the proof but the age of its enclave's evidence: the last second at which that was
+    /// current, since 1970.
+    genuine_until: Option<u64>,
     /// Those behind the check `evidence`.
     evidence: Vec<Line>,
     /// What is signed.
@@ -89,13 +92,35 @@ impl Question {
             federation: None,
         };
         let anchors = self.simulated_root.iter().fold(Anchors::vendor(), |anchors, root| anchors.with_simulated(*root));
-        let appraisal = bundle.verify(Judge::Genuine(&anchors), UnixTime(self.at));
-        let checks = lines(&appraisal, known, bundle.logged.is_some());
+        let appraise = |at| {
+            let appraisal = bundle.verify(Judge::Genuine(&anchors), at);
+            let checks = lines(&appraisal, known, bundle.logged.is_some());
+            (appraisal, checks)
+        };
+        let (appraisal, mut checks) = appraise(UnixTime(self.at));
+        let mut evidence: Vec<_> = appraisal.evidence.iter().map(Line::from).collect();
+        // Nobody asks the vendor about an enclave that is gone, so what a node keeps of it expires. That speaks against nobody.
+        let aged = expired(&appraisal).map(|until| (until, appraise(until).1));
+        let aged = aged.filter(|(_, checks)| verdict(checks) == Verdict::Accepted);
+        let genuine_until = aged.as_ref().map(|(until, _)| until.0);
+        if let Some((until, then)) = aged {
+            checks = then;
+            checks.iter_mut().filter(|line| line.id == ProofCheckId::Evidence.as_str()).for_each(|line| {
+                line.outcome = Outcome::Skip;
+                line.reason = format!("genuine until {}; what would show it now has expired", until.0);
+                line.moment = Some(until.0);
+            });
+            evidence
+                .iter_mut()
+                .filter(|line| line.outcome == Outcome::Fail)
+                .for_each(|line| line.outcome = Outcome::Skip);
+        }
         let proof = &bundle.proof.proof;
         Ok(Answer {
             verdict: verdict(&checks),
             checks,
-            evidence: appraisal.evidence.iter().map(Line::from).collect(),
+            genuine_until,
+            evidence,
             hash: proof.hash(),
             previous: proof.previous,
             enclave_key: proof.enclave_key.to_string(),
@@ -121,6 +146,16 @@ impl Question {
         let inclusion: Inclusion = document("log", inclusion)?;
         Ok(head.checkpoint.map(|checkpoint| Logged { checkpoint, path: inclusion.path }))
     }
+}
+
+/// The last second at which the evidence was current, where all that stands against it is that it has expired since.
+fn expired(appraisal: &ProofAppraisal) -> Option<UnixTime> {
+    let failed = appraisal.evidence.iter().filter(|check| check.outcome == Outcome::Fail);
+    let until = failed.map(|check| match check.reason {
+        Reason::Expired { until, .. } => Some(until),
+        _ => None,
+    });
+    until.collect::<Option<Vec<_>>>()?.into_iter().min()
 }
 
 fn lines(appraisal: &ProofAppraisal, known: bool, logged: bool) -> Vec<Line> {

@@ -1,7 +1,7 @@
 //! The questions of a page, answered about a simulated enclave: one way to be wrong after the other.
 
 use glacier_proof::{Checkpoint, Log, SignedCheckpoint, SignedProof, WorkProof};
-use glacier_simulator::{Body, Chip, Hardware, Recipe, Seed, Vendor};
+use glacier_simulator::{Attributes, Body, Chip, Hardware, Recipe, Seed, Vendor};
 use glacier_wire::{
     Address, Claims, Commitment, Digest, Evidence, Identity, ManifestHash, Measurement, PlatformKind, ProofHash,
     Purpose, Settlement, UnixTime, Work, cbor,
@@ -164,6 +164,54 @@ fn a_proof_without_evidence_is_undetermined_and_under_a_root_that_nobody_admitte
     let mut question = proof_question(&proofs[0]);
     question["simulated_root"] = Value::Null;
     assert_eq!(ask(&question)["verdict"], json!("rejected"));
+}
+
+#[test]
+fn debug_is_told_and_not_judged() {
+    let told = |debug: bool| {
+        let mut claims = Claims::decode(&evidence(Purpose::Channel).claims).unwrap();
+        claims.enclave_key = key();
+        let body = Body::new(CODE, claims.report_data());
+        let attributes = if debug { Attributes::DEBUG } else { Attributes::PRODUCTION };
+        let body = Body { attributes, ..body };
+        let evidence = Evidence::new(SCENE.chip.quote(&body).unwrap(), claims.encode(), SCENE.collateral.clone());
+        let answer = asked(&evidence, NOW);
+        assert_eq!(answer["verdict"], json!("accepted"));
+        (answer["said"]["debug"].clone(), answer["said"]["exposures"].as_array().unwrap().len())
+    };
+    assert_eq!((told(false), told(true)), ((json!(false), 0), (json!(true), 1)));
+}
+
+#[test]
+fn a_proof_whose_evidence_has_expired_since_is_undetermined_and_what_else_fails_still_rejects_it() {
+    let (proofs, _) = history(1);
+    let later = NOW + 40 * 86_400;
+    let aged = |signed: &SignedProof| {
+        let mut question = proof_question(signed);
+        question["at"] = json!(later);
+        question
+    };
+    let answer = ask(&aged(&proofs[0]));
+    assert_eq!((&answer["verdict"], outcome(&answer, "evidence")), (&json!("undetermined"), "skip"), "{answer}");
+    let until = answer["genuine_until"].as_u64().unwrap();
+    assert!((NOW + 1..later).contains(&until));
+    assert_eq!(outcome(&answer, "measurement"), "pass");
+    let mut fresh = aged(&proofs[0]);
+    fresh["at"] = json!(until);
+    let fresh = ask(&fresh);
+    assert_eq!((&fresh["verdict"], &fresh["genuine_until"]), (&json!("accepted"), &Value::Null));
+
+    let mut altered = proofs[0].clone();
+    altered.proof.units = 1;
+    let mut other_code = proofs[0].clone();
+    other_code.proof.measurement = Measurement([8; 32]);
+    for wrong in [altered, other_code.proof.sign(&SECRET).unwrap()] {
+        let answer = ask(&aged(&wrong));
+        assert_eq!((&answer["verdict"], &answer["genuine_until"]), (&json!("rejected"), &Value::Null));
+    }
+    let mut elsewhere = aged(&proofs[0]);
+    elsewhere["simulated_root"] = Value::Null;
+    assert_eq!(ask(&elsewhere)["verdict"], json!("rejected"));
 }
 
 #[test]

@@ -15,7 +15,7 @@ pub(crate) fn check() -> Result<(), String> {
     let mut faults = Vec::new();
     let mut tools = Tools { faults: &mut faults };
     tools.systemd(&folder.join("systemd/glacier-node.service"))?;
-    tools.kubernetes(&yaml(&folder.join("kubernetes"))?);
+    tools.kubernetes(&yaml(&folder.join("kubernetes"))?)?;
     let manifest = folder.join("gramine/glacier-enclave.manifest.template");
     tools.gramine(&manifest)?;
     tools.container(&folder.join("container/Containerfile"))?;
@@ -49,12 +49,16 @@ impl Tools<'_> {
         Ok(())
     }
 
-    fn kubernetes(&mut self, files: &[PathBuf]) {
+    fn kubernetes(&mut self, files: &[PathBuf]) -> Result<(), String> {
+        for file in files {
+            self.faults.extend(service_faults(&read(file)?));
+        }
         let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
         let validate = Tool::new("kubernetes-validate", &["--strict", "--quiet"]);
         self.judge(validate.run(&files), "kubernetes-validate");
         let kubeconform = Tool::new("kubeconform", &["-strict"]);
         self.judge(kubeconform.run(&files), "kubeconform");
+        Ok(())
     }
 
     fn gramine(&mut self, template: &Path) -> Result<(), String> {
@@ -182,6 +186,16 @@ fn container_faults(text: &str) -> Vec<String> {
     faults
 }
 
+/// A service over two nodes would send one client now to this enclave and now to that, which has other keys.
+fn service_faults(text: &str) -> Vec<String> {
+    let services = text.split("\n---\n").filter(|part| part.lines().any(|line| line == "kind: Service"));
+    let chooses =
+        |part: &&str| part.lines().any(|line| line.trim_start().starts_with("selector:") && line.contains(COMPONENT));
+    let named = |part: &str| part.lines().find_map(|line| line.strip_prefix("  name: ")).unwrap_or("?").to_owned();
+    let loose = services.filter(|part| !chooses(part));
+    loose.map(|part| format!("the service {} must select by {COMPONENT}", named(part))).collect()
+}
+
 fn yaml(folder: &Path) -> Result<Vec<PathBuf>, String> {
     let entries = fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
@@ -196,6 +210,9 @@ fn read(path: &Path) -> Result<String, String> {
 
 /// A tenth of the scale: "OK" in systemd's words begins at 50.
 const EXPOSURE: &str = "--threshold=25";
+
+/// The label that tells nodes of different kinds apart.
+const COMPONENT: &str = "app.kubernetes.io/component";
 
 const MANIFEST_VALUES: &[(&str, &str)] = &[
     ("sgx.remote_attestation", "\"dcap\""),
@@ -278,5 +295,17 @@ mod tests {
         for (from, to) in [("10001:10001", "root"), (":bookworm", ""), (":bookworm", ":latest"), ("USER", "#")] {
             assert_eq!(container_faults(&text.replace(from, to)).len(), 1, "{to}");
         }
+    }
+    #[test]
+    fn each_service_leads_to_one_node() {
+        let files = yaml(&cargo::root().join("deploy/kubernetes")).unwrap();
+        let mut services = 0;
+        for text in files.iter().map(|file| read(file).unwrap()) {
+            services += text.matches("kind: Service\n").count();
+            assert_eq!(service_faults(&text), Vec::<String>::new());
+            let loose = text.replace(", app.kubernetes.io/component: sgx}\n  ports", "}\n  ports");
+            assert_eq!(service_faults(&loose).len(), usize::from(loose != text));
+        }
+        assert_eq!(services, 2);
     }
 }

@@ -219,6 +219,112 @@ describe("a dishonest node", () => {
   });
 });
 
+// What the verifier would answer of other hardware than there is here: `change` is a function's text, put to each answer.
+const answering = (change) => `{
+  const parse = JSON.parse;
+  JSON.parse = (text, ...rest) => {
+    const answer = parse(text, ...rest);
+    if (answer?.said) (${change})(answer);
+    return answer;
+  };
+}`;
+
+describe("genuine hardware that lets somebody in", () => {
+  const shown = async (change, look) => {
+    const { page, noted, close } = await open(browser, plain.url, { script: { content: answering(change) } });
+    await look(page);
+    innocent(noted);
+    await close();
+  };
+  const same = async (page) => {
+    await page.locator("#compare > summary").click();
+    await page.fill("#expect-measurement", plain.said.measurement);
+    return text(page, "#found-measurement");
+  };
+
+  test("closed and up to date, it is called genuine", async () => {
+    await shown("(answer) => (answer.simulated_root = null)", async (page) => {
+      assert.match(await page.locator("#verdict").getAttribute("class"), /pass/);
+      assert.match(await page.locator("#band").getAttribute("class"), /hardware/);
+      assert.match(await same(page), /the same$/);
+    });
+  });
+
+  test("with debug on, it is red, whatever vouches for it", async () => {
+    for (const root of ["null", "answer.simulated_root"]) {
+      const change = `(answer) => { answer.simulated_root = ${root}; answer.said.debug = true; answer.said.exposures = ["debug is on: the host can read this memory"]; }`;
+      await shown(change, async (page) => {
+        assert.match(await page.locator("#verdict").getAttribute("class"), /fail/);
+        assert.match(await text(page, "#verdict"), /host can read this memory. Do not send anything private/);
+        assert.doesNotMatch(await page.locator("#band").getAttribute("class"), /hardware/);
+        assert.match(await same(page), /debug is on/);
+      });
+    }
+  });
+
+  test("another opening, or firmware that is not up to date, is a reservation", async () => {
+    for (const [change, said] of [
+      ['answer.said.exposures = ["the domain may be migrated by a service domain"]', /may be migrated/],
+      ['answer.said.tcb_status = "OutOfDate"', /not up to date: OutOfDate/],
+    ]) {
+      await shown(`(answer) => { answer.simulated_root = null; ${change}; }`, async (page) => {
+        assert.match(await page.locator("#verdict").getAttribute("class"), /warn/);
+        assert.match(await text(page, "#verdict"), said);
+        assert.match(await page.locator("#band").getAttribute("class"), /open/);
+      });
+    }
+  });
+});
+
+describe("evidence that is old", () => {
+  test("is rejected of an enclave that runs; its proofs are undetermined, and nobody is accused", async () => {
+    const script = { content: "{ const now = Date.now; Date.now = () => now() + 40 * 86400e3; }" };
+    const { page, noted, close } = await open(browser, plain.url, { script });
+    assert.equal(await verdict(page), "rejected");
+    assert.equal(await proof(page).getAttribute("data-verdict"), "undetermined");
+    assert.equal((await outcomes(proof(page))).evidence, "skip");
+    assert.match(await proof(page).textContent(), /genuine until .*expired since/);
+    assert.doesNotMatch(await text(page, "#log"), /REJECTED/);
+    assert.match(await text(page, "#log"), /undetermined/);
+    innocent(noted);
+    await close();
+  });
+});
+
+describe("a node that stops answering", () => {
+  const refresh = (page) => page.evaluate(() => document.dispatchEvent(new Event("glacier-refresh")));
+
+  test("keeps no verdict of before", async () => {
+    for (const silent of ["/evidence", "/status"]) {
+      const stranger = await Stranger.before(plain, () => undefined);
+      const { page, close } = await open(browser, stranger.url);
+      assert.equal(await verdict(page), "accepted");
+      stranger.tamper = (path) => (path.startsWith(silent) ? 500 : undefined);
+      await refresh(page);
+      await page.waitForSelector("#verdict[data-verdict=none]");
+      assert.match(await text(page, "#verdict"), /^Not checked now/);
+      assert.match(await text(page, "#band"), /Nothing is known/);
+      assert.equal(await page.locator("#tree .check").count(), 0);
+      stranger.tamper = () => undefined;
+      await refresh(page);
+      await page.waitForSelector("#verdict[data-verdict=accepted]");
+      await close();
+      await stranger.stop();
+    }
+  });
+
+  test("is judged by its evidence where its own words cannot be read", async () => {
+    const stranger = await Stranger.before(chained, altered("/status", (status) => (status.chain.balance = "much")));
+    const { page, noted, close } = await open(browser, stranger.url);
+    assert.equal(await verdict(page), "accepted");
+    assert.equal(await proof(page).getAttribute("data-verdict"), "accepted");
+    assert.match(await text(page, "#chain-facts"), /no amount that can be read/);
+    innocent(noted);
+    await close();
+    await stranger.stop();
+  });
+});
+
 describe("every reader", () => {
   test("without WebAssembly the node's claims are shown, marked as claims", async () => {
     const { page, noted, close } = await open(browser, plain.url, { script: () => delete window.WebAssembly });

@@ -87,7 +87,7 @@ async function saidBy(program) {
   throw new Error("the program ended before it said anything");
 }
 
-// Passes requests on to a node and lets `tamper(path, text)` alter each answer that is text.
+// Passes requests on to a node and lets `tamper(path, text)` alter each answer that is text, or name a status to answer with.
 export class Stranger {
   static async before(node, tamper) {
     const stranger = new Stranger();
@@ -98,6 +98,7 @@ export class Stranger {
       const headers = Object.fromEntries([...answer.headers].filter(([name]) => !["transfer-encoding", "connection", "content-length"].includes(name)));
       const known = /json/.test(headers["content-type"] ?? "");
       const body = known ? stranger.tamper(request.url, bytes.toString()) ?? bytes : bytes;
+      if (typeof body === "number") return response.writeHead(body, headers).end();
       response.writeHead(answer.status, headers).end(body);
     });
     stranger.server.listen(0, "127.0.0.1");

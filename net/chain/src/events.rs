@@ -61,37 +61,79 @@ pub(crate) async fn epochs_of_root(chain: &Chain, deployment: &Deployment, root:
     Ok(epochs.into_iter().rev().collect())
 }
 
-/// Who has ever paid in for a job on these terms, each once.
-pub(crate) async fn depositors(
-    chain: &Chain,
-    deployment: &Deployment,
-    manifest: B256,
-    payer: Address,
-    price: u64,
-) -> Result<Vec<Address>, ChainError> {
-    let filter =
-        Filter::new().address(deployment.escrow).event_signature(JobEscrow::Deposited::SIGNATURE_HASH).topic2(manifest);
-    let found = logs(chain, deployment, filter).await?;
-    let events = found.iter().filter_map(|log| JobEscrow::Deposited::decode_log(&log.inner).ok());
-    let fitting = events.filter(|event| (event.payer, event.price) == (payer, price));
-    Ok(fitting.map(|event| event.depositor).collect::<BTreeSet<_>>().into_iter().collect())
+/// A deposit that was made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Paid {
+    pub(crate) manifest: B256,
+    pub(crate) payer: Address,
+    pub(crate) price: u64,
+    pub(crate) depositor: Address,
+    /// Seconds since 1970.
+    pub(crate) expiry: u64,
 }
 
-/// What the ledger has counted of a key's work.
-pub(crate) async fn units(chain: &Chain, deployment: &Deployment, key: Address) -> Result<u64, ChainError> {
-    let filter = Filter::new()
-        .address(deployment.ledger)
-        .event_signature(vec![WorkLedger::Settled::SIGNATURE_HASH, WorkLedger::ProofSettled::SIGNATURE_HASH])
-        .topic1(key.into_word());
-    let mut counted = 0u64;
-    for log in logs(chain, deployment, filter).await? {
-        if let Ok(event) = WorkLedger::Settled::decode_log(&log.inner) {
-            counted = counted.max(event.units);
-        } else if let Ok(event) = WorkLedger::ProofSettled::decode_log(&log.inner) {
-            counted = counted.saturating_add(event.units);
+/// Deposits of the blocks `from` to `head`, oldest first.
+pub(crate) async fn deposits(
+    chain: &Chain,
+    deployment: &Deployment,
+    from: u64,
+    head: u64,
+) -> Result<Vec<Paid>, ChainError> {
+    let filter = Filter::new().address(deployment.escrow).event_signature(JobEscrow::Deposited::SIGNATURE_HASH);
+    let found = logs_in(chain, filter, from, head).await?;
+    let events = found.iter().filter_map(|log| JobEscrow::Deposited::decode_log(&log.inner).ok());
+    let paid = |event: &JobEscrow::Deposited| Paid {
+        manifest: event.manifest,
+        payer: event.payer,
+        price: event.price,
+        depositor: event.depositor,
+        expiry: event.expiry.to(),
+    };
+    Ok(events.map(|event| paid(&event)).collect())
+}
+
+/// The first block that a reorganisation may still replace, where `head` is the last.
+pub(crate) fn beyond_doubt(chain: &Chain, head: u64) -> u64 {
+    head.saturating_add(2).saturating_sub(chain.confirmations())
+}
+
+/// What the ledger has counted of a key's work, up to a block.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counted {
+    units: u64,
+    /// The block to go on from; zero before any was read.
+    next: u64,
+}
+
+impl Counted {
+    /// Reads on, and tells what is counted by now. What a reorganisation may still take back is read again the next time.
+    pub(crate) async fn read_on(
+        &mut self,
+        chain: &Chain,
+        deployment: &Deployment,
+        key: Address,
+    ) -> Result<u64, ChainError> {
+        let filter = Filter::new()
+            .address(deployment.ledger)
+            .event_signature(vec![WorkLedger::Settled::SIGNATURE_HASH, WorkLedger::ProofSettled::SIGNATURE_HASH])
+            .topic1(key.into_word());
+        let head = chain.head().await?.number;
+        let from = self.next.max(deployment.block);
+        let next = beyond_doubt(chain, head).max(from);
+        let mut counted = self.units;
+        for log in logs_in(chain, filter, from, head).await? {
+            if let Ok(event) = WorkLedger::Settled::decode_log(&log.inner) {
+                counted = counted.max(event.units);
+            } else if let Ok(event) = WorkLedger::ProofSettled::decode_log(&log.inner) {
+                counted = counted.saturating_add(event.units);
+            }
+            if log.block_number.is_some_and(|block| block < next) {
+                self.units = counted;
+            }
         }
+        self.next = next;
+        Ok(counted)
     }
-    Ok(counted)
 }
 
 /// What an account took out of the escrow in a transaction.

@@ -3,8 +3,6 @@
 use crate::{
     Operator, OperatorError,
     contracts::{GlacierToken, JobEscrow, RewardVault},
-    events,
-    operator::compact_signature,
 };
 use alloy::{
     primitives::{
@@ -14,7 +12,6 @@ use alloy::{
     },
     sol_types::{SolCall, SolValue as _},
 };
-use glacier_proof::{SignedProof, WorkProof};
 use glacier_wire::{EnclaveId, ManifestHash};
 use serde::{Deserialize, Serialize};
 
@@ -117,75 +114,6 @@ impl Operator {
         Ok(self.withdraw().await?.unwrap_or_default())
     }
 
-    /// Has the escrow credit one run to the chip's owner, for a proof whose key earns now. Whoever has the proof may do it; a
-    /// proof that was paid costs nothing. Tells whether it was not.
-    ///
-    /// # Errors
-    /// A proof that the deposit is not for; the chain.
-    pub async fn release(&self, signed: &SignedProof, depositor: Address) -> Result<bool, OperatorError> {
-        self.sender().drain().await?;
-        let proof = &signed.proof;
-        let escrow = self.deployment().escrow;
-        let paid = JobEscrow::new(escrow, self.sender().chain().provider());
-        if paid.isPaid(proof.enclave_key.0.into(), proof.sequence).call().await? {
-            return Ok(false);
-        }
-        let (r, vs) = compact_signature(&signed.signature.0);
-        let call = JobEscrow::releaseCall {
-            proof: JobEscrow::WorkProof {
-                enclaveId: proof.enclave_id.0.into(),
-                enclaveKey: proof.enclave_key.0.into(),
-                measurement: proof.measurement.0.into(),
-                platform: keccak256(proof.platform.as_str()),
-                work: keccak256(proof.work.as_str()),
-                manifest: proof.manifest.0.into(),
-                model: proof.model.0.into(),
-                input: proof.input.0.into(),
-                output: proof.output.0.into(),
-                units: proof.units,
-                sequence: proof.sequence,
-                previous: proof.previous.0.into(),
-                payer: proof.settlement.payer.0.into(),
-                price: proof.settlement.price,
-            },
-            depositor,
-            r,
-            vs,
-        };
-        let name = format!("release/{escrow}/{}/{}", proof.enclave_key, proof.sequence);
-        self.sender().call(&name, escrow, call.abi_encode()).await?;
-        Ok(true)
-    }
-
-    /// Who has ever paid in for a proof's job on the proof's terms.
-    ///
-    /// # Errors
-    /// The chain does not answer.
-    pub async fn depositors(&self, proof: &WorkProof) -> Result<Vec<Address>, OperatorError> {
-        let (payer, price) = (proof.settlement.payer.0.into(), proof.settlement.price);
-        let manifest = proof.manifest.0.into();
-        Ok(events::depositors(self.sender().chain(), self.deployment(), manifest, payer, price).await?)
-    }
-
-    /// [`Operator::release`] from the first of these deposits that gives it. Tells whether one did.
-    ///
-    /// # Errors
-    /// The chain.
-    pub async fn collect(&self, signed: &SignedProof, depositors: &[Address]) -> Result<bool, OperatorError> {
-        let proof = &signed.proof;
-        for depositor in depositors {
-            let now = self.sender().chain().head().await?.timestamp;
-            let gives = |held: JobEscrow::Deposit| {
-                let ours = held.chipPrefix.is_zero() || proof.enclave_id.0.starts_with(&held.chipPrefix.0);
-                ours && held.expiry.to::<u64>() > now
-            };
-            if self.deposited(&proof.manifest, *depositor).await?.is_some_and(gives) {
-                return self.release(signed, *depositor).await;
-            }
-        }
-        Ok(false)
-    }
-
     /// What this account has behind a chip; nothing if the chip was slashed.
     ///
     /// # Errors
@@ -276,7 +204,7 @@ impl Operator {
         Ok(())
     }
 
-    async fn deposited(
+    pub(crate) async fn deposited(
         &self,
         manifest: &ManifestHash,
         by: Address,

@@ -1,12 +1,18 @@
 //! Keeps an enclave registered and its work settled and paid, beside the node that runs it.
 
-use crate::{Bond, Operator, OperatorError, OutboxError, SendError, observer::wire};
+mod collect;
+mod register;
+mod settle;
+
+use crate::{
+    Bond, Operator, OperatorError, OutboxError, SendError, events::Counted, observer::wire, release::Depositors,
+};
 use alloy::primitives::{Address, B256, U256};
 use glacier_proof::{SignedCheckpoint, SignedProof};
-use glacier_wire::{EnclaveId, api::RegistrationOrder};
+use glacier_wire::{EnclaveId, LogHash, api::RegistrationOrder};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet},
     future::Future,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -16,7 +22,7 @@ use tracing::{info, warn};
 /// What a keeper asks of the node.
 pub trait Enclave: Send + Sync + 'static {
     /// The enclave that runs now.
-    fn running(&self) -> Option<Running>;
+    fn running(&self) -> impl Future<Output = Option<Running>> + Send;
 
     /// Has heads signed for this ledger from now on.
     fn settle_at(&self, chain_id: u64, ledger: glacier_wire::Address);
@@ -37,6 +43,15 @@ pub trait Enclave: Send + Sync + 'static {
         key: glacier_wire::Address,
         sequence: u64,
     ) -> impl Future<Output = Result<Option<SignedProof>, String>> + Send;
+
+    /// The audit path of the proof with this number in the log of its key when that had `size` proofs, if the log is here and
+    /// was ever so long. The error is for people.
+    fn path(
+        &self,
+        key: glacier_wire::Address,
+        sequence: u64,
+        size: u64,
+    ) -> impl Future<Output = Result<Option<Vec<LogHash>>, String>> + Send;
 }
 
 /// An enclave that runs.
@@ -130,6 +145,15 @@ pub enum KeeperError {
     /// The chip is out for good.
     #[error("the registry has barred this chip: it was revoked by its vendor, or has signed two histories")]
     Barred,
+    /// The key is known, and cannot come in again.
+    #[error(
+        "the registry knows this enclave's key and does not count it to this owner's chip any more: start the enclave again, and it registers \
+         with another"
+    )]
+    KeySpent,
+    /// One enclave after the other came up while a quote was asked for.
+    #[error("the enclave was started again while it was being registered")]
+    Restarted,
     /// The node did not do its part.
     #[error("{0}")]
     Node(String),
@@ -157,6 +181,7 @@ pub struct Keeper<E> {
     terms: Terms,
     /// One action at a time.
     turn: tokio::sync::Mutex<()>,
+    depositors: tokio::sync::Mutex<Depositors>,
     state: Mutex<State>,
 }
 
@@ -166,6 +191,10 @@ struct State {
     registered: Option<(u64, glacier_wire::Address)>,
     /// Since when something of a key's log waits.
     waiting: BTreeMap<glacier_wire::Address, Instant>,
+    /// Proofs of a key that the ledger had settled, and when it said so.
+    settled: BTreeMap<glacier_wire::Address, (u64, Instant)>,
+    /// Keys that do not earn, and until when they are not asked about again.
+    idle: BTreeMap<glacier_wire::Address, Instant>,
     /// When a renewal may be tried again.
     renew_again: Option<Instant>,
     /// When something to claim may be looked for again.
@@ -174,15 +203,15 @@ struct State {
     claimed: Option<(Option<u32>, B256)>,
     /// Proofs of a key that were held against the escrow.
     collected: BTreeMap<glacier_wire::Address, u64>,
+    /// Proofs that the escrow has paid.
+    paid: BTreeSet<(glacier_wire::Address, u64)>,
+    /// What was counted of the key that was asked about last.
+    counted: Option<(glacier_wire::Address, Counted)>,
     fault: Option<String>,
     /// What went wrong when something was last claimed.
     claim_fault: Option<String>,
 }
 
-/// A renewal that was refused, for want of newer collateral most likely, is tried again after this.
-const RENEW_PAUSE: Duration = Duration::from_secs(3600);
-/// Proofs that are collected in one look, so that settlement does not wait for long.
-const FEW: u64 = 16;
 /// The longest pause after faults.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
@@ -191,7 +220,8 @@ impl<E: Enclave> Keeper<E> {
     pub fn new(operator: Operator, enclave: E, terms: Terms) -> Self {
         let deployment = operator.deployment();
         enclave.settle_at(deployment.chain_id, wire(deployment.ledger));
-        Self { operator, enclave, terms, turn: tokio::sync::Mutex::default(), state: Mutex::default() }
+        let (turn, depositors) = (tokio::sync::Mutex::default(), tokio::sync::Mutex::default());
+        Self { operator, enclave, terms, turn, depositors, state: Mutex::default() }
     }
 
     /// Through whom it acts.
@@ -220,27 +250,30 @@ impl<E: Enclave> Keeper<E> {
         }
     }
 
+    /// Does what is due, each whatever becomes of the others. The first fault is told.
     async fn step(&self) -> Result<(), KeeperError> {
-        self.register().await?;
-        self.renew().await?;
-        self.settle(false).await?;
+        let registered = self.register().await.map(drop);
+        let renewed = self.renew().await;
+        let settled = self.settle(false).await.map(drop);
         self.take_due().await;
-        Ok(())
+        match registered {
+            // That none runs passes by itself; what else is wrong may not.
+            Err(KeeperError::NoEnclave) => renewed.and(settled).and(Err(KeeperError::NoEnclave)),
+            registered => registered.and(renewed).and(settled),
+        }
     }
 
-    /// Claims and collects, where it is time to look. What fails there holds up nothing else.
+    /// Collects and claims, where it is time to look. What fails there holds up nothing else.
     async fn take_due(&self) {
         let Some(pause) = self.terms.claim else { return };
         if self.state().claim_again.is_some_and(|again| Instant::now() < again) {
             return;
         }
-        let taken = async {
-            if let Some(least) = self.terms.collect {
-                self.collect(least, false).await?;
-            }
-            self.claim_due().await
+        let collected = match self.terms.collect {
+            Some(least) => self.collect(least, false).await.map(drop),
+            None => Ok(()),
         };
-        let fault = taken.await.err();
+        let fault = collected.and(self.claim_due().await).err();
         if let Some(error) = &fault {
             warn!(%error, "what was earned is not claimed");
         }
@@ -264,89 +297,6 @@ impl<E: Enclave> Keeper<E> {
         Ok(())
     }
 
-    /// Registers the enclave that runs, unless it is; returns its key.
-    ///
-    /// # Errors
-    /// No enclave, a barred chip, no quote, the registry's refusal, or the chain.
-    pub async fn register(&self) -> Result<glacier_wire::Address, KeeperError> {
-        let _turn = self.turn.lock().await;
-        let running = self.enclave.running().ok_or(KeeperError::NoEnclave)?;
-        if let Some((_, key)) = self.state().registered.filter(|(start, _)| *start == running.start) {
-            return Ok(key);
-        }
-        // What an earlier run of this node had under way may be this chip's registration.
-        self.operator.sender().drain().await?;
-        let chip = self.operator.chip(&running.enclave_id).await?;
-        if chip.barred {
-            return Err(KeeperError::Barred);
-        }
-        let quoted = self.quote(chip.registrations).await?;
-        self.operator.register(&running.enclave_id, &quoted.enclave_key, chip.registrations, &quoted.quote).await?;
-        info!(key = %quoted.enclave_key, "the enclave is registered");
-        let mut state = self.state();
-        state.registered = Some((running.start, quoted.enclave_key));
-        Ok(quoted.enclave_key)
-    }
-
-    /// Prolongs the key's life where it ends soon.
-    ///
-    /// # Errors
-    /// No quote, the registry's refusal, or the chain.
-    pub async fn renew(&self) -> Result<(), KeeperError> {
-        let _turn = self.turn.lock().await;
-        let Some((_, key)) = self.state().registered else { return Ok(()) };
-        if self.state().renew_again.is_some_and(|again| Instant::now() < again) {
-            return Ok(());
-        }
-        let until = self.operator.life(&key).await?.until;
-        let now = self.operator.sender().chain().head().await.map_err(OperatorError::from)?.timestamp;
-        if until.saturating_sub(now) > self.terms.renew_before.as_secs() {
-            return Ok(());
-        }
-        self.state().renew_again = Instant::now().checked_add(RENEW_PAUSE);
-        let quoted = self.quote(u32::try_from(until).unwrap_or(u32::MAX)).await?;
-        if quoted.enclave_key != key {
-            // Another enclave has started meanwhile; it is registered next.
-            return Ok(());
-        }
-        self.operator.renew(&key, until, &quoted.quote).await?;
-        self.state().renew_again = None;
-        info!(%key, "the enclave's registration is renewed");
-        Ok(())
-    }
-
-    /// Settles what has waited long enough, or all there is with `now`. Returns how many proofs that settled.
-    ///
-    /// # Errors
-    /// The node's logs, the ledger's refusal, or the chain.
-    pub async fn settle(&self, now: bool) -> Result<u64, KeeperError> {
-        let _turn = self.turn.lock().await;
-        let deployment = self.operator.deployment();
-        let ledger = wire(deployment.ledger);
-        let heads = self.enclave.heads(deployment.chain_id, ledger).await.map_err(KeeperError::Node)?;
-        let present = self.state().registered.map(|(_, key)| key);
-        let mut proofs = 0u64;
-        for head in heads {
-            let (key, size) = (head.checkpoint.enclave_key, head.checkpoint.size);
-            let waiting = size.saturating_sub(self.operator.settled(&key).await?);
-            if waiting == 0 {
-                self.state().waiting.remove(&key);
-                continue;
-            }
-            let since = *self.state().waiting.entry(key).or_insert_with(Instant::now);
-            // Nobody adds to a former enclave's log, and its days are counted.
-            let due = now || present != Some(key) || waiting >= self.terms.proofs || since.elapsed() >= self.terms.wait;
-            if !due || !self.operator.life(&key).await?.earns {
-                continue;
-            }
-            self.operator.settle(&head).await?;
-            self.state().waiting.remove(&key);
-            proofs = proofs.saturating_add(waiting);
-            info!(%key, size, "work is settled");
-        }
-        Ok(proofs)
-    }
-
     /// Proposes what was earned where this operator may, then claims its part.
     ///
     /// # Errors
@@ -359,48 +309,18 @@ impl<E: Enclave> Keeper<E> {
         Ok(self.operator.claim().await?)
     }
 
-    /// Has the escrow credit what proofs of this node's enclaves have earned, each of at least `least` (units of 10^-18): all, or
-    /// with `all` unset a few of those that were not looked at before. Returns how many were credited.
-    ///
-    /// # Errors
-    /// The node's proofs, or the chain.
-    pub async fn collect(&self, least: u64, all: bool) -> Result<u64, KeeperError> {
-        let _turn = self.turn.lock().await;
-        let (chain_id, ledger) = (self.operator.deployment().chain_id, wire(self.operator.deployment().ledger));
-        let mut depositors = BTreeMap::new();
-        let mut credited = 0u64;
-        for head in self.enclave.heads(chain_id, ledger).await.map_err(KeeperError::Node)? {
-            let key = head.checkpoint.enclave_key;
-            let first = if all { 0 } else { self.state().collected.get(&key).copied().unwrap_or_default() };
-            for sequence in first..head.checkpoint.size {
-                if !all && credited >= FEW {
-                    return Ok(credited);
-                }
-                let Some(signed) = self.enclave.proof(key, sequence).await.map_err(KeeperError::Node)? else { break };
-                let at = &signed.proof.settlement;
-                if at.price >= least.max(1) && (at.chain_id, at.ledger) == (chain_id, ledger) {
-                    let job = (signed.proof.manifest.0, at.payer, at.price);
-                    let from = match depositors.entry(job) {
-                        Entry::Occupied(known) => known.into_mut(),
-                        Entry::Vacant(unknown) => unknown.insert(self.operator.depositors(&signed.proof).await?),
-                    };
-                    credited = credited.saturating_add(self.operator.collect(&signed, from).await?.into());
-                }
-                self.state().collected.insert(key, sequence.saturating_add(1));
-            }
-        }
-        Ok(credited)
-    }
-
-    /// Takes out what jobs have paid, and what was bonded and is free again.
+    /// Takes out what jobs have paid, and what was bonded and is free again. What cannot be collected first is told in the log,
+    /// and keeps nobody from what is there.
     ///
     /// # Errors
     /// The contracts' refusal, or the chain.
     pub async fn withdraw(&self) -> Result<U256, KeeperError> {
-        self.collect(self.terms.collect.unwrap_or_default(), true).await?;
+        if let Err(error) = self.collect(self.terms.collect.unwrap_or_default(), true).await {
+            warn!(%error, "not all that jobs pay could be collected");
+        }
         let _turn = self.turn.lock().await;
         let paid = self.operator.withdraw().await?.unwrap_or_default();
-        let Some(running) = self.enclave.running() else { return Ok(paid) };
+        let Some(running) = self.enclave.running().await else { return Ok(paid) };
         let freed = self.operator.withdraw_bond(&running.enclave_id).await?.unwrap_or_default();
         Ok(paid.saturating_add(freed))
     }
@@ -411,7 +331,7 @@ impl<E: Enclave> Keeper<E> {
     /// No enclave, too few tokens, the vault's refusal, or the chain.
     pub async fn bond(&self, amount: U256) -> Result<Bond, KeeperError> {
         let _turn = self.turn.lock().await;
-        let running = self.enclave.running().ok_or(KeeperError::NoEnclave)?;
+        let running = self.enclave.running().await.ok_or(KeeperError::NoEnclave)?;
         Ok(self.operator.bond(&running.enclave_id, amount).await?)
     }
 
@@ -421,7 +341,7 @@ impl<E: Enclave> Keeper<E> {
     /// No enclave, the vault's refusal, or the chain.
     pub async fn unbond(&self, keep: U256) -> Result<Bond, KeeperError> {
         let _turn = self.turn.lock().await;
-        let running = self.enclave.running().ok_or(KeeperError::NoEnclave)?;
+        let running = self.enclave.running().await.ok_or(KeeperError::NoEnclave)?;
         Ok(self.operator.unbond(&running.enclave_id, keep).await?)
     }
 
@@ -431,20 +351,17 @@ impl<E: Enclave> Keeper<E> {
     /// The chain does not answer.
     pub async fn standing(&self) -> Result<Standing, KeeperError> {
         let (operator, deployment) = (&self.operator, self.operator.deployment());
-        let (registered, fault) = {
-            let state = self.state();
-            (state.registered, state.fault.clone())
-        };
-        let key = registered.map(|(_, key)| key);
+        let running = self.enclave.running().await;
+        let (key, fault) = (self.present(running), self.state().fault.clone());
         let life = match &key {
             Some(key) => Some(operator.life(key).await?),
             None => None,
         };
         let (settled, units) = match &key {
-            Some(key) => (operator.settled(key).await?, operator.units(key).await?),
+            Some(key) => (operator.settled(key).await?, self.units(key).await?),
             None => (0, 0),
         };
-        let enclave_id = self.enclave.running().map(|running| running.enclave_id);
+        let enclave_id = running.map(|running| running.enclave_id);
         let bond = match &enclave_id {
             Some(enclave_id) => operator.bond_of(enclave_id).await?,
             None => Bond::default(),
@@ -467,20 +384,19 @@ impl<E: Enclave> Keeper<E> {
         })
     }
 
-    /// A quote for this network's registry; its collateral is on the chain afterwards.
-    async fn quote(&self, number: u32) -> Result<Quoted, KeeperError> {
-        let deployment = self.operator.deployment();
-        let order = RegistrationOrder {
-            chain_id: deployment.chain_id,
-            registry: wire(deployment.registry),
-            owner: wire(self.operator.sender().address()),
-            number,
-        };
-        let quoted = self.enclave.quote(order).await.map_err(KeeperError::Node)?;
-        if let Some(collateral) = &quoted.collateral {
-            self.operator.bring(collateral).await?;
-        }
-        Ok(quoted)
+    /// Units of a key that are settled; each block is read once.
+    async fn units(&self, key: &glacier_wire::Address) -> Result<u64, KeeperError> {
+        let known = self.state().counted.filter(|(of, _)| of == key);
+        let mut counted = known.map(|(_, counted)| counted).unwrap_or_default();
+        let units = self.operator.units(key, &mut counted).await?;
+        self.state().counted = Some((*key, counted));
+        Ok(units)
+    }
+
+    /// The registered key of the enclave that runs.
+    fn present(&self, running: Option<Running>) -> Option<glacier_wire::Address> {
+        let start = running?.start;
+        self.state().registered.filter(|(of, _)| *of == start).map(|(_, key)| key)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -38,6 +38,7 @@ mod node_log;
 mod observer;
 mod operator;
 pub mod outbox;
+mod release;
 mod revert;
 mod sender;
 mod serve;

@@ -4,7 +4,7 @@ use crate::{
     ChainError, Deployment, Mined, SendError, Sender,
     contracts::{EnclaveRegistry, GlacierToken, JobEscrow, RewardVault, WorkLedger},
     earnings::Earnings,
-    events,
+    events::{self, Counted},
     material::{Material, MaterialError},
     observer::{Observer, ObserverError},
 };
@@ -194,12 +194,12 @@ impl Operator {
         Ok(self.observer.settled(key).await?.size)
     }
 
-    /// Units of a key that are settled.
+    /// Units of a key that are settled. `counted` is what an earlier question has read already.
     ///
     /// # Errors
     /// The chain does not answer.
-    pub async fn units(&self, key: &glacier_wire::Address) -> Result<u64, OperatorError> {
-        Ok(events::units(self.sender.chain(), self.deployment(), key.0.into()).await?)
+    pub(crate) async fn units(&self, key: &glacier_wire::Address, counted: &mut Counted) -> Result<u64, OperatorError> {
+        Ok(counted.read_on(self.sender.chain(), self.deployment(), key.0.into()).await?)
     }
 
     /// Settles a log up to a signed head. One that is settled already costs nothing.

@@ -8,12 +8,12 @@ use crate::{
 };
 use glacier::Key;
 use glacier_chain::{
-    Chain, Deployment, Embedded, Enclave, Genesis, Keeper, Operator, Outbox, Plan, Quoted, Running, Sender, Service,
-    Terms, embedded::Clock, serve,
+    Chain, Deployment, Embedded, Enclave, Genesis, Keeper, KeeperError, Operator, Outbox, Plan, Quoted, Running,
+    Sender, Service, Standing, Terms, embedded::Clock, serve,
 };
-use glacier_host::{ChainConfig, ChainStanding, Node};
+use glacier_host::{ChainConfig, ChainStanding, Node, ProofError};
 use glacier_proof::{SignedCheckpoint, SignedProof};
-use glacier_wire::{Address, Measurement, api::RegistrationOrder};
+use glacier_wire::{Address, LogHash, Measurement, api::RegistrationOrder};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -29,8 +29,11 @@ pub(crate) type NodeKeeper = Keeper<NodeEnclave>;
 pub(crate) struct NodeEnclave(Arc<Node>);
 
 impl Enclave for NodeEnclave {
-    fn running(&self) -> Option<Running> {
-        self.0.info().map(|chip| Running { enclave_id: chip.enclave_id, start: u64::from(chip.pid) })
+    async fn running(&self) -> Option<Running> {
+        let status = self.0.status().await;
+        // Numbers of processes come again.
+        let start = |pid: u32| status.restarts.wrapping_shl(u32::BITS) | u64::from(pid);
+        status.enclave.map(|chip| Running { enclave_id: chip.enclave_id, start: start(chip.pid) })
     }
 
     fn settle_at(&self, chain_id: u64, ledger: Address) {
@@ -44,17 +47,19 @@ impl Enclave for NodeEnclave {
     }
 
     async fn heads(&self, chain_id: u64, ledger: Address) -> Result<Vec<SignedCheckpoint>, String> {
-        let logs = self.0.logs();
-        let mut heads = Vec::new();
-        for key in logs.keys().await.map_err(|error| error.to_string())? {
-            let page = logs.head(key, Some((chain_id, ledger))).await.map_err(|error| error.to_string())?;
-            heads.extend(page.checkpoint);
-        }
-        Ok(heads)
+        self.0.logs().signed_heads(chain_id, ledger).await.map_err(|error| error.to_string())
     }
 
     async fn proof(&self, key: Address, sequence: u64) -> Result<Option<SignedProof>, String> {
         self.0.logs().proof(key, sequence).await.map_err(|error| error.to_string())
+    }
+
+    async fn path(&self, key: Address, sequence: u64, size: u64) -> Result<Option<Vec<LogHash>>, String> {
+        match self.0.logs().inclusion(key, sequence, size).await {
+            Ok(page) => Ok(Some(page.path)),
+            Err(ProofError::NoLog | ProofError::Log(_)) => Ok(None),
+            Err(error) => Err(error.to_string()),
+        }
     }
 }
 
@@ -159,6 +164,8 @@ impl Part {
             ..Terms::default()
         };
         let terms = Terms { claim: terms.claim.filter(|_| config.claim), collect: config.collect_price, ..terms };
+        let pause = if config.rpc.is_some() { PAUSE } else { terms.pause };
+        let terms = Terms { pause, ..terms };
         let operator = Operator::new(sender, deployment);
         let keeper = Arc::new(Keeper::new(operator, NodeEnclave(Arc::clone(&setting.node)), terms));
         let control = Control::listen(setting.home, Arc::clone(&keeper)).map_err(|error| {
@@ -183,30 +190,40 @@ impl Part {
 const LOOK_OWN: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_secs(60);
 
-/// Tells the host, for its page, what it has no chain to ask. While the chain does not answer, what it said last
-/// stands there with its time.
+/// Between two looks of the keeper at a chain of others: about one of its blocks.
+const PAUSE: Duration = Duration::from_secs(12);
+
+/// Tells the host, for its page, what it has no chain to ask.
 async fn tell(keeper: Arc<NodeKeeper>, node: Arc<Node>, pause: Duration) {
+    let mut last = None;
     loop {
-        if let Ok(standing) = keeper.standing().await {
-            let live_until = standing.live_until.filter(|until| *until > 0);
-            node.report_chain(Some(ChainStanding {
-                simulated: standing.simulated,
-                owner: Address(standing.owner.into_array()),
-                enclave_key: standing.enclave_key,
-                live_until,
-                earns: standing.earns,
-                settled: standing.settled,
-                units: standing.units,
-                balance: standing.balance.to_string(),
-                bond: standing.bond.active.to_string(),
-                under_way: standing.under_way,
-                // The words may name an address that is the operator's own.
-                waits: standing.fault.is_some(),
-                asked_at: crate::context::now().0,
-            }));
-        }
+        last = told(keeper.standing().await, last);
+        node.report_chain(last.clone());
         tokio::time::sleep(pause).await;
     }
+}
+
+/// What is told of this standing. While the chain does not answer, what was said last stands there with its time, and that it
+/// waits.
+fn told(found: Result<Standing, KeeperError>, last: Option<ChainStanding>) -> Option<ChainStanding> {
+    let Ok(standing) = found else {
+        return last.map(|last| ChainStanding { waits: true, ..last });
+    };
+    Some(ChainStanding {
+        simulated: standing.simulated,
+        owner: Address(standing.owner.into_array()),
+        enclave_key: standing.enclave_key,
+        live_until: standing.live_until.filter(|until| *until > 0),
+        earns: standing.earns,
+        settled: standing.settled,
+        units: standing.units,
+        balance: standing.balance.to_string(),
+        bond: standing.bond.active.to_string(),
+        under_way: standing.under_way,
+        // The words may name an address that is the operator's own.
+        waits: standing.fault.is_some(),
+        asked_at: crate::context::now().0,
+    })
 }
 
 /// A network on the node's own chain: it trusts the root of this machine's simulated vendor.
@@ -224,4 +241,37 @@ pub(super) fn simulated_root(path: &Path) -> Result<Vec<u8>, Failure> {
         Failure::not_a("a certificate", path, error, "pass the simulated root that the node wrote, in PEM")
     };
     der::pem::decode_vec(&text).map(|(_, der)| der).map_err(not)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use glacier_chain::Bond;
+
+    #[test]
+    fn while_the_chain_does_not_answer_the_last_standing_waits_with_its_time() {
+        let standing = Standing {
+            simulated: true,
+            chain_id: 1,
+            ledger: [1; 20].into(),
+            owner: [2; 20].into(),
+            enclave_id: None,
+            enclave_key: None,
+            live_until: Some(0),
+            earns: true,
+            settled: 3,
+            units: 4,
+            balance: "5".parse().unwrap_or_default(),
+            bond: Bond::default(),
+            under_way: 0,
+            fault: None,
+        };
+        let down = || Err(KeeperError::Node("the chain does not answer".into()));
+        assert_eq!(told(down(), None), None);
+        let well = told(Ok(standing.clone()), None);
+        assert_eq!(well.as_ref().map(|well| (well.waits, well.settled, well.live_until)), Some((false, 3, None)));
+        let out = told(down(), well.clone());
+        assert_eq!(out, well.clone().map(|well| ChainStanding { waits: true, ..well }));
+        assert_eq!(told(Ok(standing), out).map(|back| back.waits), Some(false));
+    }
 }

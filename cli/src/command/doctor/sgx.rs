@@ -15,10 +15,10 @@ pub(super) fn examine(machine: &Machine<'_>) -> Section {
     Section::new(Part::Sgx, findings)
 }
 
-/// A limit of this release and not of the machine, so it does not stand against the machine.
+/// A limit of this release and not of the machine: what cannot be started here is not called usable all the same.
 fn entrance() -> Finding {
     let why = "this release's enclave program does not start under Gramine yet: it needs inherited sockets and forks";
-    Finding::problem("entrance", why, "use a TDX or SEV-SNP guest until it does").optional()
+    Finding::problem("entrance", why, "use a TDX or SEV-SNP guest until it does")
 }
 
 /// This very program runs under Gramine.
