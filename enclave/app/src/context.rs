@@ -19,6 +19,7 @@ use glacier_wire::{
     federation::Credential,
 };
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// The enclave, as its application sees it. Cheap to clone.
 #[derive(Clone)]
@@ -33,6 +34,8 @@ pub(crate) struct Inner {
     pub(crate) prover: Prover,
     pub(crate) mailbox: Mailbox,
     pub(crate) states: States,
+    /// For the bodies of requests.
+    pub(crate) room: Arc<Semaphore>,
 }
 
 impl Context {
@@ -130,6 +133,10 @@ impl Context {
 
     pub(crate) fn identity(&self) -> Result<Identity, Refusal> {
         self.0.prover.identity()
+    }
+
+    pub(crate) fn room(&self) -> &Arc<Semaphore> {
+        &self.0.room
     }
 
     pub(crate) fn states(&self) -> &States {
