@@ -257,7 +257,7 @@ const SMALL: usize = 64 << 10;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::arithmetic_side_effects)]
 mod tests {
     use super::*;
     use hyper::body::{Frame, SizeHint};

@@ -4,7 +4,7 @@ use crate::scene::{Scene, refused, soon};
 use glacier::{
     Draft, Error, Job, Release, Session,
     wire::{
-        Address, Role, Tensor, UnixTime,
+        Address, ManifestHash, Role, Tensor, UnixTime,
         api::{Event, Phase, RefusalCode},
     },
 };
@@ -125,15 +125,14 @@ async fn a_deployment_answers_as_often_as_its_grant_allows() {
 }
 
 /// Waits until a deployment has ended, and asks nothing of it.
-async fn over(session: &Session, name: &str) {
-    let job = name.parse().unwrap();
-    let mut status = session.status(&job).await.unwrap();
+async fn over(session: &Session, job: &ManifestHash) {
+    let mut status = session.status(job).await.unwrap();
     for _ in 0..200 {
         if status.phase == Phase::Done {
             break;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
-        status = session.status(&job).await.unwrap();
+        status = session.status(job).await.unwrap();
     }
     assert_eq!((status.phase, status.events.last()), (Phase::Done, Some(&Event::Wiped)));
 }
