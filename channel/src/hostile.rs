@@ -567,6 +567,39 @@ async fn sessions_are_never_resumed() {
     }
 }
 
+/// Has its evidence renewed.
+struct Renewing(Mutex<Arc<Evidence>>);
+
+impl Attester for Renewing {
+    fn cached(&self) -> Arc<Evidence> {
+        self.0.lock().unwrap().clone()
+    }
+
+    fn fresh(&self, _: [u8; 32]) -> Pin<Box<dyn Future<Output = Result<Evidence, NoQuote>> + Send + '_>> {
+        Box::pin(async { Err(NoQuote) })
+    }
+}
+
+#[tokio::test]
+async fn the_certificate_announces_the_newest_evidence_that_is_about_its_key() {
+    let key = ChannelKey::generate().unwrap();
+    let quoted = |byte, key| Evidence { quote: vec![byte; 500], ..evidence(key, Purpose::Channel, None) };
+    let (own, other) = (key.spki_sha256(), [8; 32]);
+    let attester = Arc::new(Renewing(Mutex::new(Arc::new(quoted(1, own)))));
+    let server = Server::new(key, &quoted(1, own), attester.clone()).unwrap();
+    for (byte, key, announced) in [(1, own, 1), (2, own, 2), (3, other, 2), (4, own, 4)] {
+        *attester.0.lock().unwrap() = Arc::new(quoted(byte, key));
+        let (near, far) = duplex(1 << 16);
+        let client = async {
+            let config = Arc::new(tls::client().unwrap());
+            let tls = TlsConnector::from(config).connect(tls::no_name(), near).await.unwrap();
+            tls.get_ref().1.peer_certificates().unwrap()[0].to_vec()
+        };
+        let (certificate, _) = tokio::join!(client, server.accept(far));
+        assert!(certificate.windows(500).any(|bytes| bytes == [announced; 500]), "{byte}");
+    }
+}
+
 #[tokio::test]
 async fn an_oversized_frame_is_refused_before_it_is_read() {
     // Enclave's side: only the prefix is ever sent.

@@ -32,27 +32,41 @@ pub trait Attester: Send + Sync {
 
 /// Accepts attested sessions.
 pub struct Server {
-    tls: TlsAcceptor,
     key: Arc<ChannelKey>,
     channel_key: [u8; 32],
     attester: Arc<dyn Attester>,
     deadline: Duration,
+    announced: Mutex<Announced>,
     /// The evidence last seen from [`Attester::cached`] and the digest of its collateral.
     digested: Mutex<Option<(Arc<Evidence>, Nonce)>>,
 }
 
-impl Server {
-    /// Ends sessions with `key` and announces `announce`, which must be about that key, in its certificate.
-    pub fn new(key: ChannelKey, announce: &Evidence, attester: Arc<dyn Attester>) -> Result<Self, ChannelError> {
-        let channel_key = key.spki_sha256();
-        let claims = Claims::decode(&announce.claims).map_err(ChannelError::Claims)?;
-        if claims.purpose != Purpose::Channel || claims.channel_key != channel_key {
+/// The certificate and the quote that it shows to other people's verifiers.
+struct Announced {
+    quote: Vec<u8>,
+    tls: TlsAcceptor,
+}
+
+impl Announced {
+    /// `evidence` must be about that key.
+    fn new(key: &Arc<ChannelKey>, evidence: &Evidence) -> Result<Self, ChannelError> {
+        let claims = Claims::decode(&evidence.claims).map_err(ChannelError::Claims)?;
+        if claims.purpose != Purpose::Channel || claims.channel_key != key.spki_sha256() {
             return Err(ChannelError::Announcement);
         }
-        let certificate = certificate::announce(&key, announce)?;
-        let key = Arc::new(key);
+        let certificate = certificate::announce(key, evidence)?;
         let tls = TlsAcceptor::from(Arc::new(tls::server(key.clone(), certificate)?));
-        Ok(Self { tls, key, channel_key, attester, deadline: DEADLINE, digested: Mutex::new(None) })
+        Ok(Self { quote: evidence.quote.clone(), tls })
+    }
+}
+
+impl Server {
+    /// Ends sessions with `key` and announces `announce`, which must be about that key, in its certificate; later
+    /// what [`Attester::cached`] gives, where that is about this key as well.
+    pub fn new(key: ChannelKey, announce: &Evidence, attester: Arc<dyn Attester>) -> Result<Self, ChannelError> {
+        let (channel_key, key) = (key.spki_sha256(), Arc::new(key));
+        let announced = Mutex::new(Announced::new(&key, announce)?);
+        Ok(Self { key, channel_key, attester, deadline: DEADLINE, announced, digested: Mutex::new(None) })
     }
 
     /// Sets how long a handshake may take, instead of [`DEADLINE`].
@@ -73,7 +87,7 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let mut tls = self.tls.accept(stream).await?;
+        let mut tls = self.acceptor().accept(stream).await?;
         tls::require_alpn(tls.get_ref().1)?;
 
         let hello: Hello = frame::read(&mut tls, Hello::MAX_BYTES).await?;
@@ -100,6 +114,18 @@ impl Server {
         }
         frame::write(&mut tls, &Welcome::Known).await?;
         Ok(ServerSession { stream: ServerStream(tls), peer: proof.address })
+    }
+
+    /// With a certificate that announces the newest evidence.
+    fn acceptor(&self) -> TlsAcceptor {
+        let newest = self.attester.cached();
+        let mut announced = self.announced.lock().unwrap_or_else(PoisonError::into_inner);
+        if announced.quote != newest.quote
+            && let Ok(renewed) = Announced::new(&self.key, &newest)
+        {
+            *announced = renewed;
+        }
+        announced.tls.clone()
     }
 
     /// The evidence, without collateral that the party already holds.

@@ -175,6 +175,9 @@ fn refusal(refusal: &Refusal) -> Failure {
         Code::CheckpointStale | Code::CheckpointForged | Code::StateForked => {
             "the host did not bring back what it was given: do not go on with it, and ask the operator"
         }
+        Code::StateUnknown => {
+            "ask the application what stands before you repeat the change, and tell the node's operator"
+        }
         Code::Withdrawn => "grant again with `glacier job join`, or propose the job anew",
         Code::PlanInvalid => "change the plan; `docs/training.md` lists what it may say",
         Code::Diverged => "train with a lower --rate, with --clip-norm, or on standardised columns",

@@ -3,7 +3,7 @@
 use glacier::{Error, Policy, Session, StateMemory, Upload, session::RequestError, wire::Digest, wire::ManifestHash};
 use glacier_host::danger::{Direction, Meddler};
 use glacier_testkit::{Chaos, Rig, program, refused};
-use glacier_wire::api::{HostReply, HostRequest, RefusalCode};
+use glacier_wire::api::{HostFault, HostReply, HostRequest, RefusalCode};
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
@@ -30,6 +30,18 @@ async fn each_session_has_a_state_of_its_own() {
 struct Keeper {
     kept: Mutex<Vec<(ManifestHash, Digest)>>,
     brings: Mutex<Brings>,
+    denies: Mutex<Denies>,
+}
+
+/// What it says when it is asked to keep a state.
+#[derive(Default, Clone, Copy, PartialEq)]
+enum Denies {
+    #[default]
+    Nothing,
+    /// That it does not, and does.
+    Falsely,
+    /// That it does not, and so it is.
+    Truly,
 }
 
 #[derive(Default, Clone, Copy, PartialEq)]
@@ -46,12 +58,18 @@ impl Keeper {
     fn bring(&self, what: Brings) {
         *self.brings.lock().unwrap() = what;
     }
+
+    fn deny(&self, how: Denies) {
+        *self.denies.lock().unwrap() = how;
+    }
 }
 
 impl Meddler for Keeper {
     fn called(&self, request: &mut HostRequest) {
         if let HostRequest::Keep { job, asset } = request {
-            self.kept.lock().unwrap().push((*job, *asset));
+            if *self.denies.lock().unwrap() != Denies::Truly {
+                self.kept.lock().unwrap().push((*job, *asset));
+            }
             // What replaces a state removes it; a host that means to set it back keeps it.
             *job = ManifestHash(*blake3::hash(&asset.0).as_bytes());
         }
@@ -70,6 +88,9 @@ impl Meddler for Keeper {
                 };
             }
             (HostRequest::Size { .. }, HostReply::Size { bytes }) if brings == Brings::Cut => *bytes -= 1,
+            (HostRequest::Keep { .. }, reply) if *self.denies.lock().unwrap() != Denies::Nothing => {
+                *reply = HostReply::Failed { fault: HostFault::Io };
+            }
             _ => {}
         }
     }
@@ -127,6 +148,53 @@ async fn a_sealed_state_survives_restarts_and_does_not_go_back() {
     keeper.bring(Brings::Newest);
     rig.restart().await;
     assert_eq!(rig.session(&eve).await.call::<_, Vec<String>>("/read", &()).await.unwrap().len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_host_does_not_say_that_it_keeps_is_not_known_and_is_looked_at_again() {
+    let keeper = Arc::new(Keeper::default());
+    let rig = probe(Some(keeper.clone())).await;
+    let session = rig.session(&rig.party("ada")).await;
+    let read = async || session.call::<_, Vec<String>>("/read", &()).await;
+    assert_eq!(write(&session, "/book", "one").await.unwrap(), 1);
+
+    keeper.deny(Denies::Falsely);
+    assert_eq!(refused(write(&session, "/book", "two").await), RefusalCode::StateUnknown);
+    keeper.deny(Denies::Nothing);
+    assert_eq!(read().await.unwrap(), ["one", "two"]);
+
+    keeper.deny(Denies::Truly);
+    assert_eq!(refused(write(&session, "/book", "three").await), RefusalCode::StateUnknown);
+    keeper.deny(Denies::Nothing);
+    assert_eq!(read().await.unwrap(), ["one", "two"]);
+    assert_eq!(write(&session, "/book", "drei").await.unwrap(), 3);
+
+    // It is no way to set a state back: this enclave had a newer one. A stranger, who was told of none, is told so too.
+    keeper.deny(Denies::Falsely);
+    assert_eq!(refused(write(&session, "/book", "four").await), RefusalCode::StateUnknown);
+    keeper.bring(Brings::First);
+    let stranger = rig.session(&rig.party("eve")).await;
+    let told = stranger.call::<_, Vec<String>>("/read", &()).await;
+    assert_eq!(refused(told), RefusalCode::CheckpointStale);
+    keeper.bring(Brings::Newest);
+    assert_eq!(read().await.unwrap(), ["one", "two", "drei", "four"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_hangs_up_in_a_change_leaves_the_enclave_and_its_state_whole() {
+    let rig = probe(None).await;
+    let ada = rig.party("ada");
+    let pid = rig.host().info().unwrap().pid;
+    let line = "a line of half a megabyte ".repeat(20_000);
+    for wait in 0..24 {
+        let hasty = rig.session(&ada).await;
+        let _ = tokio::time::timeout(Duration::from_millis(2 * wait), write(&hasty, "/book", &line)).await;
+    }
+    let patient = rig.session(&ada).await;
+    let lines = patient.call::<_, Vec<String>>("/read", &()).await.unwrap();
+    assert!(lines.iter().all(|found| *found == line));
+    assert_eq!(write(&patient, "/book", "the last").await.unwrap(), lines.len() + 1);
+    assert_eq!(rig.host().info().unwrap().pid, pid, "no other enclave had to be started");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -55,7 +55,8 @@ pub struct Policy {
     pub min_tcb_evaluation: Option<u32>,
     /// Largest age of the collateral's oldest monthly part.
     pub max_collateral_age: Option<Age>,
-    /// Largest age of the evidence, by the time in its claims.
+    /// Largest age of the evidence, by the time in its claims, where it introduces an enclave that answers now. A
+    /// statement that the enclave signed, such as a Work Proof, is judged without it.
     pub max_evidence_age: Option<Age>,
     /// Chips: node pins.
     pub enclave_ids: Vec<EnclaveId>,

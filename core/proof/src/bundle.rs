@@ -288,7 +288,8 @@ impl Bundle {
 
     /// Checks the whole chain: proof, key, evidence, vendor's root, manifest. With a policy the
     /// question is whether the policy accepts the enclave; without one it is only whether the
-    /// enclave is genuine under `anchors`. `at` is the time at which the evidence is judged.
+    /// enclave is genuine under `anchors`. `at` is the time at which the evidence is judged, its age aside: that
+    /// bounds how long a quote introduces an enclave, and a proof may be years old.
     pub fn verify(&self, judge: Judge<'_>, at: UnixTime) -> ProofAppraisal {
         let mut checks = Vec::new();
         let mut push = |id, outcome: Result<(), ProofFault>| checks.push(ProofCheck { id, fault: outcome.err() });
@@ -318,7 +319,7 @@ impl Bundle {
         );
 
         let (genuine, evidence) = match &claims {
-            Ok(claims) => judge::appraise(&self.evidence, claims, judge, at),
+            Ok(claims) => judge::appraise_undated(&self.evidence, claims, judge, at),
             Err(_) => (Err(ProofFault::NotReached), Vec::new()),
         };
         push(ProofCheckId::Evidence, genuine.as_ref().map(|_| ()).map_err(Clone::clone));

@@ -3,7 +3,7 @@
 
 use crate::bundle::ProofFault;
 use alloc::vec::Vec;
-use glacier_attest::{Anchors, Binding, Check, Endorsements, Genuine, Policy, appraise_enclave};
+use glacier_attest::{Age, Anchors, Binding, Check, Endorsements, Genuine, Policy, appraise_enclave};
 use glacier_wire::{Claims, Evidence, Purpose, UnixTime};
 
 /// Which question is asked of the evidence.
@@ -58,5 +58,22 @@ pub(crate) fn appraise(
             let accepted = judged.into_result().map(|accepted| accepted.genuine().clone());
             (accepted.map_err(ProofFault::Evidence), checks)
         }
+    }
+}
+
+/// The same for a statement that says nothing of time: the evidence is as old as the key that signed it, and the
+/// key may have signed at any time since. So no policy bounds that age; it must not be from the future all the same.
+pub(crate) fn appraise_undated(
+    evidence: &Evidence,
+    claims: &Claims,
+    judge: Judge<'_>,
+    at: UnixTime,
+) -> (Result<Genuine, ProofFault>, Vec<Check>) {
+    match judge {
+        Judge::Policy(policy) => {
+            let undated = Policy { max_evidence_age: Some(Age(u64::MAX)), ..policy.clone() };
+            appraise(evidence, claims, Judge::Policy(&undated), at)
+        }
+        Judge::Genuine(_) => appraise(evidence, claims, judge, at),
     }
 }

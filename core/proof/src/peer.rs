@@ -62,7 +62,7 @@ impl AttestedPeer {
 }
 
 /// Accepts the enclave of this seat and no other. What a seat does not speak of is strict, but for the age of
-/// evidence: an enclave has its keys quoted once, and a federation outlives a day.
+/// evidence: people carry it from enclave to enclave, and a federation outlives a day.
 pub fn seat_policy(seat: &Seat) -> Policy {
     let simulated_roots: Vec<_> = seat.simulated_roots.iter().map(|root| Fingerprint(root.0)).collect();
     // A seat that names a simulated root means the simulated platform: hardware is none of its business.

@@ -1,7 +1,7 @@
 //! What enclaves of a federation believe of each other, and what its parties believe of its result: one way to
 //! be wrong after the other.
 
-use glacier_attest::{Fingerprint, Policy};
+use glacier_attest::{Age, Fingerprint, Policy};
 use glacier_proof::{AttestedPeer, Bundle, Judge, ProofCheckId, ProofFault, WorkProof, seat_policy};
 use glacier_simulator::{Body, Chip, Hardware, Recipe, Seed, Vendor};
 use glacier_wire::{
@@ -201,8 +201,12 @@ fn bundle(record: &FederationRecord, change: impl FnOnce(&mut WorkProof)) -> Bun
 }
 
 fn verdict(bundle: &Bundle) -> Result<(), (ProofCheckId, ProofFault)> {
-    let policy = Policy { max_evidence_age: None, ..seat_policy(&seat()) };
-    bundle.verify(Judge::Policy(&policy), NOW).into_result().map(drop)
+    verdict_at(bundle, NOW, None)
+}
+
+fn verdict_at(bundle: &Bundle, at: UnixTime, max: Option<Age>) -> Result<(), (ProofCheckId, ProofFault)> {
+    let policy = Policy { max_evidence_age: max, ..seat_policy(&seat()) };
+    bundle.verify(Judge::Policy(&policy), at).into_result().map(drop)
 }
 
 fn contradicts(bundle: &Bundle) -> &'static str {
@@ -217,6 +221,20 @@ fn a_combined_proof_binds_the_record_of_all_rounds() {
     let good = bundle(&record(), |_| ());
     assert_eq!(verdict(&good), Ok(()));
     assert_eq!(Bundle::decode(&glacier_wire::cbor::encode(&good)).unwrap(), good);
+}
+
+#[test]
+fn a_proof_does_not_age_but_what_vouches_for_its_key_must_have_been_there() {
+    let proof = bundle(&record(), |_| ());
+    let later = |days: u64| UnixTime(NOW.0 + days * 24 * 60 * 60);
+    for max in [None, Some(Age(1))] {
+        assert_eq!(verdict_at(&proof, later(20), max), Ok(()));
+        // The collateral's own time is another matter: the file holds what was current when it was made.
+        assert!(matches!(verdict_at(&proof, later(90), max), Err((ProofCheckId::Evidence, _))));
+        let future = evidence(&SCENE.chip, CODE, Purpose::Channel, later(1));
+        let early = Bundle { evidence: future, ..proof.clone() };
+        assert!(matches!(verdict_at(&early, NOW, max), Err((ProofCheckId::Evidence, ProofFault::Evidence(_)))));
+    }
 }
 
 #[test]

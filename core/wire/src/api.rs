@@ -332,6 +332,8 @@ refusal_codes! {
     35 UpdateRepeated "update-repeated" 409,
     /// The application's state is another than the caller was told of: somebody runs it twice from one state.
     36 StateForked "state-forked" 409,
+    /// The host did not say that it has kept the application's new state: it may have, and it may bring back either.
+    37 StateUnknown "state-unknown" 502,
 }
 
 impl core::fmt::Display for RefusalCode {

@@ -18,7 +18,9 @@ pub trait App: Send + Sync + 'static {
     /// Name that the enclave shows to its users.
     const NAME: &'static str;
 
-    /// Largest request body in bytes. A larger one is refused before it is read.
+    /// Largest request body in bytes. One that announces more is refused before it is read, one that turns out
+    /// larger once it does. All that are under way share a gigabyte, or one of the largest if that is more; beyond
+    /// that, and 64 KiB of its own, a body is refused with [`RefusalCode::Busy`].
     const MAX_BODY: usize = 64 << 20;
 
     /// For paths whose body this application reads as a stream ([`Request::take_stream`]): most bytes of it. All

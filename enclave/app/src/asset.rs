@@ -157,10 +157,9 @@ fn not_the_signed_one() -> Refusal {
     )
 }
 
-/// A result that is encrypted as it comes and stored by the host.
+/// A result that is encrypted as it comes and stored by the host. One that is dropped unfinished is given up.
 pub struct ResultWriter {
-    host: Arc<HostPort>,
-    upload: u64,
+    upload: Upload,
     sealer: Sealer,
     pending: Vec<u8>,
 }
@@ -190,47 +189,181 @@ impl ResultWriter {
     /// Under a given key.
     pub(crate) async fn under(host: Arc<HostPort>, key: &FileKey, recipients: &[Recipient]) -> Result<Self, Refusal> {
         let sealer = Sealer::new(key, recipients).map_err(cannot_seal)?;
-        match host.call(HostRequest::Create).await? {
-            HostReply::Created { upload } => Ok(Self { host, upload, sealer, pending: Vec::new() }),
-            _ => Err(HostError::Broken.into()),
-        }
+        Ok(Self { upload: Upload::begin(host).await?, sealer, pending: Vec::new() })
     }
 
     /// Appends to the result.
     pub async fn write(&mut self, plaintext: &[u8]) -> Result<(), Refusal> {
         self.sealer.push(plaintext, &mut self.pending).map_err(cannot_seal)?;
-        self.flush(PIECE).await
+        Ok(self.upload.flush(&mut self.pending, PIECE).await?)
     }
 
     /// Ends the result and has the host keep it.
     pub async fn finish(mut self) -> Result<SealedResult, Refusal> {
-        let sealer = self.sealer;
-        let sealed = sealer.finish(&mut self.pending).map_err(cannot_seal)?;
-        flush(&self.host, self.upload, &mut self.pending, 1).await?;
-        self.host.call(HostRequest::Commit { upload: self.upload, asset: sealed.digest }).await?;
+        let sealed = self.sealer.finish(&mut self.pending).map_err(cannot_seal)?;
+        self.upload.flush(&mut self.pending, 1).await?;
+        self.upload.commit(sealed.digest).await?;
         Ok(SealedResult { digest: sealed.digest, bytes: sealed.ciphertext_bytes })
     }
 
-    /// Gives the result up.
+    /// Gives the result up, and waits until the host has.
     pub async fn abort(self) {
-        let _ = self.host.call(HostRequest::Abort { upload: self.upload }).await;
-    }
-
-    async fn flush(&mut self, at_least: usize) -> Result<(), Refusal> {
-        flush(&self.host, self.upload, &mut self.pending, at_least).await
+        self.upload.abort().await;
     }
 }
 
-/// Sends pending ciphertext in frames, as long as there are `at_least` bytes of it.
-async fn flush(host: &HostPort, upload: u64, pending: &mut Vec<u8>, at_least: usize) -> Result<(), Refusal> {
-    while pending.len() >= at_least {
-        let rest = pending.split_off(pending.len().min(HOST_CHUNK));
-        let data = std::mem::replace(pending, rest);
-        host.call(HostRequest::Append { upload, data }).await?;
+/// What the host stores. It has room for so many at once: one that is dropped is given up.
+struct Upload {
+    host: Arc<HostPort>,
+    number: u64,
+    /// Whether the host still holds it open.
+    open: bool,
+}
+
+impl Upload {
+    async fn begin(host: Arc<HostPort>) -> Result<Self, HostError> {
+        // In a task of its own: what the host has begun for a caller who has gone is given up as well.
+        let begun = tokio::spawn(async move {
+            match host.call(HostRequest::Create).await? {
+                HostReply::Created { upload } => Ok(Self { host, number: upload, open: true }),
+                _ => Err(HostError::Broken),
+            }
+        });
+        begun.await.map_err(|_| HostError::Broken)?
     }
-    Ok(())
+
+    /// Sends pending ciphertext in frames, as long as there are `at_least` bytes of it.
+    async fn flush(&self, pending: &mut Vec<u8>, at_least: usize) -> Result<(), HostError> {
+        while pending.len() >= at_least {
+            let rest = pending.split_off(pending.len().min(HOST_CHUNK));
+            let data = std::mem::replace(pending, rest);
+            self.host.call(HostRequest::Append { upload: self.number, data }).await?;
+        }
+        Ok(())
+    }
+
+    async fn commit(mut self, asset: Digest) -> Result<(), HostError> {
+        self.host.call(HostRequest::Commit { upload: self.number, asset }).await?;
+        self.open = false;
+        Ok(())
+    }
+
+    async fn abort(mut self) {
+        self.open = false;
+        let _ = tokio::spawn(give_up(self.host.clone(), self.number)).await;
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        // Without a runtime the enclave ends, and the host gives up all of its uploads.
+        if self.open
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(give_up(self.host.clone(), self.number));
+        }
+    }
+}
+
+async fn give_up(host: Arc<HostPort>, upload: u64) {
+    let _ = host.call(HostRequest::Abort { upload }).await;
 }
 
 fn cannot_seal(fault: AssetError) -> Refusal {
     Refusal::new(RefusalCode::App, format!("the result cannot be encrypted: {fault}"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
+mod tests {
+    use super::*;
+    use glacier_asset::AgeIdentity;
+    use glacier_wire::{
+        api::{HOST_FRAME, HostAnswer, HostCall, HostFault},
+        cbor,
+    };
+    use std::{
+        collections::HashSet,
+        sync::Mutex,
+        time::{Duration, Instant},
+    };
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::UnixStream,
+        time::{sleep, timeout},
+    };
+
+    /// How many uploads the host holds open.
+    type Open = Arc<Mutex<HashSet<u64>>>;
+
+    /// A host that takes its time, and whose disk is full after so many pieces.
+    fn host(pieces: usize) -> (Arc<HostPort>, Open) {
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let open = Open::default();
+        let kept = open.clone();
+        tokio::spawn(async move {
+            let (mut begun, mut left) = (0, pieces);
+            while let Ok(len) = ours.read_u32_le().await {
+                let mut bytes = vec![0; len as usize];
+                ours.read_exact(&mut bytes).await.unwrap();
+                let HostCall { id, request } = cbor::decode(&bytes, HOST_FRAME).unwrap();
+                sleep(Duration::from_millis(2)).await;
+                let reply = match request {
+                    HostRequest::Create => {
+                        begun += 1;
+                        kept.lock().unwrap().insert(begun);
+                        HostReply::Created { upload: begun }
+                    }
+                    HostRequest::Append { .. } if left == 0 => HostReply::Failed { fault: HostFault::Full },
+                    HostRequest::Append { .. } => {
+                        left -= 1;
+                        HostReply::Done
+                    }
+                    HostRequest::Commit { upload, .. } | HostRequest::Abort { upload } => {
+                        let known = kept.lock().unwrap().remove(&upload);
+                        if known { HostReply::Done } else { HostReply::Failed { fault: HostFault::Missing } }
+                    }
+                    other => panic!("{other:?}"),
+                };
+                let bytes = cbor::encode(&HostAnswer { id, reply });
+                ours.write_all(&(bytes.len() as u32).to_le_bytes()).await.unwrap();
+                ours.write_all(&bytes).await.unwrap();
+            }
+        });
+        (HostPort::new(theirs), open)
+    }
+
+    async fn write(host: Arc<HostPort>) -> Result<SealedResult, Refusal> {
+        let nobody = AgeIdentity::generate().unwrap().recipient();
+        let mut file = ResultWriter::begin(host, &[nobody]).await?;
+        file.write(&[7; 3 << 20]).await?;
+        file.finish().await
+    }
+
+    async fn none_is_open(open: &Open) {
+        let end = Instant::now() + Duration::from_secs(10);
+        while !open.lock().unwrap().is_empty() {
+            assert!(Instant::now() < end, "{:?}", open.lock().unwrap());
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn whenever_its_writer_is_dropped_an_upload_is_given_up() {
+        let (host, open) = host(usize::MAX);
+        for waited in 0..16 {
+            // However far it comes in that time.
+            let _ = timeout(Duration::from_millis(waited), write(host.clone())).await;
+        }
+        none_is_open(&open).await;
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_the_host_does_not_take_to_its_end_is_given_up() {
+        for pieces in 0..3 {
+            let (host, open) = host(pieces);
+            assert_eq!(write(host).await.unwrap_err().code, RefusalCode::Host);
+            none_is_open(&open).await;
+        }
+    }
 }

@@ -50,7 +50,12 @@ impl Checkpoints {
         Self::under(cx.host(), chip.expose(), job, released)
     }
 
-    fn under(host: Arc<HostPort>, chip: &[u8; 32], job: ManifestHash, released: &[&FileKey]) -> Result<Self, Refusal> {
+    pub(crate) fn under(
+        host: Arc<HostPort>,
+        chip: &[u8; 32],
+        job: ManifestHash,
+        released: &[&FileKey],
+    ) -> Result<Self, Refusal> {
         let mut secret = Zeroizing::new(Vec::with_capacity(SECRET));
         secret.extend_from_slice(chip);
         released.iter().for_each(|key| secret.extend_from_slice(key.expose()));

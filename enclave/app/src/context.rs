@@ -2,7 +2,7 @@
 
 use crate::{
     AssetReader, ResultWriter, Statement,
-    epoch::{self, Epoch},
+    epoch::{self, Epoch, Pace},
     host::HostPort,
     mailbox::Mailbox,
     orders,
@@ -15,11 +15,11 @@ use glacier_proof::{AnchorAt, Bundle, Frontier, SignedBatch, SignedProof};
 use glacier_wire::{
     Address, Digest, EnclaveId, Evidence, FileKey, Identity, Manifest, Measurement, Nonce, PlatformKind, ProofHash,
     Recipient, Signature, SignedManifest, UnixTime,
-    api::{EnclaveInfo, HOST_CHUNK, HostRequest, Refusal, RefusalCode},
-    cbor,
+    api::{EnclaveInfo, Refusal, RefusalCode},
     federation::Credential,
 };
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// The enclave, as its application sees it. Cheap to clone.
 #[derive(Clone)]
@@ -34,6 +34,8 @@ pub(crate) struct Inner {
     pub(crate) prover: Prover,
     pub(crate) mailbox: Mailbox,
     pub(crate) states: States,
+    /// For the bodies of requests.
+    pub(crate) room: Arc<Semaphore>,
 }
 
 impl Context {
@@ -133,6 +135,10 @@ impl Context {
         self.0.prover.identity()
     }
 
+    pub(crate) fn room(&self) -> &Arc<Semaphore> {
+        &self.0.room
+    }
+
     pub(crate) fn states(&self) -> &States {
         &self.0.states
     }
@@ -169,7 +175,7 @@ impl Context {
         let inner = self.0.clone();
         tokio::spawn(async move { orders::follow(&inner.prover, &inner.platform, &inner.host).await });
         let inner = self.0.clone();
-        tokio::spawn(async move { show(&inner).await });
+        tokio::spawn(async move { inner.epoch.renew(&inner.host, Pace::default()).await });
     }
 
     pub(crate) fn info(&self) -> EnclaveInfo {
@@ -181,14 +187,5 @@ impl Context {
             enclave_id: self.enclave_id(),
             proofs: self.0.prover.count(),
         }
-    }
-}
-
-/// Has the host show this enclave's evidence to whoever asks. A host that does not show it hides nothing:
-/// every client gets it inside the channel.
-async fn show(inner: &Inner) {
-    let evidence = cbor::encode(&*inner.epoch.evidence());
-    if evidence.len() <= HOST_CHUNK {
-        let _ = inner.host.call(HostRequest::Show { evidence }).await;
     }
 }

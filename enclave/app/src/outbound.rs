@@ -1,7 +1,10 @@
 //! Calls to another enclave. The host dials, and carries what it cannot read; each enclave knows the other by its
 //! evidence, and both by keys that are theirs alone.
 
-use crate::{Context, Request, epoch, host::HostPort};
+use crate::{
+    Context, Request, epoch,
+    host::{HostError, HostPort},
+};
 use bytes::Bytes;
 use glacier_attest::{Accepted, Binding, Endorsements, Policy, appraise_enclave};
 use glacier_channel::{Client, Freshness};
@@ -164,36 +167,44 @@ impl Zeroize for Shown {
 /// A stream through the host to an address.
 async fn dial(host: Arc<HostPort>, address: &str) -> Result<DuplexStream, Refusal> {
     let refused = |fault| Refusal::new(RefusalCode::Host, format!("no connection to {address}: {fault}"));
-    let dialled = host.call(HostRequest::Dial { address: address.to_owned() }).await.map_err(refused)?;
-    let HostReply::Dialed { connection } = dialled else { return Err(cut()) };
     let (ours, theirs) = tokio::io::duplex(BUFFER);
-    let (mut from, mut to) = tokio::io::split(theirs);
-    tokio::spawn(async move {
-        let outward = async {
-            let mut buffer = vec![0; BUFFER];
-            while let Ok(read @ 1..) = from.read(&mut buffer).await {
-                let data = buffer.get(..read).unwrap_or_default().to_vec();
-                if host.call(HostRequest::Send { connection, data }).await.is_err() {
-                    break;
-                }
-            }
-        };
-        let inward = async {
-            while let Ok(HostReply::Data { data }) = host.call(HostRequest::Receive { connection }).await {
-                if data.is_empty() || to.write_all(&data).await.is_err() {
-                    break;
-                }
-            }
-        };
-        // TLS says when it ends: whichever side breaks off first ends both.
-        tokio::select! {
-            () = outward => {}
-            () = inward => {}
-        }
-        let _ = to.shutdown().await;
-        let _ = host.call(HostRequest::Hangup { connection }).await;
+    let request = HostRequest::Dial { address: address.to_owned() };
+    // In a task of its own: whoever gives up meanwhile drops `ours`, and what the host opened is closed again.
+    let dialling = tokio::spawn(async move {
+        let HostReply::Dialed { connection } = host.call(request).await? else { return Err(HostError::Broken) };
+        tokio::spawn(carry(host, connection, theirs));
+        Ok(())
     });
+    dialling.await.map_err(|_| cut())?.map_err(refused)?;
     Ok(ours)
+}
+
+/// Both ways, until one side ends.
+async fn carry(host: Arc<HostPort>, connection: u64, stream: DuplexStream) {
+    let (mut from, mut to) = tokio::io::split(stream);
+    let outward = async {
+        let mut buffer = vec![0; BUFFER];
+        while let Ok(read @ 1..) = from.read(&mut buffer).await {
+            let data = buffer.get(..read).unwrap_or_default().to_vec();
+            if host.call(HostRequest::Send { connection, data }).await.is_err() {
+                break;
+            }
+        }
+    };
+    let inward = async {
+        while let Ok(HostReply::Data { data }) = host.call(HostRequest::Receive { connection }).await {
+            if data.is_empty() || to.write_all(&data).await.is_err() {
+                break;
+            }
+        }
+    };
+    // TLS says when it ends: whichever side breaks off first ends both.
+    tokio::select! {
+        () = outward => {}
+        () = inward => {}
+    }
+    let _ = to.shutdown().await;
+    let _ = host.call(HostRequest::Hangup { connection }).await;
 }
 
 fn cut() -> Refusal {

@@ -12,6 +12,7 @@ use crate::{
     Context,
     checkpoint::{Checkpoints, cannot_seal},
 };
+use glacier_platform::{LockedKey, SealingPurpose};
 use glacier_wire::{
     Digest, ManifestHash,
     api::{Refusal, RefusalCode, StateHead},
@@ -22,7 +23,7 @@ use std::{
     marker::PhantomData,
     sync::{Arc, Mutex, PoisonError},
 };
-use tokio::sync::{Mutex as AsyncMutex, MutexGuard};
+use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 use zeroize::Zeroizing;
 
 /// A state of type `T` under a name of its own. Holds nothing itself: make it where it is used, or keep it.
@@ -51,15 +52,17 @@ impl<T: Serialize + DeserializeOwned + Default> SealedState<T> {
         Ok(work(&decode(cx.states().load(cx, self.name, &mut slot).await?)?))
     }
 
-    /// Changes the state. When this returns `Ok`, the new state is sealed and kept; after an error, of `work` or
-    /// of the host, the old one stands.
+    /// Changes the state. When this returns `Ok`, the new state is sealed and kept, and after an error the old one
+    /// stands, but for [`RefusalCode::StateUnknown`]: the host did not say that it has kept the new one, may have
+    /// all the same, and may bring back either, now or at a later start. A caller that hangs up does not know
+    /// either. So let a change that must not be made twice carry a name by which `work` knows it again.
     ///
     /// # Errors
     /// Whatever `work` says; those of [`read`](Self::read); [`RefusalCode::TooLarge`] for a state beyond
-    /// [`MAX_STATE`](Self::MAX_STATE); [`RefusalCode::Host`] where the host does not keep it.
+    /// [`MAX_STATE`](Self::MAX_STATE); [`RefusalCode::StateUnknown`].
     pub async fn update<R>(&self, cx: &Context, work: impl FnOnce(&mut T) -> Result<R, Refusal>) -> Result<R, Refusal> {
         let slot = cx.states().slot(self.name)?;
-        let mut slot = slot.lock().await;
+        let mut slot = slot.lock_owned().await;
         let loaded = cx.states().load(cx, self.name, &mut slot).await?;
         let mut state = decode(loaded)?;
         let outcome = work(&mut state)?;
@@ -69,8 +72,11 @@ impl<T: Serialize + DeserializeOwned + Default> SealedState<T> {
             return Err(Refusal::new(RefusalCode::TooLarge, "the application's state is larger than can be sealed"));
         }
         let next = loaded.next(bytes, &cx.nonce().0);
-        cx.states().keep(cx, self.name, &next).await?;
-        *slot = Some(next);
+        let (cx, name) = (cx.clone(), self.name);
+        // In a task of its own, which has the slot: a caller that hangs up does not split what the host keeps from
+        // what is known here.
+        let keeping = tokio::spawn(async move { cx.states().keep(&cx, name, &mut slot, next).await });
+        keeping.await.map_err(unknown)??;
         Ok(outcome)
     }
 
@@ -92,22 +98,33 @@ impl<T: Serialize + DeserializeOwned + Default> SealedState<T> {
 #[derive(Default)]
 pub(crate) struct States {
     slots: Mutex<BTreeMap<String, Slot>>,
+    /// What the chip gives this code. Asked for once: callers decide how often it is needed.
+    key: OnceCell<LockedKey<32>>,
     /// The host keeps as a checkpoint what was committed last: one writes at a time.
     writing: AsyncMutex<()>,
 }
 
-type Slot = Arc<AsyncMutex<Option<Loaded>>>;
+type Slot = Arc<AsyncMutex<Place>>;
+
+/// What is known of a state.
+#[derive(Default)]
+struct Place {
+    /// Nothing before the host was asked, and where it did not say what it keeps.
+    loaded: Option<Loaded>,
+    /// The newest that was surely kept in this run: the host brings back that or what came of it.
+    least: Option<StateHead>,
+}
 
 impl States {
     /// Refuses where a party was told of a newer state than there is, or of one that this did not come from.
     pub(crate) async fn hold_against(&self, cx: &Context, seen: &[StateHead]) -> Result<(), Refusal> {
-        for head in seen {
+        for head in seen.iter().filter(|head| head.version > 0) {
             let known = self.lock().get(&head.name).cloned();
             let slot = known.clone().unwrap_or_default();
             let mut loaded = slot.lock().await;
             self.load(cx, &head.name, &mut loaded).await?.hold_against(head)?;
             // What this enclave sealed is its own; a name that a caller made up takes no place.
-            if known.is_none() && loaded.as_ref().is_some_and(|loaded| loaded.version > 0) {
+            if known.is_none() {
                 self.lock().entry(head.name.clone()).or_insert_with(|| slot.clone());
             }
         }
@@ -120,7 +137,7 @@ impl States {
         let mut heads = Vec::new();
         for (name, slot) in slots {
             let slot = slot.lock().await;
-            heads.extend(slot.as_ref().filter(|loaded| loaded.version > 0).map(|loaded| loaded.head(&name)));
+            heads.extend(slot.loaded.as_ref().filter(|loaded| loaded.version > 0).map(|loaded| loaded.head(&name)));
         }
         heads
     }
@@ -136,14 +153,9 @@ impl States {
         Ok(slots.entry(name.to_owned()).or_default().clone())
     }
 
-    async fn load<'a>(
-        &self,
-        cx: &Context,
-        name: &str,
-        slot: &'a mut MutexGuard<'_, Option<Loaded>>,
-    ) -> Result<&'a Loaded, Refusal> {
-        if slot.is_none() {
-            let loaded = match checkpoints(cx, name).await?.recall(0).await.map_err(of_state)? {
+    async fn load<'a>(&self, cx: &Context, name: &str, place: &'a mut Place) -> Result<&'a Loaded, Refusal> {
+        if place.loaded.is_none() {
+            let loaded = match self.checkpoints(cx, name).await?.recall(0).await.map_err(of_state)? {
                 None => Loaded::default(),
                 Some(kept) => {
                     let version = kept.number();
@@ -151,23 +163,40 @@ impl States {
                     Loaded::parse(version, &bytes).ok_or_else(forged)?
                 }
             };
-            **slot = Some(loaded);
+            if let Some(least) = &place.least {
+                loaded.hold_against(least)?;
+            }
+            place.loaded = Some(loaded);
         }
-        slot.as_ref().ok_or_else(forged)
+        place.loaded.as_ref().ok_or_else(forged)
     }
 
-    async fn keep(&self, cx: &Context, name: &str, state: &Loaded) -> Result<(), Refusal> {
-        let checkpoints = checkpoints(cx, name).await?;
+    async fn keep(&self, cx: &Context, name: &str, place: &mut Place, next: Loaded) -> Result<(), Refusal> {
+        let checkpoints = self.checkpoints(cx, name).await?;
         let _writing = self.writing.lock().await;
-        let mut outcome = Ok(());
-        // A result that was stored between commit and keep makes the host refuse; it is not to blame then.
-        for _ in 0..ATTEMPTS {
-            outcome = checkpoints.keep(state.version, &state.bytes()).await;
-            if outcome.is_ok() {
-                break;
+        // From here on the host may bring back either, until it has said that it keeps the new one.
+        place.least = place.loaded.take().map(|before| before.head(name));
+        let mut attempts = ATTEMPTS;
+        loop {
+            match checkpoints.keep(next.version, &next.bytes()).await {
+                Ok(()) => break,
+                // A result that was stored between commit and keep makes the host refuse; it is not to blame then.
+                Err(_) if attempts > 1 => attempts = attempts.saturating_sub(1),
+                Err(fault) => return Err(unknown(fault)),
             }
         }
-        outcome
+        place.loaded = Some(next);
+        Ok(())
+    }
+
+    async fn checkpoints(&self, cx: &Context, name: &str) -> Result<Checkpoints, Refusal> {
+        let derive = || async {
+            let cx = cx.clone();
+            let derived = tokio::task::spawn_blocking(move || cx.platform_handle().sealing_key(SealingPurpose::App));
+            derived.await.map_err(cannot_seal)?.map_err(cannot_seal)
+        };
+        let chip = self.key.get_or_try_init(derive).await?;
+        Checkpoints::under(cx.host(), chip.expose(), ManifestHash(blake3::derive_key(NAME, name.as_bytes())), &[])
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Slot>> {
@@ -207,7 +236,7 @@ impl Loaded {
     fn hold_against(&self, seen: &StateHead) -> Result<(), Refusal> {
         let Some(since) = self.version.checked_sub(seen.version) else {
             let detail = format!(
-                "the caller was told of version {} of `{}`, and the host brings back {}: it was set back",
+                "there was a version {} of `{}`, and the host brings back {}: it was set back",
                 seen.version, seen.name, self.version
             );
             return Err(Refusal::new(RefusalCode::CheckpointStale, detail));
@@ -217,7 +246,7 @@ impl Loaded {
         // Further back than is remembered: nothing can be told.
         if then.is_some_and(|digest| *digest != seen.digest.0) {
             let detail = format!(
-                "version {} of `{}` is another here than the caller was told: the state has forked",
+                "version {} of `{}` is another here than it was before: the state has forked",
                 seen.version, seen.name
             );
             return Err(Refusal::new(RefusalCode::StateForked, detail));
@@ -251,9 +280,9 @@ fn decode<T: DeserializeOwned + Default>(loaded: &Loaded) -> Result<T, Refusal> 
     serde_json::from_slice(&loaded.state).map_err(|_| forged())
 }
 
-async fn checkpoints(cx: &Context, name: &str) -> Result<Checkpoints, Refusal> {
-    let (cx, key) = (cx.clone(), ManifestHash(blake3::derive_key(NAME, name.as_bytes())));
-    tokio::task::spawn_blocking(move || Checkpoints::new(&cx, key, &[])).await.map_err(cannot_seal)?
+fn unknown(fault: impl std::fmt::Display) -> Refusal {
+    let detail = format!("whether the change was kept is not known: the host did not say that it was ({fault})");
+    Refusal::new(RefusalCode::StateUnknown, detail)
 }
 
 fn of_state(refusal: Refusal) -> Refusal {

@@ -75,8 +75,8 @@ fn run<A: App>(app: A, enclave: Enclave) -> Result<(), ServeError> {
         enclave.listener.set_nonblocking(true)?;
         let host = HostPort::new(net::UnixStream::from_std(enclave.host)?);
         let listener = net::UnixListener::from_std(enclave.listener)?;
-        let (zygote, states) = (enclave.zygote, States::default());
-        let cx = Context::new(Inner { app: A::NAME, platform, zygote, host, epoch, prover, mailbox, states });
+        let (zygote, states, room) = (enclave.zygote, States::default(), session::room(A::MAX_BODY));
+        let cx = Context::new(Inner { app: A::NAME, platform, zygote, host, epoch, prover, mailbox, states, room });
         cx.start();
         let app = Arc::new(app);
         app.start(&cx);

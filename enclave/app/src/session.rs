@@ -12,11 +12,19 @@ use glacier_wire::{
     cbor,
     federation::Credential,
 };
-use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
-use hyper::{HeaderMap, body::Incoming, service::service_fn};
+use http_body_util::{BodyExt, Either, Full};
+use hyper::{
+    HeaderMap,
+    body::{Body, Incoming},
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
-use std::{convert::Infallible, sync::Arc};
-use tokio::io::{AsyncRead, AsyncWrite};
+use std::{convert::Infallible, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 /// Answers requests until the peer is done. Then the session's state is wiped.
 pub(crate) async fn run<A: App, S>(app: Arc<A>, cx: Context, peer: Address, stream: S)
@@ -87,7 +95,7 @@ async fn try_answer<A: App>(
         }
         _ => {
             let most = if head.uri.path() == PEER { Credential::MAX_BYTES } else { A::MAX_BODY };
-            (collect(body, most).await?, None, None)
+            (collect(body, most, cx.room()).await?, None, None)
         }
     };
     let takes_trailers = header(&head.headers, "te").is_some_and(|te| te.contains("trailers"));
@@ -130,15 +138,62 @@ async fn try_answer<A: App>(
     Ok((response, None))
 }
 
-async fn collect(body: Incoming, most: usize) -> Result<Bytes, Refusal> {
-    let body = Limited::new(body, most).collect().await.map_err(|fault| {
-        if fault.is::<LengthLimitError>() {
-            Refusal::new(RefusalCode::TooLarge, format!("a request body has at most {most} bytes"))
-        } else {
-            Refusal::new(RefusalCode::BadRequest, "the request body ended early")
+/// The whole body, as long as it fits into what all sessions together may hold.
+async fn collect<B>(mut body: B, most: usize, room: &Arc<Semaphore>) -> Result<Bytes, Refusal>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let too_large = || Refusal::new(RefusalCode::TooLarge, format!("a request body has at most {most} bytes"));
+    let early = |_| Refusal::new(RefusalCode::BadRequest, "the request body ended early");
+    if body.size_hint().lower() > most as u64 {
+        return Err(too_large());
+    }
+    let mut whole = Whole { bytes: Vec::new(), taken: None };
+    while let Some(frame) = timeout(PATIENCE, body.frame()).await.map_err(|_| early(()))? {
+        let Ok(piece) = frame.map_err(|_| early(()))?.into_data() else { continue };
+        if piece.len() > most.saturating_sub(whole.bytes.len()) {
+            return Err(too_large());
         }
-    })?;
-    Ok(body.to_bytes())
+        whole.take_room(piece.len(), room)?;
+        whole.bytes.extend_from_slice(&piece);
+    }
+    Ok(Bytes::from_owner(whole))
+}
+
+/// A body that was read. The room that it takes is free again when the last who holds it is done.
+struct Whole {
+    bytes: Vec<u8>,
+    taken: Option<OwnedSemaphorePermit>,
+}
+
+impl Whole {
+    fn take_room(&mut self, more: usize, room: &Arc<Semaphore>) -> Result<(), Refusal> {
+        let len = self.bytes.len().saturating_add(more);
+        if len <= SMALL {
+            return Ok(());
+        }
+        let busy = || Refusal::new(RefusalCode::Busy, "too many large requests are under way: try again later");
+        let wanted = len.saturating_sub(self.taken.as_ref().map_or(0, OwnedSemaphorePermit::num_permits));
+        // Nobody waits here, for all who hold room might.
+        let taken = u32::try_from(wanted).ok().and_then(|wanted| room.clone().try_acquire_many_owned(wanted).ok());
+        let taken = taken.ok_or_else(busy)?;
+        match &mut self.taken {
+            Some(before) => before.merge(taken),
+            None => self.taken = Some(taken),
+        }
+        Ok(())
+    }
+}
+
+impl AsRef<[u8]> for Whole {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Room for the bodies of all sessions, in bytes, where one has at most `most`.
+pub(crate) fn room(most: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(ROOM.max(most)))
 }
 
 /// What the caller was told of the application's states before.
@@ -194,3 +249,72 @@ fn into_http(response: Response, stream: Option<StreamBody>) -> hyper::Response<
 
 /// Of requests whose body is a stream, chosen by the caller; of proved answers.
 const INPUT_SALT: &str = "glacier-input-salt";
+/// Bytes of the bodies of all sessions.
+const ROOM: usize = 1 << 30;
+/// Bytes of a body that count for nothing: whoever fills the room keeps nobody from asking, granting and withdrawing.
+const SMALL: usize = 64 << 10;
+/// For the next piece of a body.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::arithmetic_side_effects)]
+mod tests {
+    use super::*;
+    use hyper::body::{Frame, SizeHint};
+    use std::{
+        pin::Pin,
+        task::{Context as Asked, Poll},
+    };
+
+    /// What it says of its length, and what it is.
+    struct Told(SizeHint, Option<Bytes>);
+
+    impl Body for Told {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Asked<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Ready(self.1.take().map(|piece| Ok(Frame::data(piece))))
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            self.0.clone()
+        }
+    }
+
+    fn full(bytes: usize) -> Full<Bytes> {
+        Full::new(vec![7; bytes].into())
+    }
+
+    async fn code<B: Body<Data = Bytes> + Unpin>(body: B, most: usize, room: &Arc<Semaphore>) -> Option<RefusalCode> {
+        collect(body, most, room).await.err().map(|refusal| refusal.code)
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_announced_too_large_is_not_read() {
+        // Whoever reads this finds it empty.
+        let announced = Told(SizeHint::with_exact(101), None);
+        assert_eq!(code(announced, 100, &room(100)).await, Some(RefusalCode::TooLarge));
+    }
+
+    #[tokio::test]
+    async fn one_that_says_nothing_is_read_to_the_limit() {
+        let quiet = |bytes| Told(SizeHint::new(), Some(vec![7; bytes].into()));
+        assert_eq!(code(quiet(100), 100, &room(100)).await, None);
+        assert_eq!(code(quiet(101), 100, &room(100)).await, Some(RefusalCode::TooLarge));
+    }
+
+    #[tokio::test]
+    async fn all_bodies_together_take_so_much_room_and_small_ones_none() {
+        let room = Arc::new(Semaphore::new(3 * SMALL));
+        let one = collect(full(2 * SMALL), usize::MAX, &room).await.unwrap();
+        assert_eq!(room.available_permits(), SMALL);
+        assert_eq!(code(full(SMALL + 1), usize::MAX, &room).await, Some(RefusalCode::Busy));
+        assert_eq!(code(full(SMALL), usize::MAX, &room).await, None);
+        let again = one.clone();
+        drop(one);
+        assert_eq!(room.available_permits(), SMALL);
+        drop(again);
+        assert_eq!(room.available_permits(), 3 * SMALL);
+    }
+}

@@ -10,11 +10,11 @@ pub(crate) mod worker;
 
 use crate::{
     ceremony::{Keys, Ready},
-    deployment::{Lease, lock},
+    deployment::{Lease, ended, lock},
     job::{Job, PIECES, first_fault},
 };
 use client::{Client, Said};
-use glacier_app::{Address, Context, Refusal, RefusalCode, Request, Response, Worked};
+use glacier_app::{Context, Refusal, RefusalCode, Request, Response, Worked};
 use glacier_proof::Bundle;
 use glacier_wire::{
     Digest, FileKey, ManifestHash, Role,
@@ -26,18 +26,18 @@ use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
 };
-use tokio::sync::{Mutex as AsyncMutex, mpsc};
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, mpsc};
 use zeroize::Zeroizing;
 
-/// The apps that answer now.
+/// The apps that answer, or did.
 #[derive(Default)]
 pub(crate) struct Apps(Mutex<HashMap<ManifestHash, Arc<App>>>);
 
 /// One of them.
 struct App {
     job: Arc<Job>,
-    /// One request at a time, as fuel is one account. Empty once it has died.
-    client: AsyncMutex<Option<Client>>,
+    /// One request at a time, as fuel is one account. Empty once it has ended.
+    client: Arc<AsyncMutex<Option<Client>>>,
     lease: Lease,
 }
 
@@ -52,10 +52,12 @@ impl Apps {
             drop(keys);
             match loaded {
                 Ok(client) => {
-                    let client = AsyncMutex::new(Some(client));
-                    let app = App { job: job.clone(), client, lease: Lease::begin(uses, floor) };
-                    lock(&apps.0).insert(job.hash(), Arc::new(app));
+                    let client = Arc::new(AsyncMutex::new(Some(client)));
+                    let app = Arc::new(App { job: job.clone(), client, lease: Lease::begin(uses, floor) });
+                    apps.insert(app.clone());
                     job.enter(Phase::Serving);
+                    app.lease.outlast(&cx, &job).await;
+                    close(job, app.client.clone().lock_owned().await).await;
                 }
                 Err(refusal) => {
                     job.log(Event::Wiped);
@@ -75,6 +77,13 @@ impl Apps {
         }
     }
 
+    fn insert(&self, app: Arc<App>) {
+        let mut all = lock(&self.0);
+        // One that has ended still says why; when the ceremonies forget its job, so does this.
+        all.retain(|_, known| Arc::strong_count(&known.job) > 1);
+        all.insert(app.job.hash(), app);
+    }
+
     fn get(&self, name: &str) -> Result<Arc<App>, Refusal> {
         let unknown = || Refusal::new(RefusalCode::NotFound, "no app of this name runs here");
         let hash: ManifestHash = name.parse().map_err(|_| unknown())?;
@@ -82,20 +91,27 @@ impl Apps {
     }
 
     async fn call(&self, cx: &Context, app: &Arc<App>, request: &Request) -> Result<Response, Refusal> {
-        if app.lease.is_over(cx, &app.job) {
-            self.close(app).await;
-            return Err(Refusal::new(RefusalCode::JobExpired, "the app's time has passed"));
+        // A caller that hangs up here loses its place, and what it sent is dropped with it.
+        let mut client = app.client.clone().lock_owned().await;
+        if let Err(refusal) = app.lease.take_use(cx, &app.job, client.is_some()) {
+            tokio::spawn(close(app.job.clone(), client));
+            return Err(refusal);
         }
-        app.lease.take_use(&app.job)?;
         // In a task of its own: a caller that hangs up drops this future, and a worker whose call was dropped
         // halfway answers nobody any more.
         let (running, caller, path, body) = (app.clone(), request.peer(), rest(request.path()), request.body().clone());
-        let gone = |_| (Err(Refusal::new(RefusalCode::EngineCrashed, "the app's worker is gone")), false);
-        let ran = tokio::spawn(async move { running.run(caller, &path, &body).await }).await;
-        let (said, alive) = ran.unwrap_or_else(gone);
-        if !alive {
-            self.close(app).await;
-        }
+        let run = tokio::spawn(async move {
+            let mut live = client.take().ok_or_else(ended)?;
+            let said = live.answer(caller, &path, &body).await;
+            let again = live.alive() && !running.lease.is_spent(&running.job);
+            *client = Some(live);
+            if !again {
+                close(running.job.clone(), client).await;
+            }
+            said
+        });
+        let gone = |_| Err(Refusal::new(RefusalCode::EngineCrashed, "the app's worker is gone"));
+        let said = run.await.unwrap_or_else(gone);
         let Said { result, fuel } = said?;
         let manifest = app.job.manifest();
         match result {
@@ -109,19 +125,21 @@ impl Apps {
             AppResult::Refusal(text) => Err(Refusal::new(RefusalCode::App, text)),
         }
     }
+}
 
-    async fn close(&self, app: &App) {
-        lock(&self.0).remove(&app.job.hash());
-        if let Some(client) = app.client.lock().await.take() {
-            client.end().await;
-            app.job.log(Event::Wiped);
-            app.job.enter(Phase::Done);
-        }
+/// The component is wiped. Whoever waits for its worker finds none.
+async fn close(job: Arc<Job>, mut client: OwnedMutexGuard<Option<Client>>) {
+    if let Some(client) = client.take() {
+        client.end().await;
     }
+    job.closed();
 }
 
 impl App {
     fn describe(&self) -> Result<Response, Refusal> {
+        if self.job.ended() {
+            return Err(ended());
+        }
         let manifest = self.job.manifest();
         Response::json(&json!({
             "app": self.job.hash(),
@@ -130,14 +148,6 @@ impl App {
             "owner": manifest.model_provider,
             "limits": manifest.limits,
         }))
-    }
-
-    /// What the app says, and whether it can be called again.
-    async fn run(&self, caller: Address, path: &str, body: &[u8]) -> (Result<Said, Refusal>, bool) {
-        match self.client.lock().await.as_mut() {
-            Some(client) => (client.answer(caller, path, body).await, client.alive()),
-            None => (Err(Refusal::new(RefusalCode::NotFound, "the app has ended")), false),
-        }
     }
 }
 

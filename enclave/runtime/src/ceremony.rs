@@ -188,7 +188,8 @@ impl Table {
             ));
         }
         if !self.ceremonies.contains_key(&hash) {
-            self.make_room()?;
+            // By the host's clock alone: what a party says of the time counts for its own job.
+            self.make_room(cx.now())?;
             let job = Arc::new(Job::new(hash, join.manifest));
             self.order.push(hash);
             let data = released_sets(job.manifest()).map(|_| None).collect();
@@ -214,17 +215,37 @@ impl Table {
         Ok((ceremony.job.clone(), ceremony.take_keys()))
     }
 
-    fn make_room(&mut self) -> Result<(), Refusal> {
+    /// Whoever waits in vain makes room first, then what has ended, then who has waited longest: grants cost
+    /// a stranger nothing, and what is complete is not to wait for them.
+    fn make_room(&mut self, now: UnixTime) -> Result<(), Refusal> {
+        let over = |job: &Job| job.waits() && job.manifest().limits.not_after < now;
+        while let Some(hash) = self.oldest(over) {
+            self.evict(hash);
+        }
         if self.ceremonies.len() < MAX_JOBS {
             return Ok(());
         }
-        let ended = |hash: &ManifestHash| self.ceremonies.get(hash).is_none_or(|ceremony| ceremony.job.ended());
-        let Some(place) = self.order.iter().position(ended) else {
+        let Some(hash) = self.oldest(Job::ended).or_else(|| self.oldest(Job::waits)) else {
             return Err(Refusal::new(RefusalCode::Busy, "as many jobs as the enclave takes are under way"));
         };
-        let hash = self.order.remove(place);
-        self.ceremonies.remove(&hash);
+        self.evict(hash);
         Ok(())
+    }
+
+    /// The oldest of this kind.
+    fn oldest(&self, kind: impl Fn(&Job) -> bool) -> Option<ManifestHash> {
+        let is = |hash: &&ManifestHash| self.ceremonies.get(hash).is_none_or(|ceremony| kind(&ceremony.job));
+        self.order.iter().find(is).copied()
+    }
+
+    fn evict(&mut self, hash: ManifestHash) {
+        self.order.retain(|known| *known != hash);
+        if let Some(Ceremony { job, .. }) = self.ceremonies.remove(&hash)
+            && !job.ended()
+        {
+            let detail = "the job waited too long for its other parties: all of them grant anew";
+            job.refuse(Refusal::new(RefusalCode::JobExpired, detail));
+        }
     }
 }
 
@@ -280,5 +301,89 @@ fn check_time(join: &Join, now: UnixTime) -> Result<(), Refusal> {
 impl Job {
     fn granted(&self, role: Role) {
         self.log(Event::Granted { role });
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+    use glacier_wire::{EnclaveId, Limits, Measurement, Settlement};
+
+    /// A job of the number, which may start until `not_after`.
+    fn enter(table: &mut Table, number: u32, not_after: u64) -> Arc<Job> {
+        let mut salt = [0; 32];
+        salt[..4].copy_from_slice(&number.to_le_bytes());
+        let settlement = Settlement { chain_id: 1, ledger: Address::ZERO, payer: Address::ZERO, price: 0 };
+        let manifest = Manifest {
+            work: Work::Inference,
+            data_provider: Address([1; 20]),
+            model_provider: Address([2; 20]),
+            data: Digest([3; 32]),
+            model: Digest([4; 32]),
+            measurement: Measurement([5; 32]),
+            enclave_id: EnclaveId([6; 32]),
+            recipients: Vec::new(),
+            limits: Limits { memory: 1, units: 1, runs: 1, not_after: UnixTime(not_after) },
+            settlement,
+            salt: Digest(salt),
+            plan: Digest::ZERO,
+            contributions: Vec::new(),
+        };
+        let hash = manifest.hash();
+        let job =
+            Arc::new(Job::new(hash, SignedManifest { manifest, signatures: Vec::new(), plan: None, federation: None }));
+        let ceremony =
+            Ceremony { job: job.clone(), data: vec![None], model: None, uses: 1, floor: UnixTime(0), checkpoint: 0 };
+        table.order.push(hash);
+        table.ceremonies.insert(hash, ceremony);
+        job
+    }
+
+    fn knows(table: &Table, job: &Job) -> bool {
+        assert_eq!(table.ceremonies.contains_key(&job.hash()), table.order.contains(&job.hash()));
+        table.ceremonies.contains_key(&job.hash())
+    }
+
+    #[test]
+    fn whoever_waits_in_vain_is_forgotten_and_hears_of_it() {
+        let mut table = Table::default();
+        let (late, early) = (enter(&mut table, 0, 100), enter(&mut table, 1, 200));
+        let begun = enter(&mut table, 2, 100);
+        begun.enter(Phase::Running);
+        table.make_room(UnixTime(100)).unwrap();
+        assert!(knows(&table, &late));
+        table.make_room(UnixTime(101)).unwrap();
+        assert_eq!([&late, &early, &begun].map(|job| knows(&table, job)), [false, true, true]);
+        assert_eq!(late.status().refusal.unwrap().code, RefusalCode::JobExpired);
+    }
+
+    #[test]
+    fn a_full_table_makes_room_for_one_more_until_all_of_it_is_at_work() {
+        let mut table = Table::default();
+        let jobs: Vec<_> = (0..1024).map(|number| enter(&mut table, number, 1000)).collect();
+        jobs[5].enter(Phase::Done);
+        for number in (0..1024).filter(|number| ![5, 7, 9].contains(number)) {
+            jobs[number].enter(Phase::Serving);
+        }
+        // What has ended goes before who waits, and of those the oldest first.
+        for (number, gone) in [(1024, 5), (1025, 7), (1026, 9)] {
+            table.make_room(UnixTime(1)).unwrap();
+            assert!(!knows(&table, &jobs[gone]));
+            enter(&mut table, number, 1000).enter(Phase::Serving);
+        }
+        assert_eq!(table.make_room(UnixTime(1)).unwrap_err().code, RefusalCode::Busy);
+        assert_eq!(table.ceremonies.len(), MAX_JOBS);
+    }
+
+    #[test]
+    fn a_complete_ceremony_waits_for_nobody() {
+        let mut table = Table::default();
+        let job = enter(&mut table, 0, 100);
+        job.granted(Role::Data);
+        job.granted(Role::Model);
+        assert_eq!(job.phase(), Phase::Waiting);
+        table.make_room(UnixTime(101)).unwrap();
+        assert!(knows(&table, &job));
     }
 }

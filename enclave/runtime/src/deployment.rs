@@ -13,11 +13,11 @@ use glacier_wire::{
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
-/// The models that answer now.
+/// The models that answer, or did.
 #[derive(Default)]
 pub(crate) struct Deployments(Mutex<HashMap<ManifestHash, Arc<Deployment>>>);
 
@@ -25,8 +25,8 @@ pub(crate) struct Deployments(Mutex<HashMap<ManifestHash, Arc<Deployment>>>);
 pub(crate) struct Deployment {
     job: Arc<Job>,
     info: ModelInfo,
-    /// One request at a time: the engine uses all threads for each. Empty once it has died.
-    engine: AsyncMutex<Option<Engine>>,
+    /// One request at a time: the engine uses all threads for each. Empty once it has ended.
+    engine: Arc<AsyncMutex<Option<Engine>>>,
     lease: Lease,
 }
 
@@ -49,14 +49,13 @@ impl Deployments {
             drop(keys);
             match loaded {
                 Ok((engine, info)) => {
-                    let deployment = Deployment {
-                        job: job.clone(),
-                        info,
-                        engine: AsyncMutex::new(Some(engine)),
-                        lease: Lease::begin(uses, floor),
-                    };
-                    lock(&deployments.0).insert(job.hash(), Arc::new(deployment));
+                    let engine = Arc::new(AsyncMutex::new(Some(engine)));
+                    let lease = Lease::begin(uses, floor);
+                    let deployment = Arc::new(Deployment { job: job.clone(), info, engine, lease });
+                    deployments.insert(deployment.clone());
                     job.enter(Phase::Serving);
+                    deployment.lease.outlast(&cx, &job).await;
+                    close(job, deployment.engine.clone().lock_owned().await).await;
                 }
                 Err(refusal) => {
                     job.log(Event::Wiped);
@@ -66,6 +65,19 @@ impl Deployments {
         });
     }
 
+    fn insert(&self, deployment: Arc<Deployment>) {
+        let mut all = lock(&self.0);
+        // One that has ended still says why; when the ceremonies forget its job, so does this.
+        all.retain(|_, known| Arc::strong_count(&known.job) > 1);
+        all.insert(deployment.job.hash(), deployment);
+    }
+
+    /// One that answers.
+    pub(crate) fn live(&self, name: &str) -> Result<Arc<Deployment>, Refusal> {
+        self.get(name).and_then(|deployment| if deployment.job.ended() { Err(ended()) } else { Ok(deployment) })
+    }
+
+    /// One that answers, or did.
     pub(crate) fn get(&self, name: &str) -> Result<Arc<Deployment>, Refusal> {
         let unknown = || Refusal::new(RefusalCode::NotFound, "no model of this name is served here");
         let hash: ManifestHash = name.parse().map_err(|_| unknown())?;
@@ -75,7 +87,8 @@ impl Deployments {
     /// Names of those that a party signed, in order.
     pub(crate) fn of(&self, party: Address) -> Vec<String> {
         let all = lock(&self.0);
-        let signed = all.values().filter(|deployment| deployment.job.manifest().signers().contains(&party));
+        let live = all.values().filter(|deployment| !deployment.job.ended());
+        let signed = live.filter(|deployment| deployment.job.manifest().signers().contains(&party));
         let mut names: Vec<String> = signed.map(|deployment| deployment.name()).collect();
         names.sort();
         names
@@ -88,20 +101,28 @@ impl Deployments {
         deployment: &Arc<Deployment>,
         inputs: Vec<Tensor>,
     ) -> Result<(Inference, Worked), Refusal> {
-        if deployment.lease.is_over(cx, &deployment.job) {
-            self.close(deployment).await;
-            return Err(Refusal::new(RefusalCode::JobExpired, "the deployment's time has passed"));
+        // A caller that hangs up here loses its place, and what it sent is dropped with it.
+        let mut engine = deployment.engine.clone().lock_owned().await;
+        if let Err(refusal) = deployment.lease.take_use(cx, &deployment.job, engine.is_some()) {
+            tokio::spawn(close(deployment.job.clone(), engine));
+            return Err(refusal);
         }
-        deployment.lease.take_use(&deployment.job)?;
         // In a task of its own: a caller that hangs up drops this future, and an engine whose call was
         // dropped halfway answers nobody any more.
         let running = deployment.clone();
-        let answer = tokio::spawn(async move { running.run(&inputs).await }).await;
-        let answer = answer
+        let run = tokio::spawn(async move {
+            let mut live = engine.take().ok_or_else(ended)?;
+            let answer = live.infer(&inputs).await;
+            let died = matches!(&answer, Err(refusal) if died(refusal));
+            *engine = Some(live);
+            if died || running.lease.is_spent(&running.job) {
+                close(running.job.clone(), engine).await;
+            }
+            answer
+        });
+        let answer = run
+            .await
             .unwrap_or_else(|_| Err(Refusal::new(RefusalCode::EngineCrashed, "the engine did not survive this input")));
-        if matches!(&answer, Err(refusal) if died(refusal)) {
-            self.close(deployment).await;
-        }
         let answer = answer?;
         let manifest = deployment.job.manifest();
         let worked = Worked {
@@ -113,15 +134,14 @@ impl Deployments {
         };
         Ok((answer, worked))
     }
+}
 
-    async fn close(&self, deployment: &Deployment) {
-        lock(&self.0).remove(&deployment.job.hash());
-        if let Some(engine) = deployment.engine.lock().await.take() {
-            engine.end().await;
-            deployment.job.log(Event::Wiped);
-            deployment.job.enter(Phase::Done);
-        }
+/// The model is wiped. Whoever waits for the engine finds none.
+async fn close(job: Arc<Job>, mut engine: OwnedMutexGuard<Option<Engine>>) {
+    if let Some(engine) = engine.take() {
+        engine.end().await;
     }
+    job.closed();
 }
 
 impl Deployment {
@@ -132,13 +152,6 @@ impl Deployment {
     pub(crate) fn info(&self) -> &ModelInfo {
         &self.info
     }
-
-    async fn run(&self, inputs: &[Tensor]) -> Result<Inference, Refusal> {
-        match self.engine.lock().await.as_mut() {
-            Some(engine) => engine.infer(inputs).await,
-            None => Err(Refusal::new(RefusalCode::NotFound, "the deployment has ended")),
-        }
-    }
 }
 
 impl Lease {
@@ -147,23 +160,46 @@ impl Lease {
         Self { uses: Mutex::new(uses), opened: (floor, Instant::now()) }
     }
 
-    /// Whether the manifest's time has passed, wherever the host has set its clock.
-    pub(crate) fn is_over(&self, cx: &Context, job: &Job) -> bool {
+    /// How long the manifest's time still goes on, wherever the host has set its clock; `None` when it is over.
+    fn left(&self, cx: &Context, job: &Job) -> Option<Duration> {
         let (floor, opened) = self.opened;
         let earliest = UnixTime(floor.0.saturating_add(opened.elapsed().as_secs()));
-        job.manifest().limits.not_after < cx.now().max(earliest)
+        let left = job.manifest().limits.not_after.0.checked_sub(cx.now().max(earliest).0)?;
+        Some(Duration::from_secs(left.saturating_add(1)))
     }
 
-    /// Takes one use of the grant and one run of the manifest.
-    pub(crate) fn take_use(&self, job: &Job) -> Result<(), Refusal> {
+    /// Waits until the time is over, or the job has ended before.
+    pub(crate) async fn outlast(&self, cx: &Context, job: &Job) {
+        while let (false, Some(left)) = (job.ended(), self.left(cx, job)) {
+            tokio::time::sleep(left.min(LOOK)).await;
+        }
+    }
+
+    /// Takes one use of the grant and one run of the manifest, of what still is `alive`.
+    pub(crate) fn take_use(&self, cx: &Context, job: &Job, alive: bool) -> Result<(), Refusal> {
+        if self.left(cx, job).is_none() {
+            return Err(Refusal::new(RefusalCode::JobExpired, "the time of what is served here has passed"));
+        }
         let mut uses = lock(&self.uses);
         let left = uses
             .checked_sub(1)
             .ok_or_else(|| Refusal::new(RefusalCode::GrantExhausted, "the provider's grant is used up"))?;
+        if !alive && job.runs_left() > 0 {
+            return Err(ended());
+        }
         job.take_run()?;
         *uses = left;
         Ok(())
     }
+
+    /// Whether nobody can use it any more.
+    pub(crate) fn is_spent(&self, job: &Job) -> bool {
+        *lock(&self.uses) == 0 || job.runs_left() == 0
+    }
+}
+
+pub(crate) fn ended() -> Refusal {
+    Refusal::new(RefusalCode::NotFound, "what was served here has ended")
 }
 
 /// Whether the worker is gone, and not just unwilling.
@@ -174,3 +210,6 @@ fn died(refusal: &Refusal) -> bool {
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// How often a lease is looked at: the host may set its clock.
+const LOOK: Duration = Duration::from_secs(60);

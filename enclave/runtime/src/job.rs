@@ -209,6 +209,12 @@ impl Job {
         matches!(self.phase(), Phase::Done | Phase::Refused)
     }
 
+    /// Whether a party has yet to grant.
+    pub(crate) fn waits(&self) -> bool {
+        let status = self.status.borrow();
+        status.phase == Phase::Waiting && !status.waiting_for.is_empty()
+    }
+
     /// The status, once more than `seen` events have happened or the job has ended; at the latest
     /// after `wait`.
     pub(crate) async fn news(&self, seen: u64, wait: Duration) -> JobStatus {
@@ -253,6 +259,14 @@ impl Job {
 
     pub(crate) fn enter(&self, phase: Phase) {
         self.status.send_modify(|status| status.phase = phase);
+    }
+
+    /// What it served is served no more.
+    pub(crate) fn closed(&self) {
+        if !self.ended() {
+            self.log(Event::Wiped);
+            self.enter(Phase::Done);
+        }
     }
 
     pub(crate) fn refuse(&self, refusal: Refusal) {

@@ -28,9 +28,9 @@ async fn try_answer(deployments: &Deployments, cx: &Context, request: &Request) 
         })),
         ("GET", ["v2", "health", "live"]) => Response::json(&json!({"live": true})),
         ("GET", ["v2", "health", "ready"]) => Response::json(&json!({"ready": true})),
-        ("GET", ["v2", "models", name]) => metadata(&*deployments.get(name)?),
+        ("GET", ["v2", "models", name]) => metadata(&*deployments.live(name)?),
         ("GET", ["v2", "models", name, "ready"]) => {
-            Response::json(&json!({"name": deployments.get(name)?.name(), "ready": true}))
+            Response::json(&json!({"name": deployments.live(name)?.name(), "ready": true}))
         }
         // Whoever knows a deployment's name may call it: of others' nobody learns the names here.
         ("POST", ["v2", "repository", "index"]) => {

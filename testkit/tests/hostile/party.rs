@@ -2,13 +2,14 @@
 
 use crate::scene::{Scene, refused, soon};
 use glacier::{
-    Draft, Error, Job, Release,
+    Draft, Error, Job, Release, Session,
     wire::{
-        Address, Role, Tensor, UnixTime,
-        api::{Phase, RefusalCode},
+        Address, ManifestHash, Role, Tensor, UnixTime,
+        api::{Event, Phase, RefusalCode},
     },
 };
 use glacier_testkit::{Rig, breast_cancer};
+use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_cannot_join() {
@@ -117,7 +118,37 @@ async fn a_deployment_answers_as_often_as_its_grant_allows() {
         assert_eq!(answer.proof.signed().proof.sequence, sequence);
         assert_eq!(answer.results.rows(), 1);
     }
+    // Nobody can use it any more: it is wiped, without another call.
+    over(&rig.session(&firm).await, &served.name).await;
     assert_eq!(refused(hospital.infer(&served.name, &inputs).await), RefusalCode::GrantExhausted);
+    assert_eq!(refused(hospital.model(&served.name).await.map(drop)), RefusalCode::NotFound);
+}
+
+/// Waits until a deployment has ended, and asks nothing of it.
+async fn over(session: &Session, job: &ManifestHash) {
+    let mut status = session.status(job).await.unwrap();
+    for _ in 0..200 {
+        if status.phase == Phase::Done {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        status = session.status(job).await.unwrap();
+    }
+    assert_eq!((status.phase, status.events.last()), (Phase::Done, Some(&Event::Wiped)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_ends_at_its_time_though_nobody_calls() {
+    let rig = Rig::start().await;
+    let firm = rig.party("firm");
+    let options = glacier::Options { lasts: 4, ..glacier::Options::default() };
+    let (node, model) = (rig.node(), breast_cancer::model());
+    let served = glacier::serve(&node, rig.policy(), &firm, &model, &options, &mut |_| ()).await.unwrap();
+    let session = rig.session(&firm).await;
+    let inputs = session.model(&served.name).await.unwrap();
+    let inputs = inputs.fit(vec![Tensor::from_f32("", vec![1, 30], &[1.0; 30]).unwrap()]).unwrap();
+    over(&session, &served.name).await;
+    assert_eq!(refused(session.infer(&served.name, &inputs).await), RefusalCode::JobExpired);
 }
 
 #[tokio::test(flavor = "multi_thread")]

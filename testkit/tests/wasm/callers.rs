@@ -8,6 +8,7 @@ use glacier::{
     wire::{Work, api::RefusalCode},
 };
 use glacier_testkit::{Rig, refused};
+use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_accepts_the_enclave_may_call() {
@@ -72,6 +73,30 @@ async fn an_endless_loop_takes_the_apps_own_fuel_and_no_others() {
     // All of its fuel is burnt.
     assert_eq!(refused(session.call_app(&looping, "/", bytes(b"hello")).await), RefusalCode::UnitLimit);
     assert!(session.call_app(&other, "/", bytes(b"hello")).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_hangs_up_before_its_turn_takes_no_use() {
+    let rig = Rig::start().await;
+    let (firm, hospital) = (rig.party("firm"), rig.party("hospital"));
+    let moods = text(&rig, "moods.wasm", MOODS);
+    let app = open(&rig, &firm, &moods, &Options { runs: 3, units: 1_000_000_000, ..Options::default() }).await;
+    let app = app.expect("the app runs");
+    let (slow, patient) = (rig.session(&hospital).await, rig.session(&hospital).await);
+    let looping = tokio::spawn(async move { refused(slow.call_app(&app, "/", bytes(b"l")).await) });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    for _ in 0..3 {
+        let hasty = rig.session(&hospital).await;
+        let called = hasty.call_app(&app, "/", vec![b'a'; 1 << 20].into());
+        assert!(tokio::time::timeout(Duration::from_millis(30), called).await.is_err(), "the loop goes on");
+    }
+    assert!(!looping.is_finished());
+    assert_eq!(looping.await.unwrap(), RefusalCode::UnitLimit);
+    // All of its fuel is burnt; what counts here is that there are two uses more.
+    for _ in 0..2 {
+        assert_eq!(refused(patient.call_app(&app, "/", bytes(b"hello")).await), RefusalCode::UnitLimit);
+    }
+    assert_eq!(refused(patient.call_app(&app, "/", bytes(b"hello")).await), RefusalCode::GrantExhausted);
 }
 
 #[tokio::test(flavor = "multi_thread")]
