@@ -58,6 +58,19 @@ def test_arrays_with_numbers_as_answers(session: glacier.Session, tumours: pd.Da
     assert refined.history[-1].loss < refined.history[0].loss
 
 
+def test_rows_that_are_held_out_come_in_every_form(session: glacier.Session, table: pd.DataFrame, tmp_path: Path) -> None:
+    learnt, held_out = table.iloc[:450], table.iloc[450:]
+    held_out.to_csv(tmp_path / "held-out.csv", index=False)
+    pair = (held_out.drop(columns="diagnosis"), held_out["diagnosis"])
+    for validation in (held_out, tmp_path / "held-out.csv", pair):
+        refined = session.train(
+            learnt, "diagnosis", validation=validation, metrics=["accuracy"], epochs=2, standardise=True
+        )
+        assert refined.history[-1].metrics["accuracy"] > 0.8
+    refined = session.train(learnt, "diagnosis", validation="none", epochs=1, standardise=True)
+    assert not refined.history[-1].metrics
+
+
 def test_tqdm(session: glacier.Session, table: pd.DataFrame, capsys: pytest.CaptureFixture[str]) -> None:
     from tqdm import tqdm
 
