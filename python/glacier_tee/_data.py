@@ -189,6 +189,7 @@ def rows_of(data: object, target: Sequence[str]) -> str | bytes:
 
 def _pairs(rows: Any, answers: Any, target: str) -> bytes:
     if is_frame(rows):
+        _free(target, [str(name) for name in rows.columns])
         return table(rows.assign(**{target: np.asarray(answers)}), [target])
     values, wanted = array("X", rows), np.asarray(answers)
     if values.ndim != 2 or wanted.shape != values.shape[:1]:
@@ -196,13 +197,24 @@ def _pairs(rows: Any, answers: Any, target: str) -> bytes:
             f"X is {values.shape} and y is {wanted.shape}, and they must be (rows, columns) and (rows,)",
             help="pass arrays of another rank by name: {'image': X, 'label': y}",
         )
+    names = [f"x{column}" for column in range(values.shape[1])]
+    _free(target, names)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*(f"x{column}" for column in range(values.shape[1])), target])
+    writer.writerow([*names, target])
     if values.dtype == np.bool_:
         values = values.astype(np.int8)
     writer.writerows([*row, answer] for row, answer in zip(values.tolist(), wanted.tolist(), strict=True))
     return out.getvalue().encode()
+
+
+def _free(target: str, names: Sequence[str]) -> None:
+    """The answers take no column's place."""
+    if target in names:
+        raise DataError(
+            f"X has a column `{target}`, and y would be called that too",
+            help="rename the column, or name the answers otherwise: target=",
+        )
 
 
 # Whole numbers above this many different ones are numbers, not names of classes.
