@@ -5,7 +5,7 @@ use crate::{
     error::{Exit, Failure},
 };
 use glacier::{
-    Error, FileError,
+    ChannelError, Error, FileError,
     input::InputError,
     job::JobError,
     keystore::KeystoreError,
@@ -105,6 +105,10 @@ pub(crate) fn connect(error: ConnectError) -> Failure {
             message,
             "nothing was sent; ask the operator to mend the node's collateral",
         ),
+        // A way that broke down is no verdict on who stands at its end.
+        ConnectError::Channel(ChannelError::Io(_) | ChannelError::Deadline | ChannelError::NoQuote(_)) => {
+            Failure::trouble("node", message, "nothing private was sent; try again, and if it stays, ask the operator")
+        }
         ConnectError::Channel(_) => Failure::no(
             "channel",
             message,

@@ -2,7 +2,7 @@
 
 use crate::check::{self, Line};
 use glacier::{
-    Error, FileError,
+    ChannelError, Error, FileError,
     input::InputError,
     keystore::KeystoreError,
     node::NodeError,
@@ -128,6 +128,22 @@ impl From<ConnectError> for Failure {
                 Kind::NotAccepted,
                 message,
                 "nothing was sent; ask the operator to mend the node's collateral",
+            ),
+            // A way that broke down says nothing of who stands at its end.
+            ConnectError::Channel(ChannelError::Io(_) | ChannelError::Deadline) => Self::new(
+                Kind::NodeUnreachable,
+                message,
+                "nothing private was sent; try again, and if it stays, see what `glacier node status` says",
+            ),
+            ConnectError::Channel(ChannelError::NoQuote(_)) => Self::new(
+                Kind::NodeUnreachable,
+                message,
+                "nothing private was sent; try again, and if it stays, ask the node's operator",
+            ),
+            ConnectError::Channel(ChannelError::IdentityRefused) => Self::new(
+                Kind::Refused,
+                message,
+                "connect again, or with another key; if it stays, the node may run another version than this package",
             ),
             _ => Self::new(
                 Kind::NotAccepted,

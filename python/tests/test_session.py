@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
 import tomllib
 from pathlib import Path
 
@@ -66,6 +68,20 @@ def test_a_policy_that_cannot_be_used(tmp_path: Path) -> None:
 def test_nobody_answers(node: glacier.Node, url: str) -> None:
     with pytest.raises(glacier.NodeUnreachable):
         glacier.connect(url, node.policy)
+
+
+def test_a_handshake_that_breaks_off_is_no_verdict(node: glacier.Node) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def hang_up() -> None:
+            with server.accept()[0] as peer:
+                peer.recv(1)
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        with pytest.raises(glacier.NodeUnreachable, match="try again"):
+            glacier.connect(f"http://127.0.0.1:{server.getsockname()[1]}", node.policy)
+        thread.join()
 
 
 def test_a_closed_session_says_so(node: glacier.Node, model: Path) -> None:

@@ -134,7 +134,7 @@ pub use error::{Actor, Error, Place, Unproved};
 pub use file::FileError;
 pub use glacier_asset as asset;
 pub use glacier_attest as attest;
-pub use glacier_channel::Freshness;
+pub use glacier_channel::{ChannelError, Freshness};
 pub use glacier_proof as proof;
 pub use glacier_wire as wire;
 pub use infer::{Deployment, Inference, Options, Step, ask, infer, serve};
