@@ -87,7 +87,6 @@ def verify_evidence(
     evidence: bytes,
     at: int,
     beside: dict[str, Any],
-    trust_root: bytes | None = None,
     policy: Policy | None = None,
     expected: bytes | None = None,
 ) -> str: ...
