@@ -210,6 +210,7 @@ impl From<InputError> for Failure {
             InputError::TooLarge { .. } => "send fewer rows at once",
             InputError::MissingColumn(_) => "add the column, or rename the one that is meant",
             InputError::ColumnTwice(_) => "drop one of the two columns",
+            InputError::Unfit(_) => "mend the numbers, or see that each column is the one that the model wants",
             InputError::Dtype => "convert it with x.astype(numpy.float32)",
             InputError::Format => "name a file that ends in .csv, .npy or .npz",
             _ => "mend the data",

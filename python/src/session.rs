@@ -12,8 +12,9 @@ use glacier::{
     Error, Freshness, Material, Node, Options, Settle, Source, Step,
     attest::CodeName,
     deployment::{Model, Port},
+    input::read_tensors,
     session::RequestError,
-    wire::{ManifestHash, PlatformKind, cbor, training::TrainingPlan},
+    wire::{ManifestHash, PlatformKind, Tensor, cbor, training::TrainingPlan},
 };
 use glacier_train::build::{self, Columns};
 use pyo3::{prelude::*, pybacked::PyBackedBytes, types::PyBytes};
@@ -81,6 +82,38 @@ impl<'a> From<&'a Owned> for Source<'a> {
             Owned::Bytes(bytes) => Self::Bytes(bytes),
             Owned::File(path) => Self::File(path),
         }
+    }
+}
+
+/// Rows to ask about: arrays, or the path of a table.
+#[derive(FromPyObject)]
+enum Rows<'py> {
+    Arrays(Vec<tensor::Given<'py>>),
+    File(PathBuf),
+}
+
+/// Rows as Rust has them.
+enum Asked {
+    Tensors(Vec<Tensor>),
+    File(PathBuf),
+}
+
+impl Asked {
+    fn read(py: Python<'_>, rows: Rows<'_>) -> PyResult<Self> {
+        Ok(match rows {
+            Rows::Arrays(arrays) => Self::Tensors(tensor::read(py, arrays)?),
+            Rows::File(path) => Self::File(path),
+        })
+    }
+
+    /// In the order and of the types that the model wants.
+    fn fit(self, model: &Model) -> Result<Vec<Tensor>, Failure> {
+        let tensors = match self {
+            Self::Tensors(tensors) => tensors,
+            Self::File(path) => read_tensors(&path, model.features())
+                .map_err(|error| Failure::from(error).about(&path.display().to_string()))?,
+        };
+        Ok(model.fit(tensors)?)
     }
 }
 
@@ -170,13 +203,13 @@ impl Session {
     }
 
     /// Asks a served model. The task gives arrays, labels, and the proof's statement as JSON.
-    fn ask(&self, py: Python<'_>, deployment: &str, arrays: Vec<tensor::Given<'_>>) -> PyResult<Task> {
+    fn ask(&self, py: Python<'_>, deployment: &str, rows: Rows<'_>) -> PyResult<Task> {
         let (inner, name) = (self.inner.clone(), parse_deployment(py, deployment)?);
-        let tensors = tensor::read(py, arrays)?;
+        let rows = Asked::read(py, rows)?;
         Task::simple(move |_| async move {
             let session = inner.session().await?;
             let model: Model = inner.checked(session.model(&name).await).await?;
-            let inputs = model.fit(tensors).map_err(Failure::from)?;
+            let inputs = rows.fit(&model)?;
             let answer = inner.checked(session.infer(&name, &inputs).await).await?;
             let statement = check::to_json(&answer.proof.signed().proof);
             Ok(Box::new(move |py: Python<'_>| {
