@@ -118,6 +118,36 @@ def test_async_sessions_work_side_by_side(node: glacier.Node, model: Path, tumou
     asyncio.run(main())
 
 
+def test_a_call_that_is_given_up_takes_no_other_with_it(node: glacier.Node, model: Path, tumours: pd.DataFrame) -> None:
+    async def main() -> None:
+        async with await node.aconnect() as session:
+            name = await session.serve(model)
+            many = np.tile(tumours.to_numpy(np.float32), (100, 1))
+            given_up = 0
+            for wait in (0.001, 0.005, 0.02, 0.05, 0.1):
+                long = asyncio.create_task(session.infer(name, many))
+                beside = asyncio.gather(*(session.infer(name, tumours.head(rows)) for rows in (1, 2, 3)))
+                try:
+                    await asyncio.wait_for(long, wait)
+                except TimeoutError:
+                    given_up += 1
+                after = await session.infer(name, tumours.head(4))
+                assert [len(result) for result in (*await beside, after)] == [1, 2, 3, 4]
+            assert given_up
+
+    asyncio.run(main())
+
+
+def test_more_calls_at_once_than_connections(node: glacier.Node, model: Path, tumours: pd.DataFrame) -> None:
+    async def main() -> None:
+        async with await node.aconnect() as session:
+            name = await session.serve(model)
+            results = await asyncio.gather(*(session.infer(name, tumours.head(rows)) for rows in range(1, 21)))
+            assert [len(result) for result in results] == list(range(1, 21))
+
+    asyncio.run(main())
+
+
 def test_there_is_no_program(tmp_path: Path) -> None:
     with pytest.raises(glacier.GlacierError, match="cargo xtask build"):
         glacier.local_node(program=tmp_path / "glacier")

@@ -70,7 +70,9 @@ def test_answers_take_no_columns_place(session: glacier.Session, tumours: pd.Dat
         session.train((tumours.to_numpy(), answers), "x3", epochs=1)
 
 
-def test_rows_that_are_held_out_come_in_every_form(session: glacier.Session, table: pd.DataFrame, tmp_path: Path) -> None:
+def test_rows_that_are_held_out_come_in_every_form(
+    session: glacier.Session, table: pd.DataFrame, tmp_path: Path
+) -> None:
     learnt, held_out = table.iloc[:450], table.iloc[450:]
     held_out.to_csv(tmp_path / "held-out.csv", index=False)
     pair = (held_out.drop(columns="diagnosis"), held_out["diagnosis"])
