@@ -225,7 +225,7 @@ impl Numbers {
     /// Appends the number that a cell says; `None` where it says none.
     fn push(&mut self, cell: &[u8]) -> Option<()> {
         if let Self::Whole(values) = self {
-            if let Some(value) = std::str::from_utf8(cell).ok()?.parse().ok() {
+            if let Ok(value) = std::str::from_utf8(cell).ok()?.parse() {
                 values.push(value);
                 return Some(());
             }
