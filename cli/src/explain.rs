@@ -215,6 +215,7 @@ pub(crate) fn input(path: &Path, error: InputError) -> Failure {
         InputError::Format => "name a file that ends in .csv, .npy or .npz".to_owned(),
         InputError::File(fault) => file_help(*fault),
         InputError::TooLarge { .. } => "send fewer rows at once, or use `glacier job`".to_owned(),
+        InputError::Unfit(_) => "mend the numbers, or see that each column is the one that the model wants".to_owned(),
         _ => "mend the file".to_owned(),
     };
     Failure::trouble("input", format!("{}: {error}", path.display()), help)

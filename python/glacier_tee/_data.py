@@ -63,12 +63,13 @@ def take(taken: Sequence[Given]) -> dict[str, Array]:
     return views
 
 
-def arrays(rows: Rows, features: Sequence[str]) -> list[Given]:
-    """Rows for a served model, whose columns are found by their names where both sides have names."""
+def arrays(rows: Rows, features: Sequence[str]) -> list[Given] | str:
+    """Rows for a served model, whose columns are found by their names where both sides have names. The path of a table
+    stays a path: the binding reads it as the command line does."""
     if is_frame(rows):
         return [give("", matrix(rows, features))]
     if isinstance(rows, (str, PathLike)):
-        return _file_arrays(Path(fspath(rows)), features)
+        return _file_arrays(Path(fspath(rows)))
     if isinstance(rows, Mapping):
         if not rows:
             raise DataError("there are no arrays", help="name at least one input of the model")
@@ -77,7 +78,9 @@ def arrays(rows: Rows, features: Sequence[str]) -> list[Given]:
 
 
 def matrix(frame: Any, features: Sequence[str]) -> Array:
-    """A frame's columns as a matrix of 32-bit floats: those that the model names, in its order, else all."""
+    """A frame's columns as a matrix: those that the model names, in its order, else all. Of 64-bit integers where all
+    are whole, else of 64-bit floats: the model's own type is known where the rows go out, and makes of them what it
+    can hold."""
     if features:
         names = [str(name) for name in frame.columns]
         for feature in features:
@@ -91,7 +94,9 @@ def matrix(frame: Any, features: Sequence[str]) -> Array:
                 raise DataError(problem, help="the model wants " + ", ".join(features))
         frame = frame.iloc[:, [names.index(feature) for feature in features]]
     _numeric(frame, ())
-    values: Array = frame.to_numpy(dtype=np.float32)
+    columns = [frame.iloc[:, place] for place in range(len(frame.columns))]
+    whole = all(column.dtype.kind in "biu" and int(column.max()) < 2**63 for column in columns)
+    values: Array = frame.to_numpy(dtype=np.int64 if whole else np.float64)
     return values
 
 
@@ -148,21 +153,17 @@ def _path(text: str) -> str:
     return text
 
 
-def _file_arrays(path: Path, features: Sequence[str]) -> list[Given]:
+def _file_arrays(path: Path) -> list[Given] | str:
     suffix = path.suffix.lower()
     if suffix not in _TABLES:
         raise DataError(f"{path}: no format is known by this name", help="name a file that ends in .csv, .npy or .npz")
-    _path(str(path))
+    found = _path(str(path))
     if suffix == ".npy":
         return [give("", np.load(path, allow_pickle=False))]
     if suffix == ".npz":
         with np.load(path, allow_pickle=False) as members:
             return [give(name, members[name]) for name in members.files]
-    try:
-        import pandas as pd
-    except ImportError:
-        raise DataError(f"{path} is a table, and pandas is not installed", help="pip install pandas") from None
-    return [give("", matrix(pd.read_csv(path), features))]
+    return found
 
 
 def rows_of(data: object, target: Sequence[str]) -> str | bytes:
@@ -189,6 +190,7 @@ def rows_of(data: object, target: Sequence[str]) -> str | bytes:
 
 def _pairs(rows: Any, answers: Any, target: str) -> bytes:
     if is_frame(rows):
+        _free(target, [str(name) for name in rows.columns])
         return table(rows.assign(**{target: np.asarray(answers)}), [target])
     values, wanted = array("X", rows), np.asarray(answers)
     if values.ndim != 2 or wanted.shape != values.shape[:1]:
@@ -196,13 +198,24 @@ def _pairs(rows: Any, answers: Any, target: str) -> bytes:
             f"X is {values.shape} and y is {wanted.shape}, and they must be (rows, columns) and (rows,)",
             help="pass arrays of another rank by name: {'image': X, 'label': y}",
         )
+    names = [f"x{column}" for column in range(values.shape[1])]
+    _free(target, names)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*(f"x{column}" for column in range(values.shape[1])), target])
+    writer.writerow([*names, target])
     if values.dtype == np.bool_:
         values = values.astype(np.int8)
     writer.writerows([*row, answer] for row, answer in zip(values.tolist(), wanted.tolist(), strict=True))
     return out.getvalue().encode()
+
+
+def _free(target: str, names: Sequence[str]) -> None:
+    """The answers take no column's place."""
+    if target in names:
+        raise DataError(
+            f"X has a column `{target}`, and y would be called that too",
+            help="rename the column, or name the answers otherwise: target=",
+        )
 
 
 # Whole numbers above this many different ones are numbers, not names of classes.

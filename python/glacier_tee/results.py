@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
@@ -208,8 +210,28 @@ def read_epoch(document: Mapping[str, Any]) -> Epoch:
 
 
 def _write_new(path: Path, content: bytes) -> None:
+    """The file is whole or not there, and its owner's alone."""
+    handle, part = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".part", dir=path.parent)
     try:
-        with path.open("xb") as file:
+        with os.fdopen(handle, "wb") as file:
             file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        _put(part, path)
     except FileExistsError:
         raise DataError(f"{path} exists already", help="name another file, or move this one away") from None
+    finally:
+        Path(part).unlink(missing_ok=True)
+
+
+def _put(part: str, path: Path) -> None:
+    try:
+        # A link fails where the name is taken; a rename would silently replace it.
+        os.link(part, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        # File systems without hard links.
+        if os.path.lexists(path):
+            raise FileExistsError from None
+        os.rename(part, path)

@@ -162,7 +162,8 @@ class _Common:
         names = [str(name) for name in targets]
         sets = [_data.rows_of(each, names) for each in (data if isinstance(data, list) else [data])]
         held_out = None
-        if validation is None or isinstance(validation, (float, int)) or validation == "none":
+        word = isinstance(validation, str) and validation == "none"  # a frame compares cell by cell
+        if validation is None or isinstance(validation, (float, int)) or word:
             plan |= {} if validation is None else {"validation": validation}
         else:
             held_out = _data.rows_of(validation, names)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -33,6 +31,8 @@ def verify_proof(
     content = bundle if isinstance(bundle, bytes) else Path(bundle).read_bytes()
     told = json.loads(_native.verify_proof(content, to_policy(policy) if policy is not None else None, moment(at)))
     checks = read_checks(told["checks"]) + read_checks(told["evidence"])
+    if (registered := told["settlement"]) is not None:
+        checks += read_checks(registered["checks"]) + read_checks(registered["quote"])
     if told["verdict"] != "accepted":
         raise ProofInvalid(
             f"the proof is {told['verdict']}" + _first(checks),
@@ -91,29 +91,24 @@ def verify_evidence(
     `collateral` (JSON), of SNP `vek` and `amd_ca` (DER or PEM), of NVIDIA `gpu_chain` (PEM), `rim` and `ocsp`.
     Without a policy the question is only whether it is genuine. `report_data` is what it must carry.
     """
-    amd = [der for document in amd_ca for der in _ders(document)]
     beside = {
         "collateral": _read(collateral),
-        "vek": _ders(vek)[0] if vek is not None else None,
-        "amd_authorities": [der for der in amd if not _is_list(der)],
-        "amd_crls": [der for der in amd if _is_list(der)],
+        "vek": _read(vek),
+        "amd_ca": [_content(document) for document in amd_ca],
         "gpu_chain": _read(gpu_chain),
         "rims": [_content(document) for document in rim],
-        "ocsp": [der for document in ocsp for der in _ders(document)],
+        "ocsp": [_content(document) for document in ocsp],
+        "trust_root": _read(trust_root),
     }
-    root = _ders(trust_root)[0] if trust_root is not None else None
     accepts = to_policy(policy) if policy is not None else None
     when = moment(at)
     assert when is not None
-    told = json.loads(_native.verify_evidence(_unhex(_content(evidence)), when, beside, root, accepts, report_data))
-    checks, said = read_checks(told["checks"]), told["said"]
+    told = json.loads(_native.verify_evidence(_content(evidence), when, beside, accepts, report_data))
+    checks = read_checks(told["checks"])
     if told["verdict"] != "accepted":
-        other = said is not None and said.get("as_expected") is False
-        why = ": it carries other report data" if other else _first(checks)
         help = "`.checks` says what was looked at; a skipped one lacks its input"
-        raise NotAccepted(f"the evidence is {told['verdict']}{why}", help=help, checks=checks)
-    said.pop("as_expected", None)
-    return Evidence(**said, checks=checks)
+        raise NotAccepted(f"the evidence is {told['verdict']}{_first(checks)}", help=help, checks=checks)
+    return Evidence(**told["said"], checks=checks)
 
 
 def _content(document: Document) -> bytes:
@@ -122,36 +117,6 @@ def _content(document: Document) -> bytes:
 
 def _read(document: Document | None) -> bytes | None:
     return None if document is None else _content(document)
-
-
-def _unhex(content: bytes) -> bytes:
-    """Evidence copied from a log is hex text; nothing that a vendor signs is."""
-    try:
-        return bytes.fromhex(content.decode("ascii").strip().removeprefix("0x"))
-    except ValueError:
-        return content
-
-
-def _ders(document: Document) -> list[bytes]:
-    """DER documents: one as it is, or those of PEM in their order."""
-    content = _content(document)
-    if content[:1] == b"\x30":
-        return [content]
-    blocks = re.findall(rb"-----BEGIN ([^-]+)-----(.*?)-----END \1-----", content, re.DOTALL)
-    if not blocks:
-        raise DataError("this is neither PEM nor DER", help="pass the certificate itself")
-    return [base64.b64decode(body) for _, body in blocks]
-
-
-def _is_list(der: bytes) -> bool:
-    """Whether DER is a revocation list: a certificate's content begins with its version in `[0]` (RFC 5280 §4.1)."""
-
-    def content(data: bytes) -> bytes:
-        long = data[1] & 0x0F if data[1] & 0x80 else 0
-        return data[2 + long :]
-
-    inner = content(content(der)[:8])
-    return inner[:1] != b"\xa0"
 
 
 def moment(at: datetime | str | None) -> int | None:

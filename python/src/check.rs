@@ -2,7 +2,7 @@
 
 use glacier::{
     attest::{Check, Outcome, Reason},
-    proof::ProofCheck,
+    proof::{ProofCheck, SettlementCheck},
     wire::UnixTime,
 };
 use serde::Serialize;
@@ -34,6 +34,13 @@ impl From<&Check> for Line {
 
 impl From<&ProofCheck> for Line {
     fn from(check: &ProofCheck) -> Self {
+        let reason = check.fault.as_ref().map_or_else(|| "holds".to_owned(), ToString::to_string);
+        Self { device: None, id: check.id.as_str(), outcome: check.outcome(), reason }
+    }
+}
+
+impl From<&SettlementCheck> for Line {
+    fn from(check: &SettlementCheck) -> Self {
         let reason = check.fault.as_ref().map_or_else(|| "holds".to_owned(), ToString::to_string);
         Self { device: None, id: check.id.as_str(), outcome: check.outcome(), reason }
     }

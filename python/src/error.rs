@@ -2,7 +2,7 @@
 
 use crate::check::{self, Line};
 use glacier::{
-    Error, FileError,
+    ChannelError, Error, FileError,
     input::InputError,
     keystore::KeystoreError,
     node::NodeError,
@@ -129,6 +129,22 @@ impl From<ConnectError> for Failure {
                 message,
                 "nothing was sent; ask the operator to mend the node's collateral",
             ),
+            // A way that broke down says nothing of who stands at its end.
+            ConnectError::Channel(ChannelError::Io(_) | ChannelError::Deadline) => Self::new(
+                Kind::NodeUnreachable,
+                message,
+                "nothing private was sent; try again, and if it stays, see what `glacier node status` says",
+            ),
+            ConnectError::Channel(ChannelError::NoQuote(_)) => Self::new(
+                Kind::NodeUnreachable,
+                message,
+                "nothing private was sent; try again, and if it stays, ask the node's operator",
+            ),
+            ConnectError::Channel(ChannelError::IdentityRefused) => Self::new(
+                Kind::Refused,
+                message,
+                "connect again, or with another key; if it stays, the node may run another version than this package",
+            ),
             _ => Self::new(
                 Kind::NotAccepted,
                 message,
@@ -194,6 +210,7 @@ impl From<InputError> for Failure {
             InputError::TooLarge { .. } => "send fewer rows at once",
             InputError::MissingColumn(_) => "add the column, or rename the one that is meant",
             InputError::ColumnTwice(_) => "drop one of the two columns",
+            InputError::Unfit(_) => "mend the numbers, or see that each column is the one that the model wants",
             InputError::Dtype => "convert it with x.astype(numpy.float32)",
             InputError::Format => "name a file that ends in .csv, .npy or .npz",
             _ => "mend the data",

@@ -12,18 +12,21 @@ use glacier::{
     Error, Freshness, Material, Node, Options, Settle, Source, Step,
     attest::CodeName,
     deployment::{Model, Port},
-    session::RequestError,
-    wire::{ManifestHash, PlatformKind, cbor, training::TrainingPlan},
+    input::read_tensors,
+    wire::{ManifestHash, PlatformKind, Tensor, cbor, training::TrainingPlan},
 };
 use glacier_train::build::{self, Columns};
 use pyo3::{prelude::*, pybacked::PyBackedBytes, types::PyBytes};
 use serde_json::json;
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
+use tokio::sync::{Semaphore, SemaphorePermit};
 
+/// Most connections of one session at once.
+const CONNECTIONS: usize = 8;
 /// A connection on which nothing moved for so long may have been dropped by a router on its way.
 const STALE: Duration = Duration::from_secs(30);
 /// How long an enclave is asked to forget a training that nobody waits for any more.
@@ -41,28 +44,64 @@ struct Inner {
     /// The caller's, narrowed to the code and the chip that were accepted: later connections end nowhere else.
     policy: glacier::Policy,
     key: Arc<glacier::Key>,
-    current: tokio::sync::Mutex<Option<(Arc<glacier::Session>, Instant)>>,
+    /// Connections that nobody uses now, the youngest last.
+    idle: Mutex<Vec<(glacier::Session, Instant)>>,
+    /// Calls beyond these wait: an enclave has other parties to answer, too.
+    permits: Semaphore,
 }
 
 impl Inner {
-    /// The open connection, or a new one to the same enclave.
-    async fn session(&self) -> Result<Arc<glacier::Session>, Failure> {
-        let mut current = self.current.lock().await;
-        if let Some((session, used)) = current.as_mut()
-            && used.elapsed() < STALE
-        {
-            *used = Instant::now();
-            return Ok(session.clone());
-        }
-        let session = Arc::new(self.node.connect(&self.policy, self.key.identity(), Freshness::Cached).await?);
-        *current = Some((session.clone(), Instant::now()));
-        Ok(session)
+    fn new(node: Node, policy: glacier::Policy, key: Arc<glacier::Key>, first: glacier::Session) -> Self {
+        let idle = Mutex::new(vec![(first, Instant::now())]);
+        Self { node, policy, key, idle, permits: Semaphore::new(CONNECTIONS) }
     }
 
-    /// What a request came to. A connection that was cut is not used again.
-    async fn checked<T>(&self, outcome: Result<T, Error>) -> Result<T, Failure> {
-        if let Err(Error::Request(RequestError::Cut | RequestError::Deadline)) = &outcome {
-            *self.current.lock().await = None;
+    /// A connection for one call.
+    async fn lease(&self) -> Result<Lease<'_>, Failure> {
+        let permit = self.permits.acquire().await.ok();
+        Ok(Lease { session: self.session().await?, inner: self, _permit: permit })
+    }
+
+    /// A connection that was used lately, or a new one to the same enclave.
+    async fn session(&self) -> Result<glacier::Session, Failure> {
+        let held = {
+            let mut idle = self.idle();
+            idle.retain(|(_, used)| used.elapsed() < STALE);
+            idle.pop()
+        };
+        match held {
+            Some((session, _)) => Ok(session),
+            None => Ok(self.node.connect(&self.policy, self.key.identity(), Freshness::Cached).await?),
+        }
+    }
+
+    async fn model(&self, deployment: &ManifestHash) -> Result<Model, Failure> {
+        let lease = self.lease().await?;
+        let outcome = lease.session.model(deployment).await;
+        lease.done(outcome)
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<(glacier::Session, Instant)>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection in use. Dropped before its call is done, it ends: an answer may be under way there, which no other
+/// call is to take for its own, or to wait for.
+struct Lease<'a> {
+    session: glacier::Session,
+    inner: &'a Inner,
+    _permit: Option<SemaphorePermit<'a>>,
+}
+
+impl Lease<'_> {
+    /// What the call came to. The connection is used again where its answer was read to the end.
+    fn done<T>(self, outcome: Result<T, Error>) -> Result<T, Failure> {
+        if outcome.as_ref().err().is_none_or(|error| error.refusal().is_some()) {
+            self.inner.idle().push((self.session, Instant::now()));
+        } else {
+            // What ended this one may have ended those that rest, and they would only show it one by one.
+            self.inner.idle().clear();
         }
         Ok(outcome?)
     }
@@ -81,6 +120,38 @@ impl<'a> From<&'a Owned> for Source<'a> {
             Owned::Bytes(bytes) => Self::Bytes(bytes),
             Owned::File(path) => Self::File(path),
         }
+    }
+}
+
+/// Rows to ask about: arrays, or the path of a table.
+#[derive(FromPyObject)]
+enum Rows<'py> {
+    Arrays(Vec<tensor::Given<'py>>),
+    File(PathBuf),
+}
+
+/// Rows as Rust has them.
+enum Asked {
+    Tensors(Vec<Tensor>),
+    File(PathBuf),
+}
+
+impl Asked {
+    fn read(py: Python<'_>, rows: Rows<'_>) -> PyResult<Self> {
+        Ok(match rows {
+            Rows::Arrays(arrays) => Self::Tensors(tensor::read(py, arrays)?),
+            Rows::File(path) => Self::File(path),
+        })
+    }
+
+    /// In the order and of the types that the model wants.
+    fn fit(self, model: &Model) -> Result<Vec<Tensor>, Failure> {
+        let tensors = match self {
+            Self::Tensors(tensors) => tensors,
+            Self::File(path) => read_tensors(&path, model.features())
+                .map_err(|error| Failure::from(error).about(&path.display().to_string()))?,
+        };
+        Ok(model.fit(tensors)?)
     }
 }
 
@@ -135,8 +206,8 @@ pub(crate) fn connect(py: Python<'_>, url: &str, policy: &Policy, key: &Key, fre
         if let (true, Some(chip)) = (policy.enclave_ids.is_empty(), accepted.enclave_id()) {
             policy.enclave_ids.push(chip);
         }
-        let current = tokio::sync::Mutex::new(Some((Arc::new(session), Instant::now())));
-        let session = Session { inner: Arc::new(Inner { node, policy, key, current }), facts: facts.to_string() };
+        let inner = Inner::new(node, policy, key, session);
+        let session = Session { inner: Arc::new(inner), facts: facts.to_string() };
         Ok(Box::new(move |py: Python<'_>| Ok(Py::new(py, session)?.into_any())) as Make)
     })
 }
@@ -152,7 +223,7 @@ impl Session {
     fn model(&self, py: Python<'_>, deployment: &str) -> PyResult<Task> {
         let (inner, name) = (self.inner.clone(), parse_deployment(py, deployment)?);
         Task::simple(move |_| async move {
-            let model = inner.checked(inner.session().await?.model(&name).await).await?;
+            let model = inner.model(&name).await?;
             let ports = |ports: &[Port]| -> Vec<serde_json::Value> {
                 let port = |port: &Port| json!({"name": port.name, "dtype": tensor::dtype_name(port.datatype), "shape": port.shape});
                 ports.iter().map(port).collect()
@@ -170,14 +241,16 @@ impl Session {
     }
 
     /// Asks a served model. The task gives arrays, labels, and the proof's statement as JSON.
-    fn ask(&self, py: Python<'_>, deployment: &str, arrays: Vec<tensor::Given<'_>>) -> PyResult<Task> {
+    fn ask(&self, py: Python<'_>, deployment: &str, rows: Rows<'_>) -> PyResult<Task> {
         let (inner, name) = (self.inner.clone(), parse_deployment(py, deployment)?);
-        let tensors = tensor::read(py, arrays)?;
+        let rows = Asked::read(py, rows)?;
         Task::simple(move |_| async move {
-            let session = inner.session().await?;
-            let model: Model = inner.checked(session.model(&name).await).await?;
-            let inputs = model.fit(tensors).map_err(Failure::from)?;
-            let answer = inner.checked(session.infer(&name, &inputs).await).await?;
+            let model = inner.model(&name).await?;
+            // Large tables take their time: the runtime's other work goes on elsewhere.
+            let inputs = tokio::task::block_in_place(|| rows.fit(&model))?;
+            let lease = inner.lease().await?;
+            let outcome = lease.session.infer(&name, &inputs).await;
+            let answer = lease.done(outcome)?;
             let statement = check::to_json(&answer.proof.signed().proof);
             Ok(Box::new(move |py: Python<'_>| {
                 let (arrays, labels) = tensor::write(py, answer.results);

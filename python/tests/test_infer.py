@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import glacier_tee as glacier
+from glacier_tee import _data
 
 Expected = dict[str, np.ndarray]
 
@@ -64,6 +65,32 @@ def test_a_served_model(session: glacier.Session, model: Path, tumours: pd.DataF
     assert result.proof.manifest == name
     with pytest.raises(glacier.DataError, match="no file"):
         result.proof.save("never.cbor")
+
+
+def test_frames_keep_every_digit() -> None:
+    whole = pd.DataFrame({"id": [16_777_217, 2**53 + 1], "place": [1, 2**63 - 1], "sick": [True, False]})
+    whole = whole.astype({"place": np.uint64})
+    rows = _data.matrix(whole, [])
+    assert (rows.dtype.name, rows.tolist()) == ("int64", [[16_777_217, 1, 1], [2**53 + 1, 2**63 - 1, 0]])
+    mixed = _data.matrix(whole.assign(dose=[0.1, 1e300]), ["dose", "id"])
+    assert (mixed.dtype.name, mixed.tolist()) == ("float64", [[0.1, 16_777_217.0], [1e300, 2.0**53]])
+    assert _data.matrix(pd.DataFrame({"id": np.array([2**63], np.uint64)}), []).tolist() == [[2.0**63]]
+
+
+def test_a_number_that_the_model_cannot_hold(
+    session: glacier.Session, model: Path, tumours: pd.DataFrame, tmp_path: Path
+) -> None:
+    name = session.serve(model)
+    table = tmp_path / "rows.csv"
+    rows = tumours.head(2).astype(float)
+    rows.iloc[1, 3] = 1e300
+    rows.to_csv(table, index=False)
+    for given in (rows, table):
+        with pytest.raises(glacier.DataError, match="takes FP32"):
+            session.infer(name, given)
+    tumours.drop(columns=tumours.columns[3]).to_csv(table, index=False)
+    with pytest.raises(glacier.DataError, match=r"rows\.csv: the input has no column"):
+        session.infer(name, table)
 
 
 def test_the_memory_of_a_result_is_its_own(session: glacier.Session, model: Path, tumours: pd.DataFrame) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
 import tomllib
 from pathlib import Path
 
@@ -68,6 +70,20 @@ def test_nobody_answers(node: glacier.Node, url: str) -> None:
         glacier.connect(url, node.policy)
 
 
+def test_a_handshake_that_breaks_off_is_no_verdict(node: glacier.Node) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def hang_up() -> None:
+            with server.accept()[0] as peer:
+                peer.recv(1)
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        with pytest.raises(glacier.NodeUnreachable, match="try again"):
+            glacier.connect(f"http://127.0.0.1:{server.getsockname()[1]}", node.policy)
+        thread.join()
+
+
 def test_a_closed_session_says_so(node: glacier.Node, model: Path) -> None:
     session = node.connect()
     session.close()
@@ -98,6 +114,36 @@ def test_async_sessions_work_side_by_side(node: glacier.Node, model: Path, tumou
             assert ticks > 0, "the loop stood still"
             name = await session.serve(model)
             assert (await session.infer(name, tumours.head(3))).labels == (one.labels or [])[:3]
+
+    asyncio.run(main())
+
+
+def test_a_call_that_is_given_up_takes_no_other_with_it(node: glacier.Node, model: Path, tumours: pd.DataFrame) -> None:
+    async def main() -> None:
+        async with await node.aconnect() as session:
+            name = await session.serve(model)
+            many = np.tile(tumours.to_numpy(np.float32), (100, 1))
+            given_up = 0
+            for wait in (0.001, 0.005, 0.02, 0.05, 0.1):
+                long = asyncio.create_task(session.infer(name, many))
+                beside = asyncio.gather(*(session.infer(name, tumours.head(rows)) for rows in (1, 2, 3)))
+                try:
+                    await asyncio.wait_for(long, wait)
+                except TimeoutError:
+                    given_up += 1
+                after = await session.infer(name, tumours.head(4))
+                assert [len(result) for result in (*await beside, after)] == [1, 2, 3, 4]
+            assert given_up
+
+    asyncio.run(main())
+
+
+def test_more_calls_at_once_than_connections(node: glacier.Node, model: Path, tumours: pd.DataFrame) -> None:
+    async def main() -> None:
+        async with await node.aconnect() as session:
+            name = await session.serve(model)
+            results = await asyncio.gather(*(session.infer(name, tumours.head(rows)) for rows in range(1, 21)))
+            assert [len(result) for result in results] == list(range(1, 21))
 
     asyncio.run(main())
 

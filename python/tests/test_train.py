@@ -48,6 +48,10 @@ def test_a_table(session: glacier.Session, table: pd.DataFrame, tmp_path: Path) 
     assert (tmp_path / "refined.onnx").read_bytes() == refined.onnx
     with pytest.raises(glacier.DataError, match="exists already"):
         refined.save(tmp_path / "refined.onnx")
+    assert {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {
+        "refined.onnx": 0o600,
+        "training.cbor": 0o600,
+    }
     assert session.infer(refined.onnx, table.drop(columns="diagnosis")).labels
 
 
@@ -56,6 +60,29 @@ def test_arrays_with_numbers_as_answers(session: glacier.Session, tumours: pd.Da
     refined = session.train((rows, rows[:, 0] * 2 + 0.5), model="logistic", epochs=3, standardise=True)
     assert refined.record["plan"]
     assert refined.history[-1].loss < refined.history[0].loss
+
+
+def test_answers_take_no_columns_place(session: glacier.Session, tumours: pd.DataFrame) -> None:
+    answers = np.arange(len(tumours)) % 2
+    with pytest.raises(glacier.DataError, match="X has a column `target`"):
+        session.train((tumours.assign(target=answers), answers), epochs=1)
+    with pytest.raises(glacier.DataError, match="X has a column `x3`"):
+        session.train((tumours.to_numpy(), answers), "x3", epochs=1)
+
+
+def test_rows_that_are_held_out_come_in_every_form(
+    session: glacier.Session, table: pd.DataFrame, tmp_path: Path
+) -> None:
+    learnt, held_out = table.iloc[:450], table.iloc[450:]
+    held_out.to_csv(tmp_path / "held-out.csv", index=False)
+    pair = (held_out.drop(columns="diagnosis"), held_out["diagnosis"])
+    for validation in (held_out, tmp_path / "held-out.csv", pair):
+        refined = session.train(
+            learnt, "diagnosis", validation=validation, metrics=["accuracy"], epochs=2, standardise=True
+        )
+        assert refined.history[-1].metrics["accuracy"] > 0.8
+    refined = session.train(learnt, "diagnosis", validation="none", epochs=1, standardise=True)
+    assert not refined.history[-1].metrics
 
 
 def test_tqdm(session: glacier.Session, table: pd.DataFrame, capsys: pytest.CaptureFixture[str]) -> None:

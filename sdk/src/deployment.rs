@@ -271,30 +271,54 @@ fn read_response(response: &Response) -> Result<Results, RequestError> {
     Ok(Results { tensors, labels: parsed.parameters.labels })
 }
 
-/// Another element type. Floats to integers only where each is a whole number in range.
+/// Another element type. A float rounds, as that is its precision; whole numbers are what they were, or refused.
 fn convert(tensor: Tensor, to: Dtype) -> Result<Tensor, InputError> {
-    let values = numbers(&tensor).ok_or(InputError::Dtype)?;
-    let whole = |value: &f64| value.fract() == 0.0 && value.abs() <= 9_007_199_254_740_992.0;
-    let data: Option<Vec<u8>> = match to {
-        Dtype::Fp32 => Some(values.iter().flat_map(|value| (*value as f32).to_le_bytes()).collect()),
-        Dtype::Fp64 => Some(values.iter().flat_map(|value| value.to_le_bytes()).collect()),
-        Dtype::Int64 => values
-            .iter()
-            .map(|value| whole(value).then_some(*value as i64))
-            .collect::<Option<Vec<_>>>()
-            .map(|values| values.into_iter().flat_map(i64::to_le_bytes).collect()),
-        Dtype::Int32 => values
-            .iter()
-            .map(|value| whole(value).then_some(*value as i64).and_then(|value| i32::try_from(value).ok()))
-            .collect::<Option<Vec<_>>>()
-            .map(|values| values.into_iter().flat_map(i32::to_le_bytes).collect()),
-        _ => None,
+    let data = match tensor.dtype {
+        Dtype::Int64 => {
+            let values = tensor.data.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes));
+            elements(values, to, |value| value as f64, Some)
+        }
+        _ => {
+            let values = reals(&tensor).ok_or(InputError::Unfit(to))?;
+            // From 2^53 on, a float may stand for a neighbour too: it was rounded before it came here.
+            let whole =
+                |value: f64| (value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0).then_some(value as i64);
+            elements(values.into_iter(), to, |value| value, whole)
+        }
     };
-    Tensor::new(tensor.name, to, tensor.shape, data.ok_or(InputError::Dtype)?).map_err(InputError::Tensor)
+    Tensor::new(tensor.name, to, tensor.shape, data.ok_or(InputError::Unfit(to))?).map_err(InputError::Tensor)
 }
 
-/// The elements, where a binary64 holds each exactly.
-fn numbers(tensor: &Tensor) -> Option<Vec<f64>> {
+/// Numbers as elements of a type; `None` where it cannot hold one.
+fn elements<T: Copy>(
+    mut values: impl Iterator<Item = T>,
+    to: Dtype,
+    real: impl Fn(T) -> f64,
+    whole: impl Fn(T) -> Option<i64>,
+) -> Option<Vec<u8>> {
+    let mut data = Vec::new();
+    let pushed = values.try_for_each(|value| {
+        match to {
+            Dtype::Fp32 => {
+                let (value, wide) = (real(value) as f32, real(value));
+                // Too large for its range, and not merely between two of its steps.
+                if value.is_infinite() && wide.is_finite() {
+                    return None;
+                }
+                data.extend_from_slice(&value.to_le_bytes());
+            }
+            Dtype::Fp64 => data.extend_from_slice(&real(value).to_le_bytes()),
+            Dtype::Int64 => data.extend_from_slice(&whole(value)?.to_le_bytes()),
+            Dtype::Int32 => data.extend_from_slice(&i32::try_from(whole(value)?).ok()?.to_le_bytes()),
+            _ => return None,
+        }
+        Some(())
+    });
+    pushed.map(|()| data)
+}
+
+/// The elements of a type whose every value a binary64 holds exactly.
+fn reals(tensor: &Tensor) -> Option<Vec<f64>> {
     fn each<const N: usize>(data: &[u8], value: impl Fn([u8; N]) -> f64) -> Vec<f64> {
         data.as_chunks::<N>().0.iter().map(|chunk| value(*chunk)).collect()
     }
@@ -304,11 +328,6 @@ fn numbers(tensor: &Tensor) -> Option<Vec<f64>> {
         Dtype::Int32 => Some(each(&tensor.data, |bytes| i32::from_le_bytes(bytes).into())),
         Dtype::Int8 => Some(each(&tensor.data, |bytes| i8::from_le_bytes(bytes).into())),
         Dtype::Uint8 => Some(each(&tensor.data, |[byte]: [u8; 1]| byte.into())),
-        Dtype::Int64 => {
-            let exact = |value: i64| value.unsigned_abs() <= 1 << 53;
-            let values: Vec<i64> = tensor.data.as_chunks::<8>().0.iter().map(|c| i64::from_le_bytes(*c)).collect();
-            values.iter().all(|value| exact(*value)).then(|| values.iter().map(|value| *value as f64).collect())
-        }
         _ => None,
     }
 }
@@ -317,6 +336,7 @@ fn numbers(tensor: &Tensor) -> Option<Vec<f64>> {
 #[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 mod tests {
     use super::*;
+    use crate::{input::tensors_from, output::Format};
 
     fn model(datatype: &str) -> Model {
         serde_json::from_value(serde_json::json!({
@@ -352,9 +372,32 @@ mod tests {
     fn whole_numbers_become_integers_and_others_do_not() {
         let fitted = model("INT64").fit(matrix(&[1.0, -2.0])).unwrap();
         assert_eq!(fitted[0].data, [1i64, -2].iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>());
-        assert_eq!(model("INT64").fit(matrix(&[1.5])), Err(InputError::Dtype));
-        assert_eq!(model("INT32").fit(matrix(&[4e9])), Err(InputError::Dtype));
-        assert_eq!(model("BOOL").fit(matrix(&[1.0])), Err(InputError::Dtype));
+        assert_eq!(model("INT64").fit(matrix(&[1.5])), Err(InputError::Unfit(Dtype::Int64)));
+        assert_eq!(model("INT32").fit(matrix(&[4e9])), Err(InputError::Unfit(Dtype::Int32)));
+        assert_eq!(model("BOOL").fit(matrix(&[1.0])), Err(InputError::Unfit(Dtype::Bool)));
+    }
+
+    #[test]
+    fn a_table_comes_to_the_model_with_every_digit_that_its_type_holds() {
+        let fit = |datatype: &str, text: &str| {
+            let table = tensors_from(Format::Csv, text.as_bytes(), &[]).unwrap();
+            model(datatype).fit(table).map(|tensors| tensors[0].data.clone())
+        };
+        let ids = [16_777_217i64, 9_007_199_254_740_993];
+        let bytes = |values: [i64; 2]| values.map(i64::to_le_bytes).concat();
+        assert_eq!(fit("INT64", "16777217,9007199254740993"), Ok(bytes(ids)));
+        assert_eq!(fit("INT64", "16777217,2.0"), Ok(bytes([16_777_217, 2])));
+        assert_eq!(fit("FP64", "0.1,16777217"), Ok([0.1f64, 16_777_217.0].map(f64::to_le_bytes).concat()));
+        assert_eq!(fit("FP32", "0.1,16777217"), Ok([0.1f32, 16_777_216.0].map(f32::to_le_bytes).concat()));
+        assert_eq!(
+            fit("FP32", "1,9007199254740993"),
+            Ok([1.0f32, 9_007_199_254_740_992.0].map(f32::to_le_bytes).concat())
+        );
+        // Beside a fraction it was rounded already, and is not passed off as what it was.
+        assert_eq!(fit("INT64", "2.0,9007199254740993"), Err(InputError::Unfit(Dtype::Int64)));
+        assert_eq!(fit("INT64", "1,0.5"), Err(InputError::Unfit(Dtype::Int64)));
+        assert_eq!(fit("INT32", "1,4000000000"), Err(InputError::Unfit(Dtype::Int32)));
+        assert_eq!(fit("FP32", "1,1e300"), Err(InputError::Unfit(Dtype::Fp32)));
     }
 
     #[test]

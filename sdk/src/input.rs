@@ -27,6 +27,9 @@ pub enum InputError {
     /// An element type that models do not take here.
     #[error("the array's element type is not one of f4 f8 i4 i8 i1 u1 b1, little-endian")]
     Dtype,
+    /// A number that the model's input cannot be: a fraction where it takes whole numbers, or out of its range.
+    #[error("the model takes {}, and the input holds what that cannot be", oip_datatype(*.0))]
+    Unfit(Dtype),
     /// Not a ZIP archive, or an unreadable member.
     #[error("not a .npz file")]
     Npz,
@@ -70,8 +73,9 @@ pub const MAX_INPUT_BYTES: u64 = 256 << 20;
 
 /// Reads the tensors of a file: one of a `.npy` or `.csv` (named ""), all of a `.npz` by their names.
 ///
-/// A CSV becomes a matrix of 32-bit floats; a first line that holds any word is its header. Where
-/// there is a header and `features` is not empty, these columns are taken, in this order, and all
+/// A CSV becomes a matrix: of 64-bit integers where all its numbers are whole, else of 64-bit floats, so that
+/// [`Model::fit`](crate::deployment::Model::fit) finds every digit that the model's own type holds. A first line that
+/// holds any word is its header. Where there is a header and `features` is not empty, these columns are taken, in this order, and all
 /// others are left out: so a table whose columns stand in another order than the model's is not
 /// misread. Without a header the columns are taken as they stand.
 pub fn read_tensors(path: &Path, features: &[String]) -> Result<Vec<Tensor>, InputError> {
@@ -180,7 +184,7 @@ fn csv(bytes: &[u8], features: &[String]) -> Result<Tensor, InputError> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut reader =
         csv::ReaderBuilder::new().has_headers(false).flexible(true).trim(csv::Trim::All).from_reader(bytes);
-    let mut values: Vec<f32> = Vec::new();
+    let mut values = Numbers::Whole(Vec::new());
     let (mut width, mut rows, mut wanted) = (None, 0u64, None);
     for (line, record) in (1u64..).zip(reader.byte_records()) {
         let record = record.map_err(|_| InputError::Cell { line, column: 1 })?;
@@ -198,8 +202,8 @@ fn csv(bytes: &[u8], features: &[String]) -> Result<Tensor, InputError> {
         for place in 0..wanted.as_ref().map_or(record.len(), Vec::len) {
             let index = wanted.as_ref().and_then(|wanted: &Vec<usize>| wanted.get(place)).copied().unwrap_or(place);
             let column = (index as u64).saturating_add(1);
-            let value = record.get(index).and_then(number);
-            values.push(value.ok_or(InputError::Cell { line, column })?);
+            let pushed = record.get(index).and_then(|cell| values.push(cell));
+            pushed.ok_or(InputError::Cell { line, column })?;
         }
         rows = rows.saturating_add(1);
     }
@@ -207,7 +211,39 @@ fn csv(bytes: &[u8], features: &[String]) -> Result<Tensor, InputError> {
         return Err(InputError::Empty);
     }
     let width = wanted.map_or(width.unwrap_or(0), |wanted| wanted.len() as u64);
-    Tensor::from_f32("", vec![rows, width], &values).map_err(InputError::Tensor)
+    let (dtype, data) = values.finish();
+    Tensor::new("", dtype, vec![rows, width], data).map_err(InputError::Tensor)
+}
+
+/// The numbers of a table: whole for as long as there is nothing else.
+enum Numbers {
+    Whole(Vec<i64>),
+    Real(Vec<f64>),
+}
+
+impl Numbers {
+    /// Appends the number that a cell says; `None` where it says none.
+    fn push(&mut self, cell: &[u8]) -> Option<()> {
+        if let Self::Whole(values) = self {
+            if let Ok(value) = std::str::from_utf8(cell).ok()?.parse() {
+                values.push(value);
+                return Some(());
+            }
+            // What is rounded here is 2^53 or more: `Model::fit` makes no whole number of that again.
+            *self = Self::Real(std::mem::take(values).into_iter().map(|value| value as f64).collect());
+        }
+        if let Self::Real(values) = self {
+            values.push(number(cell)?);
+        }
+        Some(())
+    }
+
+    fn finish(self) -> (Dtype, Vec<u8>) {
+        match self {
+            Self::Whole(values) => (Dtype::Int64, values.into_iter().flat_map(i64::to_le_bytes).collect()),
+            Self::Real(values) => (Dtype::Fp64, values.into_iter().flat_map(f64::to_le_bytes).collect()),
+        }
+    }
 }
 
 /// Where the header has the column.
@@ -221,8 +257,8 @@ fn column(header: &csv::ByteRecord, name: &str) -> Result<usize, InputError> {
 }
 
 /// A finite number. `nan` and `inf` are words that a table says by mistake.
-fn number(cell: &[u8]) -> Option<f32> {
-    std::str::from_utf8(cell).ok()?.parse::<f32>().ok().filter(|value| value.is_finite())
+fn number(cell: &[u8]) -> Option<f64> {
+    std::str::from_utf8(cell).ok()?.parse::<f64>().ok().filter(|value| value.is_finite())
 }
 
 #[cfg(test)]
@@ -235,7 +271,29 @@ mod tests {
         let with = tensors_from(Format::Csv, b"a,b\n1,2\n3,4.5\n", &[]).unwrap();
         assert_eq!(with, tensors_from(Format::Csv, b"1,2\n3,4.5", &[]).unwrap());
         assert_eq!(with[0].shape, [2, 2]);
-        assert_eq!(with[0].to_f32().unwrap(), [1.0, 2.0, 3.0, 4.5]);
+        assert_eq!(with[0].dtype, Dtype::Fp64);
+        assert_eq!(reals(&with[0]), [1.0, 2.0, 3.0, 4.5]);
+    }
+
+    fn reals(tensor: &Tensor) -> Vec<f64> {
+        tensor.data.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect()
+    }
+
+    fn wholes(tensor: &Tensor) -> Vec<i64> {
+        assert_eq!(tensor.dtype, Dtype::Int64);
+        tensor.data.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect()
+    }
+
+    #[test]
+    fn csv_keeps_every_digit() {
+        let read = |text: &str| tensors_from(Format::Csv, text.as_bytes(), &[]).unwrap().remove(0);
+        let ids = [16_777_217, -9_007_199_254_740_993, i64::MAX, i64::MIN];
+        assert_eq!(wholes(&read(&ids.map(|id| id.to_string()).join("\n"))), ids);
+        assert_eq!(
+            reals(&read("16777217,0.1\n1e300,-0.30000000000000004\n")),
+            [16_777_217.0, 0.1, 1e300, -0.300_000_000_000_000_04]
+        );
+        assert_eq!(reals(&read("9223372036854775808\n")), [9_223_372_036_854_775_808.0]);
     }
 
     #[test]
@@ -253,11 +311,11 @@ mod tests {
     fn csv_columns_are_taken_by_the_models_names() {
         let read = |text: &str, names: &[&str]| {
             let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-            Ok::<_, InputError>(tensors_from(Format::Csv, text.as_bytes(), &names)?[0].to_f32().unwrap())
+            Ok::<_, InputError>(wholes(&tensors_from(Format::Csv, text.as_bytes(), &names)?[0]))
         };
-        assert_eq!(read("b,note,a\n2,x,1\n", &["a", "b"]), Ok(vec![1.0, 2.0]));
-        assert_eq!(read("\u{feff}b,a\n2,1\n", &["a", "b"]), Ok(vec![1.0, 2.0]));
-        assert_eq!(read("1,2\n", &["a", "b"]), Ok(vec![1.0, 2.0]));
+        assert_eq!(read("b,note,a\n2,x,1\n", &["a", "b"]), Ok(vec![1, 2]));
+        assert_eq!(read("\u{feff}b,a\n2,1\n", &["a", "b"]), Ok(vec![1, 2]));
+        assert_eq!(read("1,2\n", &["a", "b"]), Ok(vec![1, 2]));
         assert_eq!(read("a,c\n1,2\n", &["a", "b"]), Err(InputError::MissingColumn("b".to_owned())));
         assert_eq!(read("a,a\n1,2\n", &["a"]), Err(InputError::ColumnTwice("a".to_owned())));
     }

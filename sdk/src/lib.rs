@@ -89,7 +89,8 @@
 //! | [`component`] | sandboxed apps: one party's code on another's data |
 //! | [`federation`] | training across sites, each with its own node |
 //! | [`input`], [`output`] | tensors and tables as files |
-//! | [`verify`] | evidence and proofs, offline |
+//! | [`judgement`] | evidence and proofs that one has in hand, offline |
+//! | [`verify`] | the same with a memory, for sessions |
 //!
 //! What is *simulated* is software that plays hardware and protects nothing: a policy accepts it only if
 //! it names the root of that simulation.
@@ -112,6 +113,7 @@ mod file;
 pub mod infer;
 pub mod input;
 pub mod job;
+pub mod judgement;
 pub mod keystore;
 mod memory;
 pub mod node;

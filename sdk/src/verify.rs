@@ -2,7 +2,7 @@
 
 use glacier_attest::{
     Accepted, Appraisal, AppraisalError, Binding, Check, CheckedEndorsements, CollateralError, Endorsements, Genuine,
-    Policy, appraise, appraise_enclave_checked,
+    Policy, appraise_enclave_checked,
 };
 use glacier_proof::{Bundle, Judge, ProofAppraisal};
 use glacier_wire::{Claims, Evidence, UnixTime};
@@ -26,17 +26,6 @@ pub struct Judged {
     pub genuine: Option<Genuine>,
     /// The acceptance, or the first check that stands in its way.
     pub accepted: Result<Accepted, AppraisalError>,
-}
-
-/// Appraises raw evidence once. Without a policy use [`glacier_attest::appraise`]: that it is genuine is all there is to say.
-pub fn verify_evidence(
-    evidence: &[u8],
-    endorsements: &Endorsements,
-    policy: &Policy,
-    binding: Binding<'_>,
-    at: UnixTime,
-) -> Judged {
-    judged(appraise(evidence, endorsements, &policy.anchors(), at), policy, binding, at)
 }
 
 /// Checks a proof and all it stands on. With [`Judge::Policy`] the question is whether that policy

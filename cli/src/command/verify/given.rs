@@ -1,8 +1,9 @@
 //! Vendor-signed documents that the caller names beside evidence.
 
 use crate::{error::Failure, files};
-use glacier_attest::{Collateral, CollateralError, Endorsements, Fingerprint};
-use glacier_wire::{Evidence, ReportData};
+use glacier::judgement::{self, Subject};
+use glacier_attest::{Collateral, Endorsements, Fingerprint};
+use glacier_wire::ReportData;
 use std::path::{Path, PathBuf};
 
 /// What was typed.
@@ -44,31 +45,13 @@ impl Given {
             endorsements.vek = documents(path)?.into_iter().next();
         }
         for path in &self.amd_ca {
-            for der in documents(path)? {
-                if is_list(&der) {
-                    endorsements.amd_crls.push(der);
-                } else {
-                    endorsements.amd_authorities.push(der);
-                }
-            }
+            judgement::add_amd(&mut endorsements, documents(path)?);
         }
         for path in &self.ocsp {
             endorsements.ocsp.extend(documents(path)?);
         }
         Ok(endorsements)
     }
-}
-
-/// Adds what an enclave showed beside its quote to what the caller named. The caller's comes first.
-pub(crate) fn add(endorsements: &mut Endorsements, evidence: &Evidence) -> Result<(), CollateralError> {
-    let shown = Endorsements::of_enclave(evidence)?;
-    endorsements.collateral = endorsements.collateral.take().or(shown.collateral);
-    endorsements.vek = endorsements.vek.take().or(shown.vek);
-    endorsements.amd_authorities.extend(shown.amd_authorities);
-    endorsements.amd_crls.extend(shown.amd_crls);
-    endorsements.rims.extend(shown.rims);
-    endorsements.ocsp.extend(shown.ocsp);
-    Ok(())
 }
 
 /// A reference manifest, as it is: the verifier says what is wrong with it.
@@ -82,35 +65,16 @@ pub(crate) fn root(path: &Path) -> Result<Fingerprint, Failure> {
     Ok(Fingerprint::of(&der))
 }
 
-/// Evidence copied from a log is hex text; nothing that a vendor signs is.
-pub(crate) fn unhex(bytes: Vec<u8>) -> Vec<u8> {
-    let Ok(text) = std::str::from_utf8(&bytes) else { return bytes };
-    let digits: String = text.split_whitespace().collect();
-    hex::decode(digits.strip_prefix("0x").unwrap_or(&digits)).unwrap_or(bytes)
-}
-
-/// All 64 bytes of a quote's report data.
-pub(crate) fn report_data(text: &str) -> Result<ReportData, Failure> {
+/// All 64 bytes of a quote's report data, or the nonce of a device.
+pub(crate) fn report_data(subject: &Subject, text: &str, flag: &str) -> Result<ReportData, Failure> {
     let bytes = hex::decode(text.strip_prefix("0x").unwrap_or(text)).ok();
-    bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| {
-        Failure::trouble(
-            "usage",
-            "--expect-report-data is not 64 bytes of hexadecimal",
-            "give all 128 digits; a 32-byte value is followed by 64 zeros in most quotes",
-        )
+    bytes.and_then(|bytes| subject.report_data(&bytes)).ok_or_else(|| {
+        let (length, help) = match subject.is_device() {
+            true => (32, "give the 64 digits of the nonce that the device was asked with"),
+            false => (64, "give all 128 digits; a 32-byte value is followed by 64 zeros in most quotes"),
+        };
+        Failure::trouble("usage", format!("{flag} is not {length} bytes of hexadecimal"), help)
     })
-}
-
-/// A device's nonce, in the place where quotes have their report data.
-pub(crate) fn nonce(text: &str, flag: &str) -> Result<ReportData, Failure> {
-    let mut nonce = [0; 32];
-    hex::decode_to_slice(text.strip_prefix("0x").unwrap_or(text), &mut nonce).map_err(|_| {
-        let message = format!("{flag} is not 32 bytes of hexadecimal");
-        Failure::trouble("usage", message, "give the 64 digits of the nonce that the device was asked with")
-    })?;
-    let mut expected = [0; 64];
-    expected[..32].copy_from_slice(&nonce);
-    Ok(expected)
 }
 
 pub(crate) fn no_nonce() -> Failure {
@@ -130,36 +94,6 @@ fn collateral(path: &Path) -> Result<Collateral, Failure> {
 
 /// DER documents: one as it is, or those of a PEM file in their order.
 fn documents(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
-    let bytes = files::read(path, MAX_DER)?;
-    // Certificates, lists and answers are DER SEQUENCEs.
-    if bytes.first() == Some(&0x30) {
-        return Ok(vec![bytes]);
-    }
-    let text = String::from_utf8_lossy(&bytes);
-    let blocks = text.split_inclusive("-----END ").filter_map(|part| part.find("-----BEGIN ").map(|at| &part[at..]));
-    let mut found = Vec::new();
-    for block in blocks {
-        let label = block["-----BEGIN ".len()..].split("-----").next().unwrap_or_default();
-        let whole = format!("{block}{label}-----\n");
-        let (_, der) = der::pem::decode_vec(whole.as_bytes())
-            .map_err(|error| Failure::not_a("PEM", path, error, "pass the file as the vendor gives it"))?;
-        found.push(der);
-    }
-    if found.is_empty() {
-        return Err(Failure::not_a("a certificate", path, "neither PEM nor DER", "pass the certificate itself"));
-    }
-    Ok(found)
-}
-
-/// Whether DER is a revocation list: a certificate's content begins with its version in `[0]` (RFC
-/// 5280 §4.1), a list's with an INTEGER or the algorithm (§5.1).
-fn is_list(der: &[u8]) -> bool {
-    let content = |der: &[u8]| -> Option<usize> {
-        Some(match *der.get(1)? {
-            length @ 0x81..=0x84 => 2 + usize::from(length & 0x0f),
-            _ => 2,
-        })
-    };
-    let Some(inner) = content(der).and_then(|at| der.get(at..)) else { return false };
-    content(inner).and_then(|at| inner.get(at)).is_some_and(|tag| *tag != 0xa0)
+    judgement::documents(files::read(path, MAX_DER)?)
+        .map_err(|error| Failure::not_a("a certificate", path, error, "pass the file as the vendor gives it"))
 }

@@ -1,10 +1,6 @@
 //! `glacier verify node`: look at a node's enclave, say nothing.
 
-use super::{
-    exit,
-    given::{self, Given},
-    shown::Shown,
-};
+use super::{exit, given::Given, shown::Shown};
 use crate::{
     checks::{self, Line},
     context::{Context, now},
@@ -14,7 +10,7 @@ use crate::{
     output::{BOLD, Report, field},
     progress,
 };
-use glacier::{Freshness, node::Showing};
+use glacier::{Freshness, judgement::add_shown, node::Showing};
 use glacier_attest::{
     Anchors, Appraisal, Binding, Endorsements, Fingerprint, Genuine, Reason, Verdict, appraise_enclave,
 };
@@ -50,7 +46,7 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     spinner.finish_and_clear();
     let shown = shown.map_err(explain::connect)?;
     let mut endorsements = args.given.read()?;
-    given::add(&mut endorsements, &shown.evidence).map_err(|error| explain::connect(error.into()))?;
+    add_shown(&mut endorsements, &shown.evidence).map_err(|error| explain::connect(error.into()))?;
 
     let anchors = policy.as_ref().map_or_else(Anchors::vendor, glacier::Policy::anchors);
     let genuine = look(&shown, &endorsements, &anchors)?;

@@ -12,9 +12,10 @@ use crate::{
     output::{DIM, Output, Report, field},
     units::{Moment, grouped, rfc3339},
 };
+use glacier::judgement::{conclusion, judge_proof};
 use glacier_attest::{Anchors, Policy, Verdict};
 use glacier_chain::Question;
-use glacier_proof::{Bundle, Judge, ProofAppraisal, SettlementAppraisal, WorkProof};
+use glacier_proof::{Bundle, Judge, SettlementAppraisal, WorkProof};
 use glacier_wire::{PlatformKind, UnixTime, Work, cbor, training::TrainingRecord};
 use serde::Serialize;
 use std::{
@@ -68,7 +69,9 @@ pub(crate) async fn run(args: Args, output: Output) -> Outcome {
     let question = Question { judge, at, collateral: &collateral, node: None };
     proven.chain = chain::look_up(&args.chain, args.node.as_ref(), &bundle, question, output).await?;
     proven.replay = replay(&args.replay, &bundle, output)?;
-    proven.verdict = proven.conclusion();
+    let chain = proven.chain.as_ref().map(|found| found.verdict);
+    let replayed = proven.replay.as_ref().map(|replayed| replayed.verdict);
+    proven.verdict = conclusion(proven.verdict, chain.into_iter().chain(replayed));
     if let Some(path) = &args.keep {
         let settled = proven.chain.as_ref().and_then(|found| found.live.settled.clone());
         bundle.settled = Some(settled.ok_or_else(|| {
@@ -101,9 +104,6 @@ pub(crate) struct Proven {
     #[serde(skip_serializing_if = "Option::is_none")]
     replay: Option<Replayed>,
     pub(crate) proof: WorkProof,
-    /// Of the proof alone.
-    #[serde(skip)]
-    own: Verdict,
 }
 
 /// What stands behind the key, checked without a chain.
@@ -131,37 +131,17 @@ impl Registered {
 impl Proven {
     /// Without a policy the question is whether the enclave is genuine hardware's.
     pub(crate) fn judge(bundle: &Bundle, policy: Option<&Policy>, at: UnixTime) -> Self {
-        let vendor = Anchors::vendor();
-        let judge = policy.map_or(Judge::Genuine(&vendor), Judge::Policy);
-        let appraisal: ProofAppraisal = bundle.verify(judge, at);
-        let own = appraisal.verdict();
-        let mut proven = Self {
-            verdict: own,
+        let judged = judge_proof(bundle, policy, at);
+        Self {
+            verdict: judged.verdict(),
             at: rfc3339(at),
-            checks: appraisal.checks.iter().map(line).collect(),
-            evidence: checks::lines(&appraisal.evidence),
-            settlement: bundle.verify_settlement(judge, at).as_ref().map(Registered::new),
+            checks: judged.proof.checks.iter().map(line).collect(),
+            evidence: checks::lines(&judged.proof.evidence),
+            settlement: judged.settlement.as_ref().map(Registered::new),
             chain: None,
             training: bundle.training.clone(),
             replay: None,
             proof: bundle.proof.proof.clone(),
-            own,
-        };
-        proven.verdict = proven.conclusion();
-        proven
-    }
-
-    /// Accepted where everything that was asked is.
-    fn conclusion(&self) -> Verdict {
-        let settlement = self.settlement.as_ref().map(|registered| registered.verdict);
-        let chain = self.chain.as_ref().map(|found| found.verdict);
-        let replay = self.replay.as_ref().map(|replayed| replayed.verdict);
-        let all = || [Some(self.own), settlement, chain, replay].into_iter().flatten();
-        let any = |verdict| all().any(|found| found == verdict);
-        match (any(Verdict::Rejected), any(Verdict::Undetermined)) {
-            (true, _) => Verdict::Rejected,
-            (false, true) => Verdict::Undetermined,
-            (false, false) => Verdict::Accepted,
         }
     }
 }

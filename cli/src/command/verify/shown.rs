@@ -120,12 +120,6 @@ impl Shown {
         }
     }
 
-    /// Whether it may carry this: what cannot be taken apart may carry anything.
-    pub(crate) fn says(&self, expected: &ReportData) -> bool {
-        let alone = self.platform == Some(PlatformKind::Nvidia);
-        self.report_data.as_ref().is_none_or(|said| *said == report_data(alone, expected))
-    }
-
     /// The fields, one on a line.
     pub(crate) fn human(&self, page: &mut dyn Write) -> io::Result<()> {
         if !self.genuine && self.report_data.is_none() {
