@@ -1,5 +1,5 @@
 //! A sealed-bid auction: bidders tell only the enclave what they bid; the highest pays the second
-//! price. Nobody ever learns a losing bid, and the result carries a Work Proof.
+//! price. No bid is told but that price, and not whose it was; the result carries a Work Proof.
 
 use glacier_app::{Address, App, Context, Refusal, Request, Response, Shared, refuse};
 use serde::{Deserialize, Serialize};

@@ -2,7 +2,10 @@
 
 use crate::row::{Row, pair, pair_async, runtimes};
 use bytes::Bytes;
-use glacier::{Options, run_app, wire::ManifestHash};
+use glacier::{
+    Options, run_app,
+    wire::{ManifestHash, app::AppResult},
+};
 use glacier_testkit::{Rig, breast_cancer, program};
 use glacier_wasm::{Call, Component, Limits};
 use hyper::Method;
@@ -88,7 +91,9 @@ fn nodes(what: &str, file: &Path, body: &[u8], rounds: usize) -> Result<Row, Box
         let options = Options { runs: u64::MAX >> 1, units: u64::MAX >> 1, ..Options::default() };
         let app = run_app(&node, sandbox.policy(), &owner, file, &options, &mut |_| ()).await?.name;
         let session = sandbox.session(&owner).await;
-        session.call_app(&app, "/", body.clone()).await?;
+        let AppResult::Answer(_) = session.call_app(&app, "/", body.clone()).await?.result else {
+            return Err("the app refuses the table".into());
+        };
         let other = built_in.session(&built_in.party("owner")).await;
         let ask = async || -> Result<(), Box<dyn Error>> {
             let response = other.request(Method::POST, "/", &[], body.clone()).await?;

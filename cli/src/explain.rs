@@ -77,6 +77,9 @@ pub(crate) fn node(error: NodeError) -> Failure {
         NodeError::Digest(_) => {
             ("asset-digest", "pass the file that was sealed for this job; if it is, the host altered it".to_owned())
         }
+        NodeError::TooLarge { .. } => {
+            ("node", "nothing was kept; the host sends something else: tell the node's operator".to_owned())
+        }
         NodeError::File(fault) => ("file", file_help(fault)),
         _ => ("node", "check --node: what answers there may be no Glacier node".to_owned()),
     };
@@ -144,6 +147,15 @@ fn request(error: RequestError) -> Failure {
         _ => Failure::trouble("node", message, "the node may run another version; compare `glacier --version`"),
     }
 }
+
+/// A sandboxed app said no, in words of its own: they are not to move the terminal's cursor, nor to fill its page.
+pub(crate) fn app_refusal(text: &str) -> Failure {
+    let text: String = text.chars().filter(|c| !c.is_control()).take(LONGEST_REFUSAL).collect();
+    Failure::no("app", format!("the app refuses this data: {text}"), "ask the app's owner what data it takes")
+}
+
+/// Characters of an app's refusal that are shown.
+const LONGEST_REFUSAL: usize = 2000;
 
 /// The enclave said no.
 fn refusal(refusal: &Refusal) -> Failure {

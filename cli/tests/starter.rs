@@ -39,6 +39,43 @@ fn a_starter_is_built_run_and_called_with_proof_without_edits() {
 }
 
 #[test]
+fn a_component_is_run_and_asked_by_the_line_that_is_printed() {
+    need_programs();
+    const COHORT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/wasm/cohort.wasm");
+    let node = Node::of(Party::new(), "--no-chain");
+    let (party, door) = (&node.party, node.door());
+    let table = support::model_and_data().1.join("data.csv");
+    party.json("key new default", 0);
+    let run = party.run(&format!("app run {COHORT} --runs 2 {door}"));
+    let said = String::from_utf8(run.stderr).unwrap();
+    assert!(run.status.success(), "{said}");
+    let printed = said.split('`').nth(1).and_then(|line| line.strip_prefix("glacier ")).expect("what others run");
+    let file = |path: &std::path::Path| path.display().to_string();
+    let line = printed.replace("--policy P ", &format!("--policy {} ", file(&party.path("policy.toml"))));
+    let line = line.replace("--input FILE", &format!("--input {}", file(&table)));
+    assert!(line != printed);
+
+    // Nothing goes to code that nobody has named, nor to another than was named.
+    let code = text(&party.json(&format!("measure {COHORT}"), 0), "code").to_owned();
+    assert!(line.contains(&code), "{line}");
+    let without = line.replace(&format!("--code {code} "), "");
+    assert_eq!(party.json(&without, 2)["error"]["code"], "usage");
+    let other = line.replace(&code, &"00".repeat(32));
+    assert_eq!(party.json(&other, 1)["error"]["code"], "other-code");
+    // Nor is a run spent on an answer that has no place to go.
+    assert_eq!(party.json(&format!("{line} --output policy.toml"), 2)["error"]["code"], "exists");
+
+    let answer = party.json(&format!("{line} --path /mean_area"), 0);
+    let summary: serde_json::Value = serde_json::from_str(text(&answer, "answer")).unwrap();
+    assert_eq!((&summary["rows"], text(&answer, "code")), (&569.into(), code.as_str()));
+    assert_eq!(answer["proof"]["work"], "app");
+    let refused = party.json(&format!("{without} --any-code --path /no-such-column"), 1);
+    assert_eq!(refused["error"]["code"], "app");
+    assert!(text(&refused["error"], "message").contains("no such column"), "{refused}");
+    assert_eq!(party.json(&line, 1)["error"]["code"], "grant-exhausted");
+}
+
+#[test]
 fn names_that_are_none_write_nothing() {
     let party = Party::new();
     for name in ["Hello", "2nd", "a/b"] {

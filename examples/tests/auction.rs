@@ -4,7 +4,7 @@ use glacier_testkit::{Rig, program, refused};
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_highest_bidder_pays_the_second_price_and_no_losing_bid_is_told() {
+async fn the_highest_bidder_pays_the_second_price_and_no_other_bid_is_told() {
     let rig = Rig::with(program("sealed-bid-auction"), None).await;
     let (seller, alice, bob) = (rig.party("seller"), rig.party("alice"), rig.party("bob"));
     let session = rig.session(&seller).await;

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 #[derive(serde::Deserialize)]
 struct Closed {
+    number: u64,
     batch: SignedBatch,
     readings: Vec<String>,
 }
@@ -28,7 +29,7 @@ fn reading(device: &Identity, text: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_devices_signed_is_batched_and_anchored() {
-    let rig = Rig::with(program("device-feed"), None).await;
+    let mut rig = Rig::with(program("device-feed"), None).await;
     let (owner, carrier) = (rig.party("owner"), rig.party("carrier"));
     let (feed, anybody) = (rig.session(&owner).await, rig.session(&carrier).await);
     let (known, unknown) = (device(5), device(6));
@@ -46,8 +47,14 @@ async fn what_devices_signed_is_batched_and_anchored() {
     // A network of this test's own, which trusts the root of this rig's chip, and on which its key is registered.
     let network = network(&rig).await;
     let at = AnchorAt { chain_id: network.deployment().chain_id, contract: Address(*network.deployment().anchor.0) };
-    assert_eq!(refused(anybody.call_proved::<_, Value>("/batches", &at).await), RefusalCode::NotFound);
-    let closed = feed.call_proved::<_, Closed>("/batches", &at).await.unwrap().value;
+    let close = |anchored: Option<u64>| json!({"at": at, "anchored": anchored});
+    assert_eq!(refused(anybody.call_proved::<_, Value>("/batches", &close(None)).await), RefusalCode::App);
+    let lost = feed.call_proved::<_, Closed>("/batches", &close(None)).await.unwrap().value;
+    // Its answer was lost. What comes meanwhile waits for the next batch, and this one is the same again.
+    assert_eq!(anybody.call::<_, u64>("/readings", &reading(&known, "8 1800000180 20.2")).await.unwrap(), 1);
+    let closed = feed.call_proved::<_, Closed>("/batches", &close(None)).await.unwrap().value;
+    assert_eq!((closed.number, closed.batch), (lost.number, lost.batch));
+    assert_eq!(closed.readings.len(), 3);
     closed.batch.verify().unwrap();
     assert_eq!(closed.batch.batch.signer, feed.claims().enclave_key);
     let batch = DeviceAnchor::Batch {
@@ -72,7 +79,26 @@ async fn what_devices_signed_is_batched_and_anchored() {
     };
     assert!(there(&hashes[1]).await);
     assert!(!there(&hashes[2]).await, "another reading does not stand there");
-    assert_eq!(refused(feed.call::<_, Value>("/batches", &at).await), RefusalCode::BadRequest, "nothing is left");
+
+    // The next one, which nobody has anchored when the enclave ends: another key signs it, in a series of its own.
+    let second = feed.call_proved::<_, Closed>("/batches", &close(Some(0))).await.unwrap().value;
+    assert_eq!((second.number, second.batch.batch.sequence), (1, 1));
+    assert_eq!(second.readings, ["8 1800000180 20.2"]);
+    rig.restart().await;
+    let (feed, anybody) = (rig.session(&owner).await, rig.session(&carrier).await);
+    refused(anybody.call::<_, ()>("/devices", &unknown.address()).await);
+    for taken in ["7 1800000120 20.4", "8 1800000180 20.2"] {
+        assert_eq!(refused(anybody.call::<_, u64>("/readings", &reading(&known, taken)).await), RefusalCode::App);
+    }
+    let again = feed.call_proved::<_, Closed>("/batches", &close(Some(0))).await.unwrap().value;
+    assert_eq!((again.number, &again.readings), (1, &second.readings));
+    assert_eq!((again.batch.batch.root, again.batch.batch.sequence), (second.batch.batch.root, 0));
+    assert_eq!(again.batch.batch.signer, feed.claims().enclave_key);
+    assert_eq!(
+        refused(feed.call::<_, Value>("/batches", &close(Some(1))).await),
+        RefusalCode::BadRequest,
+        "all is out"
+    );
 }
 
 async fn network(rig: &Rig) -> Operator {

@@ -6,7 +6,7 @@ use crate::{
     keystore::Key,
     node::Node,
     output::Results,
-    seal::{Progress, open_expected},
+    seal::{Progress, most_sealed, open_expected},
     session::{RequestError, Session},
     verify::{now, verify_proof},
 };
@@ -195,7 +195,7 @@ impl Session {
         let digest = Digest(proof.proof().output.0);
         let scratch = Scratch::new().map_err(crate::seal::SealError::Write)?;
         let file = scratch.path("result.age");
-        let sealed_bytes = node.download(&digest, &file, progress).await?;
+        let sealed_bytes = node.download(&digest, &file, most_sealed(max), progress).await?;
         let content = open_expected(&file, &digest, key.age(), max)?;
         Ok((content, Proved { proof, checks, bundle, sealed_bytes }))
     }

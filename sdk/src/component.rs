@@ -41,11 +41,11 @@ pub struct AppInfo {
     pub limits: Limits,
 }
 
-/// An app's answer, proved.
+/// What an app said to a caller, proved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppAnswer {
-    /// What it says.
-    pub body: Bytes,
+    /// Its answer, or its refusal, which is proved as well.
+    pub result: AppResult,
     /// Its proof.
     pub proof: AnswerProof,
 }
@@ -97,14 +97,17 @@ impl Session {
         Ok(serde_json::from_slice(&response.body).map_err(|_| RequestError::Malformed(CborError::Malformed))?)
     }
 
-    /// Calls an app; `path` is as in a URI. The answer comes out only when its proof holds: signed by this session's enclave, about this
-    /// app, exactly this request and exactly this answer.
+    /// Calls an app; `path` is as in a URI. What it says comes out only when its proof holds: signed by this session's
+    /// enclave, about this app, exactly this request and exactly this answer.
+    ///
+    /// # Errors
+    /// The enclave's refusal, where the app said nothing: it trapped, or used up what it may use.
     pub async fn call_app(&self, name: &ManifestHash, path: &str, body: Bytes) -> Result<AppAnswer, Error> {
-        let target = format!("/apps/{name}/{}", path.trim_start_matches('/'));
+        let target = format!("/apps/{name}/{}", path.strip_prefix('/').unwrap_or(path));
         let headers = [("content-type", "application/octet-stream")];
         let response = self.request(Method::POST, &target, &headers, body.clone()).await?;
         let proof = self.check_answer(Work::App, name, &body, &response)?;
-        Ok(AppAnswer { body: response.body, proof })
+        Ok(AppAnswer { result: AppResult::decode(&response.body).map_err(OutputError::App)?, proof })
     }
 
     /// Fetches what an app made of a data set, as [`Session::collect`] does for a model: the proof is checked first.

@@ -11,7 +11,7 @@ use crate::{
     file::Scratch,
     keystore::Key,
     node::Node,
-    seal::{SealError, open_expected},
+    seal::{SealError, most_sealed, open_expected},
     session::{RequestError, Session},
     training::{MAX_MODEL, PATIENCE, PAUSE, passing},
     verify::now,
@@ -393,13 +393,16 @@ impl Part<'_> {
     }
 }
 
+/// Bytes of a model or an update on its way: weights may be written in a wider way than they came, with a head.
+const MAX_CARRIED: u64 = 2 * MAX_MODEL + (64 << 10);
+
 /// Brings ciphertext from one host to another.
 async fn carry(from: &Node, to: &Node, asset: &Digest, scratch: &Scratch) -> Result<(), Error> {
     if from.url() == to.url() {
         return Ok(());
     }
     let file = scratch.path(&format!("{asset}.age"));
-    from.download(asset, &file, &mut |_, _| ()).await?;
+    from.download(asset, &file, most_sealed(MAX_CARRIED), &mut |_, _| ()).await?;
     to.upload(asset, &file, &mut |_, _| ()).await?;
     Ok(())
 }
@@ -481,7 +484,7 @@ impl Session {
         let asset = self.federation(&hash).await?.result.ok_or(RequestError::Refused(not_ready))?;
         let scratch = Scratch::new().map_err(SealError::Write)?;
         let file = scratch.path("merged.age");
-        node.download(&asset, &file, &mut |_, _| ()).await?;
+        node.download(&asset, &file, most_sealed(MAX_MODEL), &mut |_, _| ()).await?;
         let model = open_expected(&file, &asset, key.age(), MAX_MODEL)?;
         if Digest(*blake3::hash(&model).as_bytes()) != record.result {
             return Err(Unproved::OtherOutput.into());

@@ -38,6 +38,12 @@ pub enum NodeError {
     /// The answer cannot be read.
     #[error("the node's answer cannot be read")]
     Malformed,
+    /// The host names, or sends, a longer asset than this can be.
+    #[error("the node sends more than the {max} bytes that this asset can have")]
+    TooLarge {
+        /// Bytes that are taken.
+        max: u64,
+    },
     /// The local file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),

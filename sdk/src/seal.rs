@@ -147,6 +147,11 @@ pub fn open_expected(
     Ok(content)
 }
 
+/// Most bytes that a sealed file has whose content has at most `content`.
+pub(crate) fn most_sealed(content: u64) -> u64 {
+    Sealer::ciphertext_len(Sealer::MAX_RECIPIENTS, content)
+}
+
 /// The age header at the beginning of a sealed file.
 pub fn read_header(from: &Path) -> Result<Vec<u8>, SealError> {
     let (mut source, _) = Source::File(from).open()?;

@@ -20,7 +20,7 @@ use hyper::{
 };
 use std::{
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
@@ -82,6 +82,7 @@ pub(crate) enum Outgoing {
 /// What was sent so far.
 pub(crate) struct Sent {
     committer: Committer,
+    pieces: u64,
     ended: bool,
 }
 
@@ -97,7 +98,9 @@ impl Body for Outgoing {
             Self::Pieces { ended: true, .. } => Poll::Ready(None),
             Self::Pieces { body, sent, ended } => Poll::Ready(match ready!(body.0.poll_recv(cx)) {
                 Some(Some(piece)) => {
-                    lock(sent).committer.update(&piece);
+                    let mut sent = lock(sent);
+                    sent.committer.update(&piece);
+                    sent.pieces = sent.pieces.saturating_add(1);
                     Some(Ok(Frame::data(piece)))
                 }
                 Some(None) => {
@@ -149,14 +152,27 @@ impl Session {
     /// `POST path` with a body that is sent while the answer is read. `body` is `Bytes`, or from [`Upload::pair`].
     ///
     /// # Errors
-    /// The enclave's refusal, where it says no before the first piece; a connection that was cut.
+    /// The enclave's refusal, where it says no before the first piece; a connection that was cut;
+    /// [`RequestError::Deadline`] where for that long neither a piece of the body goes out nor an answer comes.
     pub async fn stream(&self, path: &str, body: impl Into<UploadBody>) -> Result<Streaming<'_>, RequestError> {
         let input_salt = random().ok_or(RequestError::Request)?;
-        let sent = Arc::new(Mutex::new(Sent { committer: Committer::new(&input_salt), ended: false }));
+        let sent = Arc::new(Mutex::new(Sent { committer: Committer::new(&input_salt), pieces: 0, ended: false }));
         let body = Outgoing::Pieces { body: body.into(), sent: sent.clone(), ended: false };
         let salt = input_salt.to_string();
         let headers = [("te", "trailers"), ("glacier-input-salt", salt.as_str())];
-        let (sender, head, body) = self.begin(Method::POST, path, &headers, body).await?;
+        let mut begun = pin!(self.begin(Method::POST, path, &headers, body));
+        let mut before = 0;
+        let (sender, head, body) = loop {
+            if let Ok(begun) = tokio::time::timeout(self.deadline(), begun.as_mut()).await {
+                break begun?;
+            }
+            // A long body may take longer than a request; one that stands still may not.
+            let pieces = lock(&sent).pieces;
+            if pieces == before {
+                return Err(RequestError::Deadline);
+            }
+            before = pieces;
+        };
         let salt = head.headers.get("glacier-output-salt").and_then(|salt| salt.to_str().ok()?.parse().ok());
         let output = Committer::new(&salt.unwrap_or(Nonce([0; 32])));
         Ok(Streaming {

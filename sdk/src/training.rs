@@ -9,7 +9,7 @@ use crate::{
     job::Draft,
     keystore::Key,
     node::{Node, NodeError},
-    seal::{Progress, SealError, open_expected},
+    seal::{Progress, SealError, most_sealed, open_expected},
     session::{ConnectError, RequestError, Session},
     source::Source,
     verify::now,
@@ -320,7 +320,7 @@ impl Session {
         }
         let scratch = Scratch::new().map_err(SealError::Write)?;
         let file = scratch.path("refined.age");
-        let sealed_bytes = node.download(&refined.asset, &file, progress).await?;
+        let sealed_bytes = node.download(&refined.asset, &file, most_sealed(MAX_MODEL), progress).await?;
         let model = open_expected(&file, &refined.asset, key.age(), MAX_MODEL)?;
         if Digest(*blake3::hash(&model).as_bytes()) != record.result {
             return Err(Unproved::OtherOutput.into());

@@ -11,7 +11,7 @@ use http_body_util::channel::Channel;
 use reqwest::{RequestBuilder, Response, StatusCode, header};
 use std::{
     fs::File,
-    io::{Read, Seek, SeekFrom},
+    io::{self, Read, Seek, SeekFrom},
     path::Path,
     time::Duration,
 };
@@ -39,16 +39,25 @@ impl Node {
             match self.upload_rest(asset, &mut source, total, progress, &mut patience).await {
                 Ok(()) => return Ok(()),
                 // What was there of it had come from somebody else and was of another file. It is gone now.
-                Err(NodeError::Digest(_)) if !tainted => tainted = true,
+                Err(NodeError::Digest(_)) if !tainted => (patience, tainted) = (Patience::new(), true),
                 Err(error) => patience.after(error).await?,
             }
         }
     }
 
-    /// Fetches an asset into the new file `to`, which exists only once all of it is there and has the
-    /// digest. A cut transfer goes on where it stopped. Returns how many bytes it has.
-    pub async fn download(&self, asset: &Digest, to: &Path, progress: Progress<'_>) -> Result<u64, NodeError> {
-        let mut target = Target { file: NewFile::create(to)?, hasher: blake3::Hasher::new(), have: 0 };
+    /// Fetches an asset of at most `max` bytes into the new file `to`, which exists only once all of it is there and
+    /// has the digest. A cut transfer goes on where it stopped. Returns how many bytes it has.
+    ///
+    /// # Errors
+    /// [`NodeError::TooLarge`] before the disk is full of what a host makes up; the digest tells only at the end.
+    pub async fn download(
+        &self,
+        asset: &Digest,
+        to: &Path,
+        max: u64,
+        progress: Progress<'_>,
+    ) -> Result<u64, NodeError> {
+        let mut target = Target { file: NewFile::create(to)?, hasher: blake3::Hasher::new(), have: 0, max };
         let mut patience = Patience::new();
         loop {
             match self.download_rest(asset, &mut target, progress, &mut patience).await {
@@ -94,8 +103,17 @@ impl Node {
             let mut piece = Vec::new();
             source.seek(SeekFrom::Start(have)).map_err(FileError::from)?;
             source.take(PIECE).read_to_end(&mut piece).map_err(FileError::from)?;
-            have = self.append(asset, have, total, piece).await?;
-            patience.moved();
+            if piece.is_empty() {
+                // The file has become shorter: there is nothing to go on with.
+                return Err(FileError::from(io::Error::from(io::ErrorKind::UnexpectedEof)).into());
+            }
+            let there = self.append(asset, have, total, piece).await?;
+            // A host that goes back, or stands still, does so for a while only.
+            if there <= have {
+                patience.spend(NodeError::Status(StatusCode::CONFLICT.as_u16())).await?;
+            }
+            patience.moved(there);
+            have = there;
         }
     }
 
@@ -108,7 +126,7 @@ impl Node {
         progress: Progress<'_>,
     ) -> Result<(), NodeError> {
         source.seek(SeekFrom::Start(0)).map_err(FileError::from)?;
-        let (mut sender, body) = Channel::<Bytes, std::io::Error>::new(1);
+        let (mut sender, body) = Channel::<Bytes, io::Error>::new(1);
         let request = self.http.put(self.blob(asset)).header(header::CONTENT_LENGTH, total);
         let answer = self.send(request.body(reqwest::Body::wrap(body)), asset);
         let feed = async {
@@ -153,11 +171,10 @@ impl Node {
             return Err(NodeError::Status(response.status().as_u16()));
         }
         let total = target.have.saturating_add(response.content_length().ok_or(NodeError::Malformed)?);
+        target.require(total)?;
         while let Some(bytes) = within(response.chunk()).await? {
-            target.file.write_all(&bytes)?;
-            target.hasher.update(&bytes);
-            target.have = target.have.saturating_add(bytes.len() as u64);
-            patience.moved();
+            target.push(&bytes)?;
+            patience.moved(target.have);
             progress(target.have.min(total), total);
         }
         Ok(())
@@ -180,12 +197,16 @@ impl Node {
 
     /// Sends one piece; says how many bytes are there then.
     async fn append(&self, asset: &Digest, offset: u64, total: u64, piece: Vec<u8>) -> Result<u64, NodeError> {
+        let after = offset.saturating_add(piece.len() as u64);
         let request = self.http.patch(self.blob(asset)).header(OFFSET, offset).header(LENGTH, total).body(piece);
         let response = within(request.send()).await?;
         match response.status() {
             StatusCode::OK | StatusCode::CREATED => Ok(total),
-            // More is to come, or the upload goes on elsewhere: the host says where.
-            StatusCode::NO_CONTENT | StatusCode::CONFLICT => match number(&response, OFFSET) {
+            // More is to come.
+            StatusCode::NO_CONTENT if number(&response, OFFSET) == Some(after) && after < total => Ok(after),
+            StatusCode::NO_CONTENT => Err(NodeError::Malformed),
+            // The upload goes on elsewhere: the host says where.
+            StatusCode::CONFLICT => match number(&response, OFFSET) {
                 Some(have) if have < total => Ok(have),
                 _ => Err(NodeError::Malformed),
             },
@@ -244,27 +265,57 @@ struct Target {
     file: NewFile,
     hasher: blake3::Hasher,
     have: u64,
+    /// Bytes that are written at most.
+    max: u64,
+}
+
+impl Target {
+    fn require(&self, length: u64) -> Result<(), NodeError> {
+        if length > self.max {
+            return Err(NodeError::TooLarge { max: self.max });
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, bytes: &[u8]) -> Result<(), NodeError> {
+        let have = self.have.saturating_add(bytes.len() as u64);
+        self.require(have)?;
+        self.file.write_all(bytes)?;
+        self.hasher.update(bytes);
+        self.have = have;
+        Ok(())
+    }
 }
 
 /// How much longer a transfer that is cut again and again is taken up.
 struct Patience {
     left: u32,
+    farthest: u64,
 }
 
 impl Patience {
     fn new() -> Self {
-        Self { left: ATTEMPTS }
+        Self { left: ATTEMPTS, farthest: 0 }
     }
 
-    /// Whatever moves on earns new patience.
-    fn moved(&mut self) {
-        self.left = ATTEMPTS;
+    /// Whatever comes further than ever before earns new patience.
+    fn moved(&mut self, have: u64) {
+        if have > self.farthest {
+            (self.left, self.farthest) = (ATTEMPTS, have);
+        }
     }
 
-    /// Waits before the next attempt, longer each time, or gives up.
+    /// Waits before the next attempt, where another may do better.
     async fn after(&mut self, error: NodeError) -> Result<(), NodeError> {
-        let worth = matches!(error, NodeError::Unreachable | NodeError::Status(408 | 502..=504));
-        let Some(left) = self.left.checked_sub(1).filter(|_| worth) else { return Err(error) };
+        if !matches!(error, NodeError::Unreachable | NodeError::Status(408 | 502..=504)) {
+            return Err(error);
+        }
+        self.spend(error).await
+    }
+
+    /// Waits, longer each time, or gives up.
+    async fn spend(&mut self, error: NodeError) -> Result<(), NodeError> {
+        let Some(left) = self.left.checked_sub(1) else { return Err(error) };
         self.left = left;
         let attempt = ATTEMPTS.saturating_sub(left);
         tokio::time::sleep(Duration::from_millis(100).saturating_mul(1 << attempt.min(8))).await;

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use glacier::{
-    Actor, Draft, Error, Freshness, Job, Key, Node, Place, Policy, Release, Session, Unproved,
+    Actor, Draft, Error, Freshness, Job, Key, Node, Place, Policy, Release, Session, Unproved, Upload,
     proof::{Bundle, WorkProof},
     session::{ConnectError, RequestError},
     verify::now,
@@ -28,6 +28,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 use tokio::net::TcpListener;
 
@@ -71,6 +72,9 @@ impl Enclave {
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let path = request.uri().path().to_owned();
+        if path == "/silent" {
+            std::future::pending::<()>().await;
+        }
         let input = request.into_body().collect().await.unwrap().to_bytes();
         if path.ends_with("/infer") {
             let output = br#"{"outputs":[{"name":"p","shape":[0],"datatype":"FP32"}]}"#;
@@ -264,6 +268,34 @@ async fn a_refusal_comes_out_as_one() {
     let error = Error::from(scene.session().await.get("/nowhere").await.unwrap_err());
     assert_eq!(error.refusal().unwrap().code, RefusalCode::NotFound);
     assert_eq!(error.actor(), Actor::Caller);
+}
+
+#[tokio::test]
+async fn an_enclave_that_says_nothing_to_a_stream_is_given_up() {
+    let scene = Scene::new().await;
+    let mut session = scene.session().await;
+    session.set_deadline(Duration::from_millis(200));
+    let silent = session.stream("/silent", Bytes::from_static(b"x"));
+    let silent = tokio::time::timeout(Duration::from_secs(20), silent).await.expect("the wait ends");
+    assert_eq!(silent.map(|_| ()), Err(RequestError::Deadline));
+}
+
+#[tokio::test]
+async fn a_body_that_moves_on_may_take_longer_than_a_request() {
+    let scene = Scene::new().await;
+    let mut session = scene.session().await;
+    session.set_deadline(Duration::from_millis(600));
+    let (mut upload, body) = Upload::pair();
+    let slow = async {
+        for _ in 0..10 {
+            tokio::time::sleep(Duration::from_millis(150)).await;
+            upload.write(&b"piece"[..]).await.unwrap();
+        }
+        upload.finish().await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(session.stream("/nowhere", body), slow);
+    let Err(RequestError::Refused(refusal)) = answer.map(|_| ()) else { panic!("it was read to its end") };
+    assert_eq!(refusal.code, RefusalCode::NotFound);
 }
 
 #[tokio::test]

@@ -9,8 +9,12 @@ use std::{
     fs, io,
     path::PathBuf,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 use tokio::net::TcpListener;
+
+/// More than any asset here has.
+const MAX: u64 = 1 << 30;
 
 #[derive(Default)]
 struct State {
@@ -22,6 +26,8 @@ struct State {
     cuts: usize,
     /// The store takes nothing.
     full: bool,
+    /// What every piece of an upload is answered with, whatever was sent.
+    stuck: Option<(u16, usize)>,
     /// Methods that were asked for, in order.
     asked: Vec<Method>,
 }
@@ -98,6 +104,9 @@ async fn answer(
             return Err("cut");
         }
     }
+    if let Some((code, at)) = state.stuck.filter(|_| head.method == Method::PATCH) {
+        return Ok(status(code).header("upload-offset", at).body(empty()).unwrap());
+    }
     if state.full && head.method != Method::HEAD {
         return Ok(status(507).body(empty()).unwrap());
     }
@@ -168,7 +177,7 @@ async fn what_was_brought_is_fetched() {
         .unwrap();
     assert_eq!(last, (content.len() as u64, content.len() as u64));
     assert_eq!(host.node.size(&digest(&content)).await, Ok(Some(content.len() as u64)));
-    let fetched = host.node.download(&digest(&content), &host.target(), &mut |_, _| {}).await;
+    let fetched = host.node.download(&digest(&content), &host.target(), MAX, &mut |_, _| {}).await;
     assert_eq!(fetched, Ok(content.len() as u64));
     assert_eq!(fs::read(host.target()).unwrap(), content);
 }
@@ -227,12 +236,55 @@ async fn a_full_store_is_named() {
 }
 
 #[tokio::test]
+async fn a_host_that_takes_pieces_and_stands_still_is_given_up() {
+    let content = content();
+    for (stuck, error, asked) in [((204, 0), NodeError::Malformed, 1), ((409, 0), NodeError::Status(409), 6)] {
+        let host = Host::new().await;
+        host.set(|state| state.stuck = Some(stuck));
+        let (asset, file, mut ignore) = (digest(&content), host.file(&content), |_, _| {});
+        let upload = host.node.upload(&asset, &file, &mut ignore);
+        let upload = tokio::time::timeout(Duration::from_secs(60), upload).await.expect("it is given up");
+        assert_eq!(upload, Err(error));
+        let pieces = host.state.lock().unwrap().asked.iter().filter(|method| *method == Method::PATCH).count();
+        assert_eq!(pieces, asked);
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_becomes_shorter_ends_its_upload() {
+    let (host, content) = (Host::new().await, content());
+    let (asset, file) = (digest(&content), host.file(&content));
+    let mut shorten = |done: u64, _: u64| {
+        if done > 0 {
+            fs::write(&file, b"").unwrap();
+        }
+    };
+    let upload = host.node.upload(&asset, &file, &mut shorten);
+    let upload = tokio::time::timeout(Duration::from_secs(60), upload).await.expect("it ends");
+    assert_eq!(upload, Err(NodeError::File(FileError::Io(io::ErrorKind::UnexpectedEof))));
+}
+
+#[tokio::test]
+async fn more_than_an_asset_can_have_is_not_written() {
+    let (host, content) = (Host::new().await, content());
+    host.set(|state| state.whole = Some(content.clone()));
+    let max = content.len() as u64;
+    let fits = host.node.download(&digest(&content), &host.target(), max, &mut |_, _| {}).await;
+    assert_eq!(fits, Ok(max));
+    fs::remove_file(host.target()).unwrap();
+    let mut fetched = 0;
+    let longer = host.node.download(&digest(&content), &host.target(), max - 1, &mut |done, _| fetched = done).await;
+    assert_eq!((longer, fetched), (Err(NodeError::TooLarge { max: max - 1 }), 0));
+    assert_eq!(fs::read_dir(host.folder.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
 async fn a_download_that_is_cut_goes_on() {
     let (host, content) = (Host::new().await, content());
     host.set(|state| (state.whole, state.cuts) = (Some(content.clone()), 2));
     let mut last = 0;
     host.node
-        .download(&digest(&content), &host.target(), &mut |done, of| {
+        .download(&digest(&content), &host.target(), MAX, &mut |done, of| {
             assert!(done > last, "nothing is fetched twice");
             assert_eq!(of, content.len() as u64);
             last = done;
@@ -248,7 +300,7 @@ async fn altered_bytes_leave_no_file() {
     let mut altered = content.clone();
     altered[5_000_000] ^= 1;
     host.set(|state| state.whole = Some(altered));
-    let download = host.node.download(&digest(&content), &host.target(), &mut |_, _| {}).await;
+    let download = host.node.download(&digest(&content), &host.target(), MAX, &mut |_, _| {}).await;
     assert_eq!(download, Err(NodeError::Digest(digest(&content))));
     assert!(!host.target().exists());
 }
@@ -256,9 +308,9 @@ async fn altered_bytes_leave_no_file() {
 #[tokio::test]
 async fn a_missing_asset_and_a_taken_name_are_told_apart() {
     let (host, content) = (Host::new().await, content());
-    let missing = host.node.download(&digest(&content), &host.target(), &mut |_, _| {}).await;
+    let missing = host.node.download(&digest(&content), &host.target(), MAX, &mut |_, _| {}).await;
     assert_eq!(missing, Err(NodeError::Missing(digest(&content))));
     assert_eq!(host.node.size(&digest(&content)).await, Ok(None));
-    let taken = host.node.download(&digest(&content), &host.file(b"mine"), &mut |_, _| {}).await;
+    let taken = host.node.download(&digest(&content), &host.file(b"mine"), MAX, &mut |_, _| {}).await;
     assert_eq!(taken, Err(NodeError::File(FileError::Exists)));
 }

@@ -98,7 +98,9 @@ impl Context {
     }
 
     /// Signs the next batch of data for a contract that anchors it: the root of a tree over the Keccak-256 of each
-    /// piece, in this order. Anybody may carry it there, in the order in which it was signed.
+    /// piece, in this order. Anybody may carry it there, in the order in which it was signed and without a gap: keep
+    /// the data until its batch is anchored. While no other was signed for that contract, the same data gives the same
+    /// batch, so a lost answer is asked for again; after a restart, the first batch of a new key.
     ///
     /// # Errors
     /// [`RefusalCode::BadRequest`] for no data; [`RefusalCode::Busy`] for a contract too many.

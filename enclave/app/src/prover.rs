@@ -69,8 +69,8 @@ struct State {
     /// The host is to have the head although there is no new proof.
     head_due: bool,
     unpublished: Vec<Unpublished>,
-    /// The next batch for each contract that anchors some.
-    batches: BTreeMap<AnchorAt, u64>,
+    /// The last batch for each contract that anchors some.
+    batches: BTreeMap<AnchorAt, SignedBatch>,
 }
 
 /// A proof and where it stands.
@@ -193,18 +193,22 @@ impl Prover {
             .map_err(|fault| Refusal::new(RefusalCode::Platform, fault.to_string()))
     }
 
-    /// Signs the next batch of data for a contract. Of one sequence number there is one batch.
+    /// Signs the next batch of data for a contract. Of one sequence number there is one batch; the last one's data
+    /// gives that batch again, since a contract takes none whose predecessor was lost on its way.
     pub(crate) fn sign_batch(&self, head: Head, anchor: AnchorAt) -> Result<SignedBatch, Refusal> {
         let mut state = self.state();
-        if state.batches.len() >= MOST_ANCHORS && !state.batches.contains_key(&anchor) {
-            return Err(Refusal::new(RefusalCode::Busy, "this enclave signs batches for no more contracts"));
-        }
-        let next = state.batches.entry(anchor).or_default();
+        let full = || Refusal::new(RefusalCode::Busy, "this enclave signs batches for no more contracts");
+        let sequence = match state.batches.get(&anchor) {
+            Some(last) if (last.batch.root, last.batch.count) == (head.root, head.size) => return Ok(*last),
+            Some(last) => last.batch.sequence.checked_add(1).ok_or_else(full)?,
+            None if state.batches.len() >= MOST_ANCHORS => return Err(full()),
+            None => 0,
+        };
         let (enclave_id, signer) = (self.enclave_id, self.address);
-        let batch = Batch { enclave_id, signer, sequence: *next, root: head.root, count: head.size };
+        let batch = Batch { enclave_id, signer, sequence, root: head.root, count: head.size };
         let signed = batch.sign(anchor, self.secret.expose());
         let signed = signed.map_err(|fault| Refusal::new(RefusalCode::Platform, fault.to_string()))?;
-        *next = next.saturating_add(1);
+        state.batches.insert(anchor, signed);
         Ok(signed)
     }
 

@@ -19,7 +19,7 @@ use glacier_proof::Bundle;
 use glacier_wire::{
     Digest, FileKey, ManifestHash, Role,
     api::{Event, Phase},
-    app::{AppResult, coarse},
+    app::coarse,
 };
 use serde_json::json;
 use std::{
@@ -114,16 +114,15 @@ impl Apps {
         let said = run.await.unwrap_or_else(gone);
         let Said { result, fuel } = said?;
         let manifest = app.job.manifest();
-        match result {
-            AppResult::Answer(body) => Ok(Response::bytes(body).proved_as(Worked {
-                work: manifest.work,
-                manifest: app.job.hash(),
-                model: manifest.model,
-                units: units(fuel, manifest.limits.units),
-                settlement: manifest.settlement,
-            })),
-            AppResult::Refusal(text) => Err(Refusal::new(RefusalCode::App, text)),
-        }
+        // Answer and refusal in one shape: the line does not show which it is nor how long, and an owner whose
+        // component says everything by refusing pays as well.
+        Ok(Response::bytes(result.encode()).proved_as(Worked {
+            work: manifest.work,
+            manifest: app.job.hash(),
+            model: manifest.model,
+            units: units(fuel, manifest.limits.units),
+            settlement: manifest.settlement,
+        }))
     }
 }
 
@@ -223,13 +222,33 @@ async fn load(cx: &Context, job: &Job, key: &FileKey) -> Result<Client, Refusal>
     Ok(client)
 }
 
-/// What of a request's path is the app's: all behind `/apps/{manifest}`.
+/// What of a request's path is the app's: all behind `/apps/{manifest}`, as the caller wrote it.
 fn rest(path: &str) -> String {
-    let rest: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).skip(2).collect();
-    format!("/{}", rest.join("/"))
+    let behind = |path: &str| path.trim_start_matches('/').split_once('/').map(|(_, rest)| format!("/{rest}"));
+    behind(path).and_then(|path| behind(&path)).unwrap_or_else(|| "/".to_owned())
 }
 
 /// What a proof says: the fuel in steps, and no more than was allowed.
 fn units(fuel: u64, most: u64) -> u64 {
     coarse(fuel).min(most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_app_gets_its_path_as_the_caller_wrote_it() {
+        for (path, own) in [
+            ("/apps/00", "/"),
+            ("/apps/00/", "/"),
+            ("/apps/00/mean", "/mean"),
+            ("/apps/00/mean/", "/mean/"),
+            ("/apps/00/a//b/./c%2F", "/a//b/./c%2F"),
+            ("/apps/00//", "//"),
+            ("//apps//00/x", "/x"),
+        ] {
+            assert_eq!(rest(path), own, "{path}");
+        }
+    }
 }

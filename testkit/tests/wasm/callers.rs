@@ -5,7 +5,11 @@ use bytes::Bytes;
 use glacier::{
     Options,
     component::code_digest,
-    wire::{Work, api::RefusalCode},
+    wire::{
+        Commitment, Work,
+        api::RefusalCode,
+        app::{AppResult, padded},
+    },
 };
 use glacier_testkit::{Rig, refused};
 use std::time::Duration;
@@ -22,16 +26,41 @@ async fn whoever_accepts_the_enclave_may_call() {
     let mut units = Vec::new();
     for _ in 0..2 {
         let answer = session.call_app(&app, "/", table().into()).await.expect("an answer");
-        assert_eq!(answer.body, native::answer("/", &table()).expect("a table"));
+        assert_eq!(answer.result, AppResult::Answer(native::answer("/", &table()).expect("a table")));
         let proof = &answer.proof.signed().proof;
         assert_eq!((proof.work, proof.manifest, proof.model), (Work::App, app, info.asset));
         units.push(proof.units);
     }
     assert_eq!(units[0], units[1]);
     let one = session.call_app(&app, "/mean_area", table().into()).await.expect("one column");
-    assert_eq!(one.body, native::answer("/mean_area", &table()).expect("there is such a column"));
+    assert_eq!(one.result, AppResult::Answer(native::answer("/mean_area", &table()).expect("there is such a column")));
     // The app's own refusal, to the caller.
-    assert_eq!(refused(session.call_app(&app, "/", bytes(b"a,b\n1,2\n")).await), RefusalCode::App);
+    let refusal = session.call_app(&app, "/", bytes(b"a,b\n1,2\n")).await.expect("a refusal is an answer");
+    assert_eq!(refusal.result, AppResult::Refusal(native::answer("/", b"a,b\n1,2\n").expect_err("one row")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_is_as_long_as_an_answer_and_proved_like_one() {
+    let rig = Rig::start().await;
+    let (firm, hospital) = (rig.party("firm"), rig.party("hospital"));
+    let moods = text(&rig, "moods.wasm", MOODS);
+    let app = open(&rig, &firm, &moods, &Options::default()).await.expect("the app runs");
+    let session = rig.session(&hospital).await;
+    // More than the text of an enclave's own refusal may have.
+    let refusing = [b"r".to_vec(), vec![b'x'; 40_000]].concat();
+    let said = session.call_app(&app, "/", refusing.clone().into()).await.expect("a refusal is an answer");
+    assert_eq!(said.result, AppResult::Refusal(String::from_utf8(refusing).expect("text")));
+    let proof = &said.proof.signed().proof;
+    assert_eq!((proof.work, proof.manifest), (Work::App, app));
+    assert!(proof.units > 0 && proof.output != Commitment::ZERO);
+
+    // What a host counts on the line: the same for a byte and for nine hundred, for yes and for no.
+    let path = format!("/apps/{app}/");
+    for body in [b"a".to_vec(), vec![b'a'; 900], b"r".to_vec(), vec![b'r'; 900]] {
+        let answer = session.request("POST".try_into().expect("a method"), &path, &[], body.into()).await;
+        let answer = answer.expect("both are a success");
+        assert_eq!((answer.status, answer.body.len() as u64), (200, padded(1)));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,12 +76,11 @@ async fn one_callers_mishap_is_nobody_elses() {
         (b"t", RefusalCode::App),
         (b"d", RefusalCode::App),
         (b"b", RefusalCode::App),
-        (b"r", RefusalCode::App),
     ];
     for (body, code) in cases {
         assert_eq!(refused(session.call_app(&app, "/", bytes(body)).await), code, "{body:?}");
         let answer = session.call_app(&app, "/", bytes(b"hello")).await.expect("it still answers");
-        assert_eq!(answer.body, b"hello"[..]);
+        assert_eq!(answer.result, AppResult::Answer(b"hello".to_vec()));
     }
     // More than its memory holds, though less than a request may have.
     let large = vec![b'a'; 20 << 20].into();

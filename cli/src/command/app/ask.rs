@@ -10,6 +10,7 @@ use crate::{
     output::{Report, field, simulated},
     units::grouped,
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use glacier::{AppInfo, Freshness};
 use glacier_proof::WorkProof;
 use glacier_wire::{Digest, ManifestHash, PlatformKind, app::AppResult};
@@ -30,15 +31,18 @@ pub(crate) struct Args {
     #[command(flatten)]
     policy: PolicyArg,
     /// The component that it must be (`glacier measure app.wasm` prints this); nothing is sent to another one
-    #[arg(long, value_name = "DIGEST")]
+    #[arg(long, value_name = "DIGEST", required_unless_present = "any_code")]
     code: Option<Digest>,
+    /// Send the data to whatever component runs there: for data that anybody may have
+    #[arg(long, conflicts_with = "code")]
+    any_code: bool,
     /// Which of its functions is wanted, in the app's own words
     #[arg(long, value_name = "PATH", default_value = "/")]
     path: String,
     /// What is sent [default: nothing]
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
-    /// Where to write the answer [default: print it, where it is text]
+    /// Where to write the answer [default: print it, as base64 where it is no text]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Have the chip make a new quote for this session
@@ -47,6 +51,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
+    // The data leaves and the run is spent once, whatever becomes of the answer here.
     files::require_absent([args.output.as_ref()])?;
     let door = Door::find(&args.node, &args.policy, cx)?;
     let body = args.input.as_deref().map(|path| files::read(path, AppResult::MAX_BYTES as u64)).transpose()?;
@@ -60,24 +65,44 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     let answer = session.call_app(&args.app, &args.path, body.unwrap_or_default().into()).await;
     spinner.finish_and_clear();
     let answer = answer.map_err(explain::client)?;
-    if let Some(path) = &args.output {
-        files::write_private(path, &answer.body)?;
-    }
-    let text = args.output.is_none().then(|| std::str::from_utf8(&answer.body).ok().map(str::to_owned)).flatten();
-    if args.output.is_none() && text.is_none() {
-        let message = "the answer is no text, and cannot be printed";
-        return Err(Failure::trouble("usage", message, "name a file for it with --output"));
-    }
+    let body = match answer.result {
+        AppResult::Answer(body) => body,
+        AppResult::Refusal(text) => return Err(explain::app_refusal(&text)),
+    };
+    let bytes = body.len() as u64;
+    let said = match &args.output {
+        Some(path) => {
+            files::write_private(path, &body)?;
+            Said::default()
+        }
+        None => Said::of(body),
+    };
     cx.output.report(&Answered {
         info,
         platform: session.accepted().platform(),
         checks: checks::lines(session.appraisal()),
-        bytes: answer.body.len() as u64,
-        answer: text,
+        bytes,
+        said,
         output: args.output,
         proof: answer.proof.signed().proof.clone(),
     })?;
     Ok(Exit::Yes)
+}
+
+/// An answer that went into no file: the one or the other.
+#[derive(Default, Serialize)]
+struct Said {
+    answer: Option<String>,
+    answer_base64: Option<String>,
+}
+
+impl Said {
+    fn of(body: Vec<u8>) -> Self {
+        match String::from_utf8(body) {
+            Ok(text) => Self { answer: Some(text), answer_base64: None },
+            Err(bytes) => Self { answer: None, answer_base64: Some(STANDARD.encode(bytes.as_bytes())) },
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -87,7 +112,8 @@ struct Answered {
     platform: PlatformKind,
     checks: Vec<Line>,
     bytes: u64,
-    answer: Option<String>,
+    #[serde(flatten)]
+    said: Said,
     output: Option<PathBuf>,
     proof: WorkProof,
 }
@@ -96,18 +122,33 @@ impl Report for Answered {
     fn human(&self, page: &mut dyn Write) -> io::Result<()> {
         writeln!(page, "the enclave was accepted{}", simulated(self.platform))?;
         checks::tree(page, &self.checks, None)?;
-        match (&self.answer, &self.output) {
+        if let Some(text) = &self.said.answer {
             // Whatever the app says is not to move the terminal's cursor.
-            (Some(text), _) => {
-                let shown = |c: &char| !c.is_control() || matches!(c, '\n' | '\t');
-                writeln!(page, "{}", text.trim_end().chars().filter(shown).collect::<String>())?;
-            }
-            (None, Some(file)) => writeln!(page, "{}", file.display())?,
-            (None, None) => {}
+            let shown = |c: &char| !c.is_control() || matches!(c, '\n' | '\t');
+            writeln!(page, "{}", text.trim_end().chars().filter(shown).collect::<String>())?;
+        }
+        if let Some(encoded) = &self.said.answer_base64 {
+            writeln!(page, "{encoded}")?;
+            field(page, "encoding", "base64, as the answer is no text; --output writes it to a file as it is")?;
+        }
+        if let Some(file) = &self.output {
+            writeln!(page, "{}", file.display())?;
         }
         field(page, "code", self.info.code)?;
         field(page, "owner", self.info.owner)?;
         field(page, "proof", format_args!("Work Proof {}, checked against this exchange", self.proof.sequence))?;
         field(page, "units", format_args!("{} of fuel", grouped(self.proof.units)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_text_or_base64_and_never_thrown_away() {
+        let json = |body: &[u8]| serde_json::to_value(Said::of(body.to_vec())).expect("JSON");
+        assert_eq!(json(b"yes"), serde_json::json!({"answer": "yes", "answer_base64": null}));
+        assert_eq!(json(b"\xff\x00"), serde_json::json!({"answer": null, "answer_base64": "/wA="}));
     }
 }

@@ -61,7 +61,8 @@ fn checkout() -> Option<PathBuf> {
 fn fill(text: &str, name: &str, checkout: Option<&Path>) -> String {
     let source = |crate_folder: &str| match checkout {
         Some(root) => format!("path = {:?}", root.join(crate_folder)),
-        None => format!("git = {:?}", env!("CARGO_PKG_REPOSITORY")),
+        // The version that this program is: whatever is the newest by then may be another interface.
+        None => format!("git = {:?}, tag = {:?}", env!("CARGO_PKG_REPOSITORY"), TAG),
     };
     text.replace("@APP@", &source("enclave/app"))
         .replace("@SDK@", &source("sdk"))
@@ -96,6 +97,8 @@ impl Report for Written {
 }
 
 const LOCK: &str = "Cargo.lock";
+/// What the repository calls this version.
+const TAG: &str = concat!("v", env!("CARGO_PKG_VERSION"));
 
 const FILES: [(&str, &str); 5] = [
     ("Cargo.toml", include_str!("starter/Cargo.toml.in")),
@@ -124,6 +127,9 @@ mod tests {
             }
         }
         let (manifest, repository) = (FILES[0].1, env!("CARGO_PKG_REPOSITORY"));
-        assert!(fill(manifest, "hello", None).contains(&format!("glacier-app = {{ git = \"{repository}\" }}")));
+        assert!(
+            fill(manifest, "hello", None)
+                .contains(&format!("glacier-app = {{ git = \"{repository}\", tag = \"{TAG}\" }}"))
+        );
     }
 }

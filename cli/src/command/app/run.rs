@@ -88,7 +88,7 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
         checks: checks.unwrap_or_default(),
     })?;
     cx.output.remark(format_args!(
-        "next: others run `glacier app call {} --node {} --policy P --code {} --input FILE`",
+        "next: others run `glacier app ask {} --node {} --policy P --code {} --input FILE`",
         app.name,
         door.node.url(),
         manifest.plan

@@ -6,7 +6,7 @@ use crate::{
     command::{train::Trained, verify::Proven},
     context::{Context, now},
     door::Door,
-    error::{Exit, Failure, Outcome},
+    error::{Exit, Outcome},
     explain, files,
     output::{Report, field},
     progress,
@@ -83,11 +83,7 @@ async fn computed(args: Args, job: &Job, manifest: &SignedManifest, cx: &Context
     }
     let answer = match &finished.result {
         AppResult::Answer(answer) => answer,
-        AppResult::Refusal(text) => {
-            let text: String = text.chars().filter(|c| !c.is_control()).collect();
-            let message = format!("the app refuses this data: {text}");
-            return Err(Failure::no("app", message, "ask the app's owner what data it takes"));
-        }
+        AppResult::Refusal(text) => return Err(explain::app_refusal(text)),
     };
     files::write_private(&args.output, answer)?;
     cx.output.report(&Computed {

@@ -2,14 +2,14 @@
 
 use std::fmt::Write;
 
-/// Fewest rows of a table, and of a bin that is told.
+/// Fewest rows of a table, of a bin that is told, and of all bins together that are not.
 const CROWD: usize = 5;
 /// Bins of a histogram.
 const BINS: usize = 10;
 
 /// Mean, deviation and a histogram of each column of a CSV table of numbers, or of the column that `path` names, with
 /// `_` for spaces.
-/// Bins of fewer than five rows are told as `null`.
+/// Bins of fewer than five rows are told as `null`, and the smallest others with them where the rest would tell those.
 ///
 /// # Errors
 /// A sentence that names a place in the table, never a value.
@@ -41,16 +41,22 @@ pub(crate) fn answer(path: &str, body: &[u8]) -> Result<Vec<u8>, String> {
     let told = names.iter().zip(&columns).filter(|(name, _)| is_wanted(name));
     for (at, (name, column)) in told.enumerate() {
         let comma = if at == 0 { "" } else { "," };
-        let _ = write!(out, "{comma}\"{}\":{}", name.replace(['"', '\\'], "_"), summary(column));
+        let summary = summary(column).ok_or_else(|| format!("the numbers in `{name}` are too large"))?;
+        let plain = name.replace(|c: char| c.is_control() || matches!(c, '"' | '\\'), "_");
+        let _ = write!(out, "{comma}\"{plain}\":{summary}");
     }
     out.push_str("}}\n");
     Ok(out.into_bytes())
 }
 
-fn summary(column: &[f64]) -> String {
+/// `None` where sums of the numbers are no numbers any more.
+fn summary(column: &[f64]) -> Option<String> {
     let count = column.len() as f64;
     let mean = column.iter().sum::<f64>() / count;
     let variance = column.iter().map(|value| (value - mean) * (value - mean)).sum::<f64>() / count;
+    if !variance.is_finite() {
+        return None;
+    }
     let (low, high) = column
         .iter()
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(*value), high.max(*value)));
@@ -59,6 +65,23 @@ fn summary(column: &[f64]) -> String {
         let place = if high > low { (value - low) / (high - low) * BINS as f64 } else { 0.0 };
         bins[(place as usize).min(BINS - 1)] += 1;
     }
-    let bins = bins.map(|rows| if rows < CROWD { "null".to_owned() } else { rows.to_string() });
-    format!("{{\"mean\":{mean:.6},\"deviation\":{:.6},\"histogram\":[{}]}}", variance.sqrt(), bins.join(","))
+    let least = least_told(bins);
+    let bins = bins.map(|rows| if rows < least { "null".to_owned() } else { rows.to_string() });
+    let (deviation, bins) = (variance.sqrt(), bins.join(","));
+    Some(format!("{{\"mean\":{mean:.6},\"deviation\":{deviation:.6},\"histogram\":[{bins}]}}"))
+}
+
+/// How many rows a bin must have to be told. All rows less those that are told are the others': so no bin is left out
+/// alone, nor some that have fewer than [`CROWD`] rows together.
+fn least_told(mut bins: [usize; BINS]) -> usize {
+    bins.sort_unstable();
+    let mut least = CROWD;
+    loop {
+        let hidden = bins.partition_point(|rows| *rows < least);
+        let rows: usize = bins[..hidden].iter().sum();
+        if hidden == 0 || hidden == BINS || (hidden > 1 && rows >= CROWD) {
+            return least;
+        }
+        least = bins[hidden] + 1;
+    }
 }
