@@ -22,6 +22,7 @@ use glacier_engine::{
     ingest::Column,
     onnx::{Graph, list, set_metadata},
 };
+use glacier_wire::Digest;
 use labels::Decoder;
 use std::cell::{RefCell, RefMut};
 use store::{Gathering, Layout, Parsed, Store, taken};
@@ -71,6 +72,7 @@ pub struct Examples<P> {
     held: bool,
     scale: Option<Scale>,
     labels: Option<Vec<String>>,
+    content: Digest,
 }
 
 struct Shared<P> {
@@ -182,10 +184,10 @@ impl<P: Passes> Examples<P> {
         }
         let scale = fit.map(Fit::finish);
         let labels = decoder.names().map(<[String]>::to_vec);
-        let is_held = held.is_some();
+        let (is_held, content) = (held.is_some(), stream.content());
         let Reading { seed, shuffle, .. } = reading;
         let shared = Shared { stream, seed, shuffle, split, decoder, layout, scale: scale.clone(), held, pass: None };
-        Ok(Self { shared: RefCell::new(shared), rows: counts, held: is_held, scale, labels })
+        Ok(Self { shared: RefCell::new(shared), rows: counts, held: is_held, scale, labels, content })
     }
 
     /// The rows that are learnt from.
@@ -280,6 +282,16 @@ impl<P: Passes> Source for Rows<'_, P> {
         let mut batch = Gathering::new(supply.layout);
         while batch.rows() < rows.max(1) && pass.draw(&mut supply, Some(&mut batch))? {}
         Ok(batch.finish(scale.as_ref()))
+    }
+
+    fn content(&self) -> Digest {
+        self.examples.content
+    }
+
+    fn passed(&self) -> Digest {
+        // Rows that are held were compared when they were read, all of them.
+        let streamed = self.shared().ok().filter(|shared| shared.held.is_none());
+        streamed.map_or(Digest::ZERO, |shared| shared.stream.passed())
     }
 
     fn skip(&mut self, rows: u64) -> Result<(), TrainError> {

@@ -13,7 +13,7 @@ use crate::{
 };
 use glacier_engine::{DataError, Dim, Port, onnx::Name};
 use glacier_wire::{
-    Dtype,
+    Digest, Dtype,
     training::{ClassWeights, Metric, PrivacySpent, Real, Sampling, Scores, TrainingPlan, TrainingRecord, Validation},
 };
 
@@ -92,7 +92,8 @@ impl<N: Differentiable> Trainer<N> {
             rates: Rates::new(&plan, length.steps),
             moments: Moments::new(&plan, learner.len()),
             gradient: vec![0.0; weights.len()],
-            position: Position::default(),
+            position: Position::START,
+            content: content(sources),
             history: History { weights: vec![TrainingRecord::weights_digest(weights.values())], epochs: Vec::new() },
             best: None,
             placed: false,
@@ -172,6 +173,16 @@ fn length(plan: &TrainingPlan, inputs: &[Port], sources: &Sources<'_>) -> Result
     }
     let steps = rows.div_ceil(batch).div_ceil(u64::from(plan.accumulate).max(1));
     Ok(Length { rows, counted, validation: whole(validation_counted), validation_counted, steps })
+}
+
+/// Names all rows.
+fn content(sources: &Sources<'_>) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"glacier/training-sources/v1\0").update(&sources.training.content().0);
+    if let Some(validation) = &sources.validation {
+        hasher.update(&validation.content().0);
+    }
+    Digest(*hasher.finalize().as_bytes())
 }
 
 /// What so many steps spend of the rows' privacy.
