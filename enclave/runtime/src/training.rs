@@ -316,12 +316,14 @@ impl Run<'_> {
         let (manifest, record) = (self.job.manifest(), &report.record);
         let data = manifest.data_sets().map(|set| set.data);
         let fits = record.check().is_ok()
+            && self.job.signed().plan.as_ref().is_some_and(|plan| record.fits(plan).is_ok())
             && record.plan == manifest.plan
             && record.model == manifest.model
             && record.data.iter().copied().eq(data)
             && record.units <= manifest.limits.units
             && record.result.0 == *blake3::hash(result).as_bytes()
-            && record.metrics == report.metrics.commitment();
+            && record.metrics == report.metrics.commitment()
+            && report.metrics.epochs.len().checked_add(1) == Some(record.weights.len());
         let broken = || Refusal::new(RefusalCode::EngineCrashed, "the worker's report is not of this job");
         fits.then_some(()).ok_or_else(broken)
     }

@@ -33,7 +33,7 @@ use glacier_wire::{
 use learner::Learner;
 
 pub use model::Model;
-pub use result::{Facts, Finished};
+pub use result::{Facts, Finished, Foreseen};
 pub(crate) use start::trained_output;
 
 /// A graph that gives outputs and gradients: [`Model`], or a small one of a test's own.
