@@ -35,6 +35,8 @@ pub(crate) struct Job {
     bundle: OnceLock<Arc<Bundle>>,
     training: Option<Training>,
     federation: Option<Federation>,
+    /// Set where the model came by a membership: the result is one site's part in a round.
+    averaged: OnceLock<()>,
 }
 
 impl Job {
@@ -51,7 +53,7 @@ impl Job {
         let training = (signed.manifest.work == Work::Training).then(Training::default);
         let federation = signed.federation.as_ref().map(|plan| Federation::new(hash, plan));
         let (status, runs, bundle) = (watch::Sender::new(status), AtomicU64::new(0), OnceLock::new());
-        Self { hash, signed, status, runs, bundle, training, federation }
+        Self { hash, signed, status, runs, bundle, training, federation, averaged: OnceLock::new() }
     }
 
     /// Begins the job in a task of its own. Nobody waits for it: the parties ask for its status.
@@ -190,6 +192,15 @@ impl Job {
     /// How its training goes, where that is what it does.
     pub(crate) fn training(&self) -> Option<&Training> {
         self.training.as_ref()
+    }
+
+    /// This training is a site's part in a federation.
+    pub(crate) fn mark_averaged(&self) {
+        let _ = self.averaged.set(());
+    }
+
+    pub(crate) fn averaged(&self) -> bool {
+        self.averaged.get().is_some()
     }
 
     /// The same of a federation.

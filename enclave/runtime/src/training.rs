@@ -266,7 +266,8 @@ impl Run<'_> {
         let limits = Limits { units, memory, threads: threads(), window: Limits::WINDOW };
         let plan = plan.clone().ok_or_else(missing)?;
         let noise = plan.privacy.map(|_| self.cx.nonce());
-        Ok(Order { plan, limits, model: manifest.model, data, salt: self.cx.nonce(), noise })
+        let averaged = self.job.averaged();
+        Ok(Order { plan, limits, model: manifest.model, data, salt: self.cx.nonce(), noise, averaged })
     }
 
     async fn open(&self, source: usize) -> Result<(Digest, AssetReader), Refusal> {

@@ -51,6 +51,8 @@ pub struct Reading {
     pub goal: Goal,
     /// Names of the classes, in their order. `None`: the model's, else what the data shows, sorted.
     pub labels: Option<Vec<String>>,
+    /// Why names of classes may not come from the data, where they may not.
+    pub unnamed: Option<&'static str>,
     /// Rows are pairs: beside each input there is one whose name goes on with this.
     pub pair_suffix: Option<String>,
     /// Share of the rows that is kept for validation, from 0 to 1; the seed draws which.
@@ -138,7 +140,7 @@ impl<P: Passes> Examples<P> {
         let Some(first) = stream.next()? else { return Err(glacier_engine::DataError::NoRows.into()) };
 
         let split = Split::new(&reading);
-        let mut decoder = Decoder::new(&reading.goal, stream.names().len(), labels.as_deref());
+        let mut decoder = Decoder::new(&reading.goal, stream.names().len(), labels.as_deref(), reading.unnamed);
         let (answers, classes) = (decoder.width(), decoder.classifies());
         let layout = Layout::new(stream.inputs(), stream.shape(), pairs, answers, classes)?;
         let mut fit = reading.standardise.then(|| {

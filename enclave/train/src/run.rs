@@ -99,7 +99,7 @@ fn prepared<P: Passes, T>(
     };
     let (network, weights) = Model::read(model, &settings)?;
     let (learnt, held_out) = split(order)?;
-    let reading = reading(plan, network.outputs(), shares.data)?;
+    let reading = reading(order, network.outputs(), shares.data)?;
     let examples = Examples::open(Part::new(passes, learnt), network.graph(), reading.clone())?;
     let outside = match held_out {
         Some(source) => {
@@ -213,7 +213,8 @@ fn split(order: &Order) -> Result<(Vec<usize>, Option<usize>), TrainError> {
 }
 
 /// How the plan wants the data read.
-fn reading(plan: &TrainingPlan, outputs: &[Port], memory: u64) -> Result<Reading, TrainError> {
+fn reading(order: &Order, outputs: &[Port], memory: u64) -> Result<Reading, TrainError> {
+    let plan = &order.plan;
     let column = |target: &Target| match target {
         Target::Name(name) => Column::Name(name.clone()),
         Target::Column(place) => Column::Place(u64::from(*place)),
@@ -227,6 +228,11 @@ fn reading(plan: &TrainingPlan, outputs: &[Port], memory: u64) -> Result<Reading
         wanted: plan.target.iter().map(column).collect(),
         goal,
         labels: (!plan.classes.is_empty()).then(|| plan.classes.clone()),
+        unnamed: match plan.privacy {
+            Some(_) => Some("with `privacy` classes may not be named after what the rows show: list them in `classes`"),
+            None if order.averaged => Some("each site would name its own classes: list them in `classes`"),
+            None => None,
+        },
         pair_suffix: plan.pair_suffix.clone(),
         validation: match plan.validation {
             Validation::Fraction(share) => f64::from(share.get()),

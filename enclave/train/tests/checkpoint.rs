@@ -112,6 +112,7 @@ fn worker(
         data: vec![(Digest([2; 32]), honest.len() as u64)],
         salt: Nonce([3; 32]),
         noise: None,
+        averaged: false,
     };
     let (passes, mut watch) = (Cell::new(0), Pausing { at: pause, state: None });
     let host = Host { passes: &passes, lies_in, tables: [&honest, &contrary], rest: &[] };

@@ -85,7 +85,7 @@ pub(crate) fn replay(args: &ReplayArgs, bundle: &Bundle, output: Output) -> Resu
     let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get().try_into().unwrap_or(1));
     let limits = Limits { units: limits.units, memory: limits.memory, threads, window: Limits::WINDOW };
     let order =
-        Order { plan, limits, model: record.model, data: lens, salt: Nonce([0; 32]), noise: None };
+        Order { plan, limits, model: record.model, data: lens, salt: Nonce([0; 32]), noise: None, averaged: false };
     again(&order, &model, data, record, output).map(Some)
 }
 
@@ -271,6 +271,7 @@ mod tests {
                 data: vec![(Digest([2; 32]), std::fs::metadata(&file).unwrap().len())],
                 salt: Nonce([3; 32]),
                 noise: Some(Nonce([4; 32])),
+                averaged: false,
             };
             let files = || Files { paths: vec![file.clone()], open: None };
             let (report, _) = train(&order, &model, files(), None, &mut ()).unwrap();
