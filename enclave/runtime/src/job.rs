@@ -26,6 +26,10 @@ use zeroize::Zeroizing;
 /// Pieces of an asset that wait between the cipher and the worker. Each is about a megabyte.
 pub(crate) const PIECES: usize = 2;
 
+/// Most events that are remembered; past them, the last gives way. The rounds of a federation, and what is around
+/// them, are fewer.
+const MAX_EVENTS: usize = 1024;
+
 /// A job as its parties see it, from the first grant to the end.
 pub(crate) struct Job {
     hash: ManifestHash,
@@ -258,6 +262,8 @@ impl Job {
             {
                 status.waiting_for.remove(place);
             }
+            // A party reads the status whole: a training that is paused over and over must not make it too long.
+            status.events.truncate(MAX_EVENTS.saturating_sub(1));
             status.events.push(event);
         });
     }
@@ -273,8 +279,12 @@ impl Job {
         });
     }
 
-    /// Back to waiting, after a refusal that spent no run.
+    /// Back to waiting, after a refusal that spent no run. Under the lock of the ceremonies: what a party wishes from
+    /// here on is about the attempt to come.
     pub(crate) fn reopen(&self) {
+        if let Some(training) = &self.training {
+            training.reopen();
+        }
         self.status.send_modify(|status| {
             status.phase = Phase::Waiting;
             status.waiting_for = roles(&self.signed.manifest);

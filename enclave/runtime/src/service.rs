@@ -152,9 +152,13 @@ impl AiService {
         if self.ceremonies.take_back(&job.hash()) {
             return Ok(Response::cbor(&job.status()));
         }
-        training.wish(Wish::Withdraw);
+        let heard = training.wish(Wish::Withdraw);
         if job.ended() {
             Checkpoints::forget_job(cx, job.hash()).await;
+        } else if !heard {
+            let detail =
+                "the training is over and its result is being handed over: nobody can withdraw from it any more";
+            return Err(Refusal::new(RefusalCode::NotReady, detail));
         }
         Ok(Response::cbor(&job.status()))
     }
