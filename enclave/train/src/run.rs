@@ -91,14 +91,14 @@ fn prepared<P: Passes, T>(
 ) -> Result<T, TrainError> {
     let plan = &order.plan;
     plan.check()?;
-    let shares = Shares::of(order.limits.memory, model.len() as u64)?;
+    let (learnt, held_out) = split(order)?;
+    let shares = Shares::of(order.limits.memory, model.len() as u64, held_out.is_some())?;
     let settings = Settings {
         threads: usize::try_from(threads(order)).unwrap_or(1),
         memory: shares.network,
         trained: plan.output.clone().map(|name| vec![name]),
     };
     let (network, weights) = Model::read(model, &settings)?;
-    let (learnt, held_out) = split(order)?;
     let reading = reading(order, network.outputs(), shares.data)?;
     let examples = Examples::open(Part::new(passes, learnt), network.graph(), reading.clone())?;
     let outside = match held_out {
@@ -191,15 +191,17 @@ fn follow<N: Differentiable>(
 struct Shares {
     network: u64,
     weights: u64,
+    /// Of the rows that are learnt from, and again of those of a data set that is held out.
     data: u64,
 }
 
 impl Shares {
     /// The model's bytes are held three times: as they came, as they are exported, and between the two.
-    fn of(memory: u64, model: u64) -> Result<Self, TrainError> {
+    fn of(memory: u64, model: u64, held_out: bool) -> Result<Self, TrainError> {
         let left = memory.checked_sub(model.saturating_mul(3)).filter(|left| *left > 0);
         let quarter = left.ok_or(TrainError::Memory { limit: memory })? / 4;
-        Ok(Self { network: quarter.saturating_mul(2), weights: quarter, data: quarter })
+        let data = if held_out { quarter / 2 } else { quarter };
+        Ok(Self { network: quarter.saturating_mul(2), weights: quarter, data })
     }
 }
 
@@ -290,4 +292,21 @@ pub fn processor() -> String {
         }
     }
     words.join(" ")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_parts_together_fit_the_memory_whether_or_not_a_data_set_is_held_out() {
+        for held_out in [false, true] {
+            let Shares { network, weights, data } = Shares::of(1 << 30, 1 << 20, held_out).unwrap();
+            let sets = if held_out { 2 } else { 1 };
+            assert!(network + weights + sets * data + 3 * (1 << 20) <= 1 << 30);
+            assert!(sets * data > (1 << 30) / 5, "and little is left over");
+        }
+        assert!(Shares::of(1 << 20, 1 << 20, false).is_err());
+    }
 }

@@ -28,7 +28,7 @@ use crate::{
 use glacier_engine::Port;
 use glacier_wire::{
     Digest,
-    training::{Ending, EpochMetrics, Metric, PrivacySpent, TrainingPlan, TrainingRecord},
+    training::{Ending, EpochMetrics, PrivacySpent, TrainingPlan, TrainingRecord},
 };
 use learner::Learner;
 
@@ -350,7 +350,7 @@ impl<N: Differentiable> Trainer<N> {
     fn validate(&mut self, sources: &mut Sources<'_>) -> Result<Vec<glacier_wire::training::Measured>, TrainError> {
         let Some(source) = &mut sources.validation else { return Ok(Vec::new()) };
         let plain = self.objective.plain();
-        let mut meter = Meter::new(&plain, &self.metrics());
+        let mut meter = Meter::new(&plain, &start::metrics(&self.plan));
         source.begin(0)?;
         let mut done = 0u64;
         while done < self.length.validation {
@@ -361,13 +361,6 @@ impl<N: Differentiable> Trainer<N> {
         }
         pass::ended(&mut **source, done, self.length.validation_counted)?;
         Ok(meter.read())
-    }
-
-    /// What is measured: what the plan names, and what it watches.
-    fn metrics(&self) -> Vec<Metric> {
-        let mut metrics = self.plan.measured();
-        metrics.extend(self.plan.early_stopping.map(|stopping| stopping.metric).filter(|it| !metrics.contains(it)));
-        metrics
     }
 
     /// Whether each step draws its own rows.

@@ -66,10 +66,7 @@ impl<N: Differentiable> Trainer<N> {
             return Err(TrainError::Unfit("with `privacy` running means and variances must be in `freeze`"));
         }
         let length = length(&plan, network.inputs(), sources)?;
-        // An AUC keeps a score and a class of each validation row; of several classes, a score for each.
-        let scores = if plan.measured().contains(&Metric::Auc) { length.validation } else { 0 };
-        let columns = if plan.classes.len() > 2 { plan.classes.len() as u64 } else { 1 };
-        let kept = scores.saturating_mul(columns.saturating_add(1)).saturating_mul(4);
+        let kept = scores(&plan, network.outputs().get(output), length.validation);
         if needed.saturating_add(kept) > limits.memory {
             return Err(TrainError::Memory { limit: limits.memory });
         }
@@ -141,6 +138,27 @@ fn memory(plan: &TrainingPlan, weights: &Weights, learner: &Learner) -> u64 {
     let base = learner.adapters().map_or(0, |adapters| adapters.base().len() as u64);
     let values = all.saturating_mul(copies).saturating_add(learns.saturating_mul(per_value)).saturating_add(base);
     values.saturating_mul(4)
+}
+
+/// What is measured: what the plan names, and what it watches.
+pub(super) fn metrics(plan: &TrainingPlan) -> Vec<Metric> {
+    let mut metrics = plan.measured();
+    metrics.extend(plan.early_stopping.map(|stopping| stopping.metric).filter(|it| !metrics.contains(it)));
+    metrics
+}
+
+/// Bytes that an AUC keeps: a score and a class of each validation row; of several classes, a score for each.
+fn scores(plan: &TrainingPlan, output: Option<&Port>, validation: u64) -> u64 {
+    if !metrics(plan).contains(&Metric::Auc) {
+        return 0;
+    }
+    let dims = output.and_then(|port| port.dims.as_deref()).unwrap_or_default();
+    let classes = dims.last().and_then(Dim::fixed).unwrap_or(plan.classes.len() as u64);
+    // A row of several elements has as many of each.
+    let middle = dims.get(1..dims.len().saturating_sub(1)).unwrap_or_default().iter().filter_map(Dim::fixed);
+    let elements = middle.fold(validation, u64::saturating_mul);
+    let columns = if classes > 2 { classes } else { 1 };
+    elements.saturating_mul(columns.saturating_add(1)).saturating_mul(4)
 }
 
 fn length(plan: &TrainingPlan, inputs: &[Port], sources: &Sources<'_>) -> Result<Length, TrainError> {
@@ -280,4 +298,32 @@ fn balanced(plan: &TrainingPlan, source: &mut dyn Source) -> Result<Vec<f64>, Tr
     let (rows, classes) = (counts.iter().sum::<u64>() as f64, counts.len() as f64);
     // A class without rows has nothing to weigh.
     Ok(counts.iter().map(|count| if *count == 0 { 0.0 } else { rows / (classes * *count as f64) }).collect())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use glacier_wire::training::EarlyStopping;
+
+    #[test]
+    fn what_an_auc_keeps_follows_from_the_output_and_from_all_that_asks_for_it() {
+        let port = |dims: &[u64]| {
+            let fixed = dims.iter().map(|extent| Dim::Fixed { extent: *extent });
+            let dims = std::iter::once(Dim::Free { name: "rows".into() }).chain(fixed).collect();
+            Port { name: "y".into(), dtype: Dtype::Fp32, dims: Some(dims) }
+        };
+        let plain = TrainingPlan::default();
+        let auc = TrainingPlan { metrics: vec![Metric::Auc], ..plain.clone() };
+        let watched = EarlyStopping { metric: Metric::Auc, ..EarlyStopping::default() };
+        let watched = TrainingPlan { early_stopping: Some(watched), ..plain.clone() };
+        assert_eq!(scores(&plain, Some(&port(&[10])), 100), 0);
+        for plan in [auc, watched] {
+            assert_eq!(scores(&plan, Some(&port(&[1])), 100), 100 * 2 * 4);
+            assert_eq!(scores(&plan, Some(&port(&[2])), 100), 100 * 2 * 4);
+            // Nobody named the classes: there are as many nonetheless.
+            assert_eq!(scores(&plan, Some(&port(&[10])), 100), 100 * 11 * 4);
+            assert_eq!(scores(&plan, Some(&port(&[5, 10])), 100), 100 * 5 * 11 * 4);
+        }
+    }
 }
