@@ -184,7 +184,7 @@ impl<'a> Run<'a> {
         let manifest = job.manifest();
         let (initial, bytes) = fetch(cx, job, manifest.model, &keys.model, manifest.limits.memory).await?;
         job.log(Event::Opened { role: Party::Model, bytes });
-        let flat = read(cx, job, &initial).await?;
+        let flat = read(cx, job, plan, &initial).await?;
         within_limits(job, plan, &initial, &flat)?;
         let mut rounds = Rounds::new(plan.clone(), flat);
         let kept = match tokio::task::block_in_place(|| Checkpoints::new(cx, job.hash(), &[&keys.model])) {
@@ -203,7 +203,7 @@ impl<'a> Run<'a> {
                 return Err(Refusal::new(RefusalCode::CheckpointForged, "the checkpoint is not of its round"));
             }
             job.log(Event::Resumed { checkpoint });
-            model = write(cx, job, &initial, rounds.weights()).await?;
+            model = write(cx, job, plan, &initial, rounds.weights()).await?;
         }
         let (issued, offers) = (HashMap::new(), HashMap::new());
         let (deadline, credential) = (None, cx.credential()?);
@@ -310,7 +310,7 @@ impl<'a> Run<'a> {
         if Digest(*blake3::hash(&weights).as_bytes()) != result {
             return Err(invalid("the weights are not the ones that the proof names"));
         }
-        let flat = read(self.cx, self.job, &weights).await?;
+        let flat = read(self.cx, self.job, self.plan, &weights).await?;
         let record =
             glacier_wire::federation::SiteUpdate { weights: TrainingRecord::weights_digest(&flat.values), ..record };
         if self.rounds.accept(issued.round, Update { record, flat })? {
@@ -326,7 +326,7 @@ impl<'a> Run<'a> {
         }
         let sites = u32::try_from(self.rounds.delivered().len()).unwrap_or(u32::MAX);
         self.rounds.close()?;
-        self.model = write(self.cx, self.job, &self.initial, self.rounds.weights()).await?;
+        self.model = write(self.cx, self.job, self.plan, &self.initial, self.rounds.weights()).await?;
         self.offers.clear();
         self.deadline = None;
         let round = self.rounds.closed();
@@ -417,20 +417,26 @@ async fn fetch(
 }
 
 /// A model's weights, read in a worker: the bytes are foreign.
-async fn read(cx: &Context, job: &Job, model: &[u8]) -> Result<Flat, Refusal> {
+async fn read(cx: &Context, job: &Job, plan: &FederationPlan, model: &[u8]) -> Result<Flat, Refusal> {
     let memory = job.manifest().limits.memory;
     let (stream, process) = Process::start(cx, Role::Merging, memory)?;
-    let flat = process.explain(Mill::new(stream, memory).read(model).await).await;
+    let flat = process.explain(Mill::new(stream, memory, plan.local.output.as_deref()).read(model).await).await;
     process.end().await;
     flat
 }
 
 /// A model with other weights, written in a worker.
-async fn write(cx: &Context, job: &Job, model: &[u8], weights: &[f32]) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+async fn write(
+    cx: &Context,
+    job: &Job,
+    plan: &FederationPlan,
+    model: &[u8],
+    weights: &[f32],
+) -> Result<Zeroizing<Vec<u8>>, Refusal> {
     let memory = job.manifest().limits.memory;
     let (stream, process) = Process::start(cx, Role::Merging, memory)?;
     let written =
-        process.explain(Mill::new(stream, memory).write(model, weights).await).await;
+        process.explain(Mill::new(stream, memory, plan.local.output.as_deref()).write(model, weights).await).await;
     process.end().await;
     written
 }
