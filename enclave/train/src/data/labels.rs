@@ -1,7 +1,7 @@
 //! Wanted answers as classes or numbers.
 
 use super::Goal;
-use crate::error::TrainError;
+use crate::{error::TrainError, loss::IGNORED};
 use glacier_engine::{CellFault, DataError, onnx::Name};
 use std::collections::HashMap;
 
@@ -96,7 +96,7 @@ impl Decoder {
     /// After the first pass: what each class that was given out is from now on. `None` where all stay.
     pub(super) fn learnt(&mut self) -> Result<Option<Vec<i64>>, TrainError> {
         match &mut self.kind {
-            Kind::Classes(classes) => classes.learnt(),
+            Kind::Classes(classes) => classes.learnt(self.width > 1),
             _ => Ok(None),
         }
     }
@@ -137,18 +137,16 @@ impl Classes {
         if number.fract() != 0.0 || !(fits || marked) {
             return Err(TrainError::Label { row, classes });
         }
-        Ok(number as i64)
+        Ok(if marked { IGNORED } else { number as i64 })
     }
 
-    fn learnt(&mut self) -> Result<Option<Vec<i64>>, TrainError> {
+    fn learnt(&mut self, several: bool) -> Result<Option<Vec<i64>>, TrainError> {
         let Some(seen) = self.learning.take().filter(|seen| !seen.is_empty()) else { return Ok(None) };
         let numbers: Option<Vec<i64>> = seen.iter().map(|(cell, _)| cell.parse().ok()).collect();
         let classes = match numbers {
             Some(numbers) => {
-                for (number, (_, row)) in numbers.iter().zip(&seen) {
-                    self.class(*number as f64, *row, false)?;
-                }
-                numbers
+                let named = numbers.iter().zip(&seen);
+                named.map(|(number, (_, row))| self.class(*number as f64, *row, several)).collect::<Result<_, _>>()?
             }
             None => {
                 let found = seen.len() as u64;
@@ -275,7 +273,12 @@ mod tests {
         }
         // In a sequence, a negative number is a mark.
         let mut several = Decoder::new(&Goal::Classes { count: Some(3) }, 2, None, None);
-        assert_eq!(several.decode(Answer::Number(-100.0), 1, &name), Ok(Stored::Class(-100)));
+        for mark in [-100.0, -1.0, -7.0] {
+            assert_eq!(several.decode(Answer::Number(mark), 1, &name), Ok(Stored::Class(IGNORED)));
+        }
+        let mut cells = Decoder::new(&Goal::Classes { count: Some(3) }, 2, None, None);
+        assert!(cell(&mut cells, "-1", 1).is_ok() && cell(&mut cells, "2", 1).is_ok());
+        assert_eq!(cells.learnt(), Ok(Some(vec![IGNORED, 2])));
     }
 
     #[test]
