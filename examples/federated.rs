@@ -116,7 +116,7 @@ async fn main() -> Outcome<()> {
     };
     let mut taking = taking.collect::<Vec<_>>().into_iter();
     let (Some(one), Some(two), Some(three)) = (taking.next(), taking.next(), taking.next()) else { return Ok(()) };
-    let leading = lead(job, place, &model_key, &firm, &mut told_round);
+    let leading = lead(job, place, &model_key, &firm, 0, &mut told_round);
     let (merged, _coast, one, two, three) = tokio::join!(leading, outage, one, two, three);
     let (merged, _parts) = (merged?, [one?, two?, three?]);
 

@@ -84,10 +84,13 @@ pub enum SiteStep<'a> {
         /// How good the model was on the rows that this site holds out.
         metrics: &'a TrainingMetrics,
     },
-    /// The aggregator has taken the update.
+    /// The aggregator has taken the update. It may take one of this round again, after it began the round anew: the
+    /// later one counts.
     Delivered {
         /// From 1.
         round: u32,
+        /// The proof of this site's training, and what only its owner may know.
+        update: &'a Contributed,
     },
     /// The round closed without this site; it goes on with the present one.
     Late {
@@ -105,8 +108,7 @@ pub enum SiteStep<'a> {
 pub struct Participation {
     /// The federation's end.
     pub status: FederationStatus,
-    /// Each update that was delivered: its round, the proof of this site's training, and what only its owner may
-    /// know.
+    /// The update of each round that was delivered: of a round that began anew, the last.
     pub updates: Vec<Contributed>,
 }
 
@@ -147,13 +149,14 @@ pub async fn take_part(
     key: &Key,
     watch: &mut (dyn FnMut(SiteStep<'_>) + Send),
 ) -> Result<Participation, Error> {
-    let (mut updates, mut since) = (Vec::new(), Instant::now());
+    let (mut updates, mut since) = (Vec::<Contributed>::new(), Instant::now());
     loop {
         let turned = turn(part, key, watch).await;
         match turned {
             Ok(Turn::Over(status)) => return Ok(Participation { status, updates }),
             Ok(Turn::Delivered(update)) => {
-                watch(SiteStep::Delivered { round: update.round });
+                watch(SiteStep::Delivered { round: update.round, update: &update });
+                updates.retain(|earlier| earlier.round != update.round);
                 updates.push(*update);
                 since = Instant::now();
                 continue;
@@ -173,7 +176,11 @@ pub async fn take_part(
 }
 
 /// Opens a federation with the initial model, and stays with it: an aggregator that died gets the model's key
-/// anew, and goes on from its last round. Hands out the model of the last round after its proof was checked.
+/// anew, and goes on from its last round. Hands out the model of the last round after its proof was checked; until
+/// then the aggregator can make it again.
+///
+/// `told` is the newest checkpoint that an earlier call heard of (see [`FederationStatus::checkpoint`]), zero where
+/// there was none: a host cannot bring back an older one then.
 ///
 /// # Errors
 /// [`Error`]: what waiting does not heal.
@@ -182,9 +189,10 @@ pub async fn lead(
     aggregator: Place<'_>,
     model: &FileKey,
     key: &Key,
+    mut told: u64,
     watch: &mut (dyn FnMut(&FederationStatus) + Send),
 ) -> Result<Merged, Error> {
-    let (mut joined, mut told, mut since) = (None, 0, Instant::now());
+    let (mut joined, mut since) = (None, Instant::now());
     loop {
         match follow(federation, aggregator, model, key, &mut joined, &mut told).await {
             Ok(Led::Under(status)) => {
@@ -192,7 +200,10 @@ pub async fn lead(
                 since = Instant::now();
             }
             Ok(Led::Done(session)) => {
-                return session.merged(aggregator.node, federation, key, aggregator.policy).await;
+                let merged = session.merged(aggregator.node, federation, key, aggregator.policy).await?;
+                // A host that is not told keeps a sealed file for longer than it has to.
+                let _ = session.collected(&federation.manifest.hash()).await;
+                return Ok(merged);
             }
             Err(error) if passing(&error) && since.elapsed() < PATIENCE => {}
             Err(error) => return Err(error),
@@ -261,13 +272,18 @@ async fn turn(part: &Part<'_>, key: &Key, watch: &mut (dyn FnMut(SiteStep<'_>) +
         // Another enclave by now, which can open nothing of this.
         return Ok(Turn::Late(made.task.round));
     }
-    match aggregator.deliver(&hash, &made.delivery).await {
-        Ok(_) => Ok(Turn::Delivered(Box::new(made.update))),
+    let turn = match aggregator.deliver(&hash, &made.delivery).await {
+        Ok(_) => Turn::Delivered(Box::new(made.update)),
         // The answer to an earlier try was lost on the way.
-        Err(error) if is(&error, &[RefusalCode::UpdateRepeated]) => Ok(Turn::Delivered(Box::new(made.update))),
-        Err(error) if is(&error, &[RefusalCode::UpdateLate]) => Ok(Turn::Late(made.task.round)),
-        Err(error) => Err(error),
+        Err(error) if is(&error, &[RefusalCode::UpdateRepeated]) => Turn::Delivered(Box::new(made.update)),
+        Err(error) if is(&error, &[RefusalCode::UpdateLate]) => Turn::Late(made.task.round),
+        Err(error) => return Err(error),
+    };
+    // Nobody needs this round again; a host that is not told keeps a sealed file for longer than it has to.
+    if let Ok(site) = part.site.connect(key).await {
+        let _ = site.collected(&made.task.manifest.manifest.hash()).await;
     }
+    Ok(turn)
 }
 
 /// What there was to do.
@@ -294,7 +310,7 @@ pub struct Made {
 
 impl Part<'_> {
     /// One site's part in the round under way, but for its delivery: for those who do not leave the loop to
-    /// [`take_part`].
+    /// [`take_part`]. Once it was delivered, [`Session::collected`] at the site has its host remove what it kept.
     ///
     /// # Errors
     /// [`Error`]. Nothing was delivered then.

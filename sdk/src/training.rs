@@ -287,8 +287,8 @@ impl Session {
         Ok(self.post(&format!("/glacier/v1/jobs/{job}/withdraw"), &()).await?.cbor(64 << 10)?)
     }
 
-    /// Says that the result of a finished training is here: until then its last checkpoint is kept, in case
-    /// the enclave ends before.
+    /// Says that the result of a finished training, or federation, is here: until then its last checkpoint is kept,
+    /// in case the enclave ends before.
     ///
     /// # Errors
     /// As for any request.

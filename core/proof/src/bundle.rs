@@ -88,7 +88,7 @@ checks! {
     /// All parties of the manifest signed it.
     ManifestSignatures "manifest-signatures",
     /// The proof is about this manifest, its model, its data and its settlement; a training's or federation's also
-    /// about the record in the bundle, and that about the manifest's plan, model and data.
+    /// about the record in the bundle, and that about the manifest's plan, model and data, as a run of that plan goes.
     ManifestBinding "manifest-binding",
     /// The key signed the head of its log that the bundle holds. Skipped, and nothing is held against
     /// the proof, where the bundle holds none.
@@ -407,6 +407,7 @@ impl Bundle {
                     && Commitment::from(record.digest()) == proof.output
                     && record.check().is_ok()
                     && record.plan == manifest.plan
+                    && signed.plan.as_ref().is_some_and(|plan| record.fits(plan).is_ok())
                     && record.model == manifest.model
                     && record.data.iter().copied().eq(manifest.data_sets().map(|set| set.data))
                     && record.units == proof.units

@@ -210,6 +210,7 @@ impl Table {
         ceremony.job.granted(grant.role);
         if let (Some(key), None) = (model, &ceremony.model) {
             ceremony.model = Some(key);
+            ceremony.job.mark_averaged();
             ceremony.job.granted(Role::Model);
         }
         Ok((ceremony.job.clone(), ceremony.take_keys()))

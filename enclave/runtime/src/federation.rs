@@ -15,7 +15,7 @@ use crate::{
     job::{Job, PIECES},
     worker::{Process, Role},
 };
-use glacier_app::{Address, Checkpoints, Context, Refusal, RefusalCode};
+use glacier_app::{Address, Checkpoints, Context, Refusal, RefusalCode, SealedResult};
 use glacier_proof::{AttestedPeer, Bundle, Judge, seat_policy};
 use glacier_train::merge::{Flat, Mill};
 use glacier_wire::{
@@ -182,8 +182,9 @@ impl<'a> Run<'a> {
         let plan = job.signed().federation.as_ref().ok_or_else(missing)?;
         job.enter(Phase::Loading);
         let manifest = job.manifest();
-        let initial = fetch(cx, job, manifest.model, &keys.model, manifest.limits.memory).await?;
-        let flat = read(cx, job, &initial).await?;
+        let (initial, bytes) = fetch(cx, job, manifest.model, &keys.model, manifest.limits.memory).await?;
+        job.log(Event::Opened { role: Party::Model, bytes });
+        let flat = read(cx, job, plan, &initial).await?;
         within_limits(job, plan, &initial, &flat)?;
         let mut rounds = Rounds::new(plan.clone(), flat);
         let kept = match tokio::task::block_in_place(|| Checkpoints::new(cx, job.hash(), &[&keys.model])) {
@@ -202,7 +203,7 @@ impl<'a> Run<'a> {
                 return Err(Refusal::new(RefusalCode::CheckpointForged, "the checkpoint is not of its round"));
             }
             job.log(Event::Resumed { checkpoint });
-            model = write(cx, job, &initial, rounds.weights()).await?;
+            model = write(cx, job, plan, &initial, rounds.weights()).await?;
         }
         let (issued, offers) = (HashMap::new(), HashMap::new());
         let (deadline, credential) = (None, cx.credential()?);
@@ -252,7 +253,7 @@ impl<'a> Run<'a> {
         {
             return Ok(Some(task.clone()));
         }
-        let model = self.seal(&[enclave.recipient()], &self.model).await?;
+        let model = self.seal(&[enclave.recipient()], &self.model).await?.digest;
         let errand =
             Errand { round, site, aggregator: self.cx.enclave_key(), recipient: self.credential.recipient, model };
         let missing = || Refusal::new(RefusalCode::UpdateInvalid, "the federation has no such site");
@@ -305,11 +306,11 @@ impl<'a> Run<'a> {
         let update::Verified { record, result } = update::verify(&bundle, &issued, seat, self.cx.now())?;
         let key = self.cx.unwrap(delivery.asset).await?;
         let most = (self.initial.len() as u64).saturating_mul(2).saturating_add(SLACK);
-        let weights = fetch(self.cx, self.job, delivery.asset, &key, most).await?;
+        let (weights, _) = fetch(self.cx, self.job, delivery.asset, &key, most).await?;
         if Digest(*blake3::hash(&weights).as_bytes()) != result {
             return Err(invalid("the weights are not the ones that the proof names"));
         }
-        let flat = read(self.cx, self.job, &weights).await?;
+        let flat = read(self.cx, self.job, self.plan, &weights).await?;
         let record =
             glacier_wire::federation::SiteUpdate { weights: TrainingRecord::weights_digest(&flat.values), ..record };
         if self.rounds.accept(issued.round, Update { record, flat })? {
@@ -325,7 +326,7 @@ impl<'a> Run<'a> {
         }
         let sites = u32::try_from(self.rounds.delivered().len()).unwrap_or(u32::MAX);
         self.rounds.close()?;
-        self.model = write(self.cx, self.job, &self.initial, self.rounds.weights()).await?;
+        self.model = write(self.cx, self.job, self.plan, &self.initial, self.rounds.weights()).await?;
         self.offers.clear();
         self.deadline = None;
         let round = self.rounds.closed();
@@ -339,8 +340,10 @@ impl<'a> Run<'a> {
 
     /// Seals the model of the last round to its recipients, and proves how it came about.
     async fn finish(self) -> Result<Bundle, Refusal> {
+        let sealed = self.seal(&self.job.manifest().recipients, &self.model).await?;
+        self.job.log(Event::Sealed { bytes: sealed.bytes });
+        // A host whose disk is full has spent nothing: the last round is a checkpoint.
         self.job.take_run()?;
-        let asset = self.seal(&self.job.manifest().recipients, &self.model).await?;
         let (rounds, units) = self.rounds.record();
         let record = FederationRecord {
             plan: self.job.manifest().plan,
@@ -352,15 +355,13 @@ impl<'a> Run<'a> {
         let mut bundle = self.job.prove(self.cx, record.digest(), units).await?;
         bundle.federation = Some(record);
         self.tell();
-        self.federation.status.send_modify(|status| status.result = Some(asset));
-        // Not before the result is proved: until then a restart would need it.
-        if let Some(kept) = &self.kept {
-            kept.forget().await;
-        }
+        self.federation.status.send_modify(|status| status.result = Some(sealed.digest));
+        // The last round stays until the model provider has the result: an enclave that ends before that takes it
+        // along, and its successor makes it again from there.
         Ok(bundle)
     }
 
-    async fn seal(&self, recipients: &[Recipient], content: &[u8]) -> Result<Digest, Refusal> {
+    async fn seal(&self, recipients: &[Recipient], content: &[u8]) -> Result<SealedResult, Refusal> {
         let mut file = self.cx.seal(recipients).await?;
         for piece in content.chunks(1 << 20) {
             if let Err(refusal) = file.write(piece).await {
@@ -368,9 +369,7 @@ impl<'a> Run<'a> {
                 return Err(refusal);
             }
         }
-        let sealed = file.finish().await?;
-        self.job.log(Event::Sealed { bytes: sealed.bytes });
-        Ok(sealed.digest)
+        file.finish().await
     }
 
     fn tell(&self) {
@@ -386,14 +385,14 @@ impl<'a> Run<'a> {
 /// Bytes that an update may have beyond twice the model: weights may be written in another way than they came.
 const SLACK: u64 = 64 << 10;
 
-/// The content of an asset, all of it the one that was named; at most `most` bytes.
+/// The content of an asset, all of it the one that was named, and the length of its ciphertext; at most `most` bytes.
 async fn fetch(
     cx: &Context,
     job: &Job,
     asset: Digest,
     key: &FileKey,
     most: u64,
-) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+) -> Result<(Zeroizing<Vec<u8>>, u64), Refusal> {
     let too_large = || Refusal::new(RefusalCode::MemoryLimit, "the model is larger than it may be");
     let reader = cx.open(asset, key).await?;
     job.expect_bytes(reader.ciphertext_len());
@@ -414,24 +413,30 @@ async fn fetch(
     let (read, collected) = tokio::join!(reader.stream(sender, |bytes| job.loaded(bytes)), collecting);
     let bytes = read?;
     collected?;
-    job.log(Event::Opened { role: Party::Model, bytes });
-    Ok(content)
+    Ok((content, bytes))
 }
 
 /// A model's weights, read in a worker: the bytes are foreign.
-async fn read(cx: &Context, job: &Job, model: &[u8]) -> Result<Flat, Refusal> {
+async fn read(cx: &Context, job: &Job, plan: &FederationPlan, model: &[u8]) -> Result<Flat, Refusal> {
     let memory = job.manifest().limits.memory;
     let (stream, process) = Process::start(cx, Role::Merging, memory)?;
-    let flat = process.explain(Mill::new(stream, memory).read(model).await).await;
+    let flat = process.explain(Mill::new(stream, memory, plan.local.output.as_deref()).read(model).await).await;
     process.end().await;
     flat
 }
 
 /// A model with other weights, written in a worker.
-async fn write(cx: &Context, job: &Job, model: &[u8], weights: &[f32]) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+async fn write(
+    cx: &Context,
+    job: &Job,
+    plan: &FederationPlan,
+    model: &[u8],
+    weights: &[f32],
+) -> Result<Zeroizing<Vec<u8>>, Refusal> {
     let memory = job.manifest().limits.memory;
     let (stream, process) = Process::start(cx, Role::Merging, memory)?;
-    let written = process.explain(Mill::new(stream, memory).write(model, weights).await).await;
+    let written =
+        process.explain(Mill::new(stream, memory, plan.local.output.as_deref()).write(model, weights).await).await;
     process.end().await;
     written
 }

@@ -26,6 +26,10 @@ use zeroize::Zeroizing;
 /// Pieces of an asset that wait between the cipher and the worker. Each is about a megabyte.
 pub(crate) const PIECES: usize = 2;
 
+/// Most events that are remembered; past them, the last gives way. The rounds of a federation, and what is around
+/// them, are fewer.
+const MAX_EVENTS: usize = 1024;
+
 /// A job as its parties see it, from the first grant to the end.
 pub(crate) struct Job {
     hash: ManifestHash,
@@ -35,6 +39,8 @@ pub(crate) struct Job {
     bundle: OnceLock<Arc<Bundle>>,
     training: Option<Training>,
     federation: Option<Federation>,
+    /// Set where the model came by a membership: the result is one site's part in a round.
+    averaged: OnceLock<()>,
 }
 
 impl Job {
@@ -51,7 +57,7 @@ impl Job {
         let training = (signed.manifest.work == Work::Training).then(Training::default);
         let federation = signed.federation.as_ref().map(|plan| Federation::new(hash, plan));
         let (status, runs, bundle) = (watch::Sender::new(status), AtomicU64::new(0), OnceLock::new());
-        Self { hash, signed, status, runs, bundle, training, federation }
+        Self { hash, signed, status, runs, bundle, training, federation, averaged: OnceLock::new() }
     }
 
     /// Begins the job in a task of its own. Nobody waits for it: the parties ask for its status.
@@ -192,6 +198,15 @@ impl Job {
         self.training.as_ref()
     }
 
+    /// This training is a site's part in a federation.
+    pub(crate) fn mark_averaged(&self) {
+        let _ = self.averaged.set(());
+    }
+
+    pub(crate) fn averaged(&self) -> bool {
+        self.averaged.get().is_some()
+    }
+
     /// The same of a federation.
     pub(crate) fn federation(&self) -> Option<&Federation> {
         self.federation.as_ref()
@@ -253,6 +268,8 @@ impl Job {
             {
                 status.waiting_for.remove(place);
             }
+            // A party reads the status whole: a training that is paused over and over must not make it too long.
+            status.events.truncate(MAX_EVENTS.saturating_sub(1));
             status.events.push(event);
         });
     }
@@ -276,8 +293,12 @@ impl Job {
         });
     }
 
-    /// Back to waiting, after a refusal that spent no run.
+    /// Back to waiting, after a refusal that spent no run. Under the lock of the ceremonies: what a party wishes from
+    /// here on is about the attempt to come.
     pub(crate) fn reopen(&self) {
+        if let Some(training) = &self.training {
+            training.reopen();
+        }
         self.status.send_modify(|status| {
             status.phase = Phase::Waiting;
             status.waiting_for = roles(&self.signed.manifest);

@@ -145,24 +145,40 @@ impl AiService {
     async fn withdraw(&self, cx: &Context, hash: &str, request: &Request) -> Result<Response, Refusal> {
         let job = self.party_job(hash, request.peer())?;
         if let Some(federation) = job.federation() {
-            federation.ask(request.peer(), What::Withdraw).await?;
+            if job.ended() {
+                Checkpoints::forget_job(cx, job.hash()).await;
+            } else {
+                federation.ask(request.peer(), What::Withdraw).await?;
+            }
             return Ok(Response::cbor(&job.status()));
         }
         let training = job.training().ok_or_else(no_training)?;
         if self.ceremonies.take_back(&job.hash()) {
             return Ok(Response::cbor(&job.status()));
         }
-        training.wish(Wish::Withdraw);
+        let heard = training.wish(Wish::Withdraw);
         if job.ended() {
             Checkpoints::forget_job(cx, job.hash()).await;
+        } else if !heard {
+            let detail =
+                "the training is over and its result is being handed over: nobody can withdraw from it any more";
+            return Err(Refusal::new(RefusalCode::NotReady, detail));
         }
         Ok(Response::cbor(&job.status()))
     }
 
-    /// The owner has the result: nothing is kept to make it again.
+    /// The owner has the result, of a federation whoever gave the model: nothing is kept to make it again.
     async fn collected(&self, cx: &Context, hash: &str, request: &Request) -> Result<Response, Refusal> {
-        let job = self.owned_job(hash, request.peer())?;
-        if job.training().ok_or_else(no_training)?.refined().is_some() {
+        let job = self.party_job(hash, request.peer())?;
+        let (owner, made) = match (job.training(), job.federation()) {
+            (Some(training), _) => (job.manifest().data_provider, training.refined().is_some()),
+            (None, Some(federation)) => (job.manifest().model_provider, federation.status().result.is_some()),
+            (None, None) => return Err(no_training()),
+        };
+        if owner != request.peer() {
+            return Err(Refusal::new(RefusalCode::NotYours, "it is the owner of the result who collects it"));
+        }
+        if made && job.ended() {
             Checkpoints::forget_job(cx, job.hash()).await;
         }
         Ok(Response::cbor(&job.status()))

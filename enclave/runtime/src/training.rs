@@ -7,7 +7,7 @@
 
 use crate::{
     ceremony::{Keys, Ready},
-    course::Course,
+    course::{Course, Untold},
     job::{Job, PIECES, threads},
     worker::{Process, Role},
 };
@@ -47,6 +47,8 @@ pub(crate) enum Wish {
     Run,
     Pause,
     Withdraw,
+    /// None any more: the result is being handed over.
+    Over,
 }
 
 impl Default for Training {
@@ -58,10 +60,6 @@ impl Default for Training {
 impl Training {
     /// Begins the job in a task of its own.
     pub(crate) fn start(cx: Context, job: Arc<Job>, ready: Ready) {
-        // A wish of an earlier attempt is not this one's.
-        if let Some(training) = job.training() {
-            training.wish.send_replace(Wish::Run);
-        }
         tokio::spawn(async move {
             let Some(training) = job.training() else { return };
             let ended = Run { cx, job: &job, training, keys: ready.keys }.run(ready.checkpoint).await;
@@ -69,15 +67,31 @@ impl Training {
         });
     }
 
-    /// What a party wants; a withdrawal stands.
-    pub(crate) fn wish(&self, wish: Wish) {
+    /// What a party wants; a withdrawal stands. False where it comes too late.
+    pub(crate) fn wish(&self, wish: Wish) -> bool {
+        let mut heard = true;
         self.wish.send_if_modified(|now| {
-            let changes = *now != Wish::Withdraw && *now != wish;
+            heard = *now != Wish::Over;
+            let changes = heard && *now != Wish::Withdraw && *now != wish;
             if changes {
                 *now = wish;
             }
             changes
         });
+        heard
+    }
+
+    /// A wish of an earlier attempt is not the next one's.
+    pub(crate) fn reopen(&self) {
+        self.wish.send_replace(Wish::Run);
+    }
+
+    /// The last moment at which somebody may have withdrawn.
+    fn close(&self) -> Result<(), Refusal> {
+        match self.wish.send_replace(Wish::Over) {
+            Wish::Withdraw => Err(withdrawn()),
+            _ => Ok(()),
+        }
     }
 
     /// The result's place and its metrics, once there is one.
@@ -108,10 +122,12 @@ impl Run<'_> {
         let trained = self.train(kept.as_ref(), told).await;
         // Whatever happened, the model and the data went with the workers' processes.
         self.job.log(Event::Wiped);
-        let (report, result) = match trained {
+        let closed = self.training.close();
+        let withdrawn = closed.is_err();
+        let (report, result) = match trained.and_then(|trained| closed.map(|()| trained)) {
             Ok(trained) => trained,
             Err(refusal) => {
-                if let (RefusalCode::Withdrawn, Some(kept)) = (refusal.code, &kept) {
+                if let (true, Some(kept)) = (withdrawn, &kept) {
                     kept.forget().await;
                 }
                 return Err(refusal);
@@ -119,9 +135,10 @@ impl Run<'_> {
         };
         self.check(&report, &result)?;
         self.job.log(Event::Trained { steps: report.record.steps, units: report.record.units });
-        self.job.take_run()?;
         let asset = self.seal(&result).await?;
         drop(result);
+        // A host whose disk is full has spent nothing: the parties grant anew, and the last checkpoint is there.
+        self.job.take_run()?;
         let mut bundle = self.job.prove(&self.cx, report.record.digest(), report.record.units).await?;
         bundle.training = Some(report.record);
         let _ = self.training.refined.set(Refined { asset, metrics: report.metrics });
@@ -238,7 +255,11 @@ impl Run<'_> {
                     let Some(feeder) = idle.take() else { return process.explain(Err(EngineError::Protocol)).await };
                     feeding = Some(Box::pin(self.feed_data(feeder, source)));
                 }
-                News::Progress(progress) => self.training.course.extend(progress),
+                News::Progress(progress) => {
+                    if let Err(Untold) = self.training.course.extend(progress, order.plan.epochs) {
+                        return process.explain(Err(EngineError::Protocol)).await;
+                    }
+                }
                 News::Checkpoint { number, state } => {
                     if let Some(kept) = kept {
                         kept.keep(number, &state).await?;
@@ -266,7 +287,8 @@ impl Run<'_> {
         let limits = Limits { units, memory, threads: threads(), window: Limits::WINDOW };
         let plan = plan.clone().ok_or_else(missing)?;
         let noise = plan.privacy.map(|_| self.cx.nonce());
-        Ok(Order { plan, limits, model: manifest.model, data, salt: self.cx.nonce(), noise })
+        let averaged = self.job.averaged();
+        Ok(Order { plan, limits, model: manifest.model, data, salt: self.cx.nonce(), noise, averaged })
     }
 
     async fn open(&self, source: usize) -> Result<(Digest, AssetReader), Refusal> {
@@ -316,12 +338,14 @@ impl Run<'_> {
         let (manifest, record) = (self.job.manifest(), &report.record);
         let data = manifest.data_sets().map(|set| set.data);
         let fits = record.check().is_ok()
+            && self.job.signed().plan.as_ref().is_some_and(|plan| record.fits(plan).is_ok())
             && record.plan == manifest.plan
             && record.model == manifest.model
             && record.data.iter().copied().eq(data)
             && record.units <= manifest.limits.units
             && record.result.0 == *blake3::hash(result).as_bytes()
-            && record.metrics == report.metrics.commitment();
+            && record.metrics == report.metrics.commitment()
+            && report.metrics.epochs.len().checked_add(1) == Some(record.weights.len());
         let broken = || Refusal::new(RefusalCode::EngineCrashed, "the worker's report is not of this job");
         fits.then_some(()).ok_or_else(broken)
     }
@@ -348,10 +372,14 @@ impl Run<'_> {
         let gone = |_| Refusal::new(RefusalCode::Withdrawn, "the job is gone");
         let wish = *wishes.wait_for(|wish| *wish != Wish::Pause).await.map_err(gone)?;
         match wish {
-            Wish::Withdraw => Err(Refusal::new(RefusalCode::Withdrawn, "a party has withdrawn from this job")),
+            Wish::Withdraw => Err(withdrawn()),
             _ => Ok(()),
         }
     }
+}
+
+fn withdrawn() -> Refusal {
+    Refusal::new(RefusalCode::Withdrawn, "a party has withdrawn from this job")
 }
 
 /// Content on its way to the worker; gives the feeder back.
@@ -406,5 +434,23 @@ async fn together(
         (Ok(bytes), Ok(())) => Ok(bytes),
         (Err(refusal), _) if refusal.code != RefusalCode::NotReady => Err(Stop::Refused(refusal)),
         _ => Err(Stop::Worker),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_withdrawal_is_heard_until_the_result_is_handed_over() {
+        let training = Training::default();
+        assert!(training.wish(Wish::Pause) && training.wish(Wish::Withdraw));
+        assert!(training.wish(Wish::Run), "heard, and without effect");
+        assert_eq!(training.close().map_err(|refusal| refusal.code), Err(RefusalCode::Withdrawn));
+        assert!(!training.wish(Wish::Withdraw), "too late");
+        // What was wished of one attempt is not wished of the next.
+        training.reopen();
+        assert_eq!(training.close(), Ok(()));
+        assert!(!training.wish(Wish::Withdraw));
     }
 }

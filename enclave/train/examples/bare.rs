@@ -43,6 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         data: vec![(Digest([0; 32]), file.metadata()?.len())],
         salt: Nonce([0; 32]),
         noise: None,
+        averaged: false,
     };
     let (report, _) = train(&order, &model, Passing { path: data, file }, None, &mut ())?;
     println!("seconds={:.3} result={}", start.elapsed().as_secs_f64(), report.record.result);

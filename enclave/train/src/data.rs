@@ -22,6 +22,7 @@ use glacier_engine::{
     ingest::Column,
     onnx::{Graph, list, set_metadata},
 };
+use glacier_wire::Digest;
 use labels::Decoder;
 use std::cell::{RefCell, RefMut};
 use store::{Gathering, Layout, Parsed, Store, taken};
@@ -50,6 +51,8 @@ pub struct Reading {
     pub goal: Goal,
     /// Names of the classes, in their order. `None`: the model's, else what the data shows, sorted.
     pub labels: Option<Vec<String>>,
+    /// Why names of classes may not come from the data, where they may not.
+    pub unnamed: Option<&'static str>,
     /// Rows are pairs: beside each input there is one whose name goes on with this.
     pub pair_suffix: Option<String>,
     /// Share of the rows that is kept for validation, from 0 to 1; the seed draws which.
@@ -71,6 +74,7 @@ pub struct Examples<P> {
     held: bool,
     scale: Option<Scale>,
     labels: Option<Vec<String>>,
+    content: Digest,
 }
 
 struct Shared<P> {
@@ -136,7 +140,7 @@ impl<P: Passes> Examples<P> {
         let Some(first) = stream.next()? else { return Err(glacier_engine::DataError::NoRows.into()) };
 
         let split = Split::new(&reading);
-        let mut decoder = Decoder::new(&reading.goal, stream.names().len(), labels.as_deref());
+        let mut decoder = Decoder::new(&reading.goal, stream.names().len(), labels.as_deref(), reading.unnamed);
         let (answers, classes) = (decoder.width(), decoder.classifies());
         let layout = Layout::new(stream.inputs(), stream.shape(), pairs, answers, classes)?;
         let mut fit = reading.standardise.then(|| {
@@ -182,10 +186,10 @@ impl<P: Passes> Examples<P> {
         }
         let scale = fit.map(Fit::finish);
         let labels = decoder.names().map(<[String]>::to_vec);
-        let is_held = held.is_some();
+        let (is_held, content) = (held.is_some(), stream.content());
         let Reading { seed, shuffle, .. } = reading;
         let shared = Shared { stream, seed, shuffle, split, decoder, layout, scale: scale.clone(), held, pass: None };
-        Ok(Self { shared: RefCell::new(shared), rows: counts, held: is_held, scale, labels })
+        Ok(Self { shared: RefCell::new(shared), rows: counts, held: is_held, scale, labels, content })
     }
 
     /// The rows that are learnt from.
@@ -280,6 +284,16 @@ impl<P: Passes> Source for Rows<'_, P> {
         let mut batch = Gathering::new(supply.layout);
         while batch.rows() < rows.max(1) && pass.draw(&mut supply, Some(&mut batch))? {}
         Ok(batch.finish(scale.as_ref()))
+    }
+
+    fn content(&self) -> Digest {
+        self.examples.content
+    }
+
+    fn passed(&self) -> Digest {
+        // Rows that are held were compared when they were read, all of them.
+        let streamed = self.shared().ok().filter(|shared| shared.held.is_none());
+        streamed.map_or(Digest::ZERO, |shared| shared.stream.passed())
     }
 
     fn skip(&mut self, rows: u64) -> Result<(), TrainError> {

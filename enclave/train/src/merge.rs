@@ -5,11 +5,12 @@
 //!
 //! | from | bytes |
 //! |---|---|
-//! | enclave | lengths of a model and of values (`u64`, little-endian each), the model, the values |
+//! | enclave | lengths of a model, of values and of a name (`u64`, little-endian each), the model, the values, the name |
 //! | worker | 0 and a length (`u64`), that many bytes; or 1, a length and a `Refusal` |
 //!
 //! Without values the worker reads: the answer is the layout's digest and the model's values. With values it
-//! writes: the answer is the model with those.
+//! writes: the answer is the model with those. The name is that of the output that is trained, if the plan names
+//! one: other outputs may be computed by what has no gradient, as at the sites.
 
 use crate::{
     error::TrainError,
@@ -60,12 +61,15 @@ pub struct Mill {
     stream: UnixStream,
     /// Most bytes of an answer.
     memory: u64,
+    /// The output that is trained, where the plan names it.
+    output: String,
 }
 
 impl Mill {
-    /// Over the socket of a worker that may hold `memory` bytes.
-    pub fn new(stream: UnixStream, memory: u64) -> Self {
-        Self { stream, memory }
+    /// Over the socket of a worker that may hold `memory` bytes; `output` is the one that is trained, where the
+    /// plan names it.
+    pub fn new(stream: UnixStream, memory: u64, output: Option<&str>) -> Self {
+        Self { stream, memory, output: output.unwrap_or_default().to_owned() }
     }
 
     /// The weights of a model.
@@ -93,11 +97,13 @@ impl Mill {
 
     async fn ask(&mut self, model: &[u8], values: &[u8]) -> Result<Zeroizing<Vec<u8>>, EngineError> {
         let gone = |_: io::Error| EngineError::Gone;
-        for len in [model.len(), values.len()] {
-            self.stream.write_all(&(len as u64).to_le_bytes()).await.map_err(gone)?;
+        let parts = [model, values, self.output.as_bytes()];
+        for part in parts {
+            self.stream.write_all(&(part.len() as u64).to_le_bytes()).await.map_err(gone)?;
         }
-        self.stream.write_all(model).await.map_err(gone)?;
-        self.stream.write_all(values).await.map_err(gone)?;
+        for part in parts {
+            self.stream.write_all(part).await.map_err(gone)?;
+        }
         let refused = self.stream.read_u8().await.map_err(gone)? != 0;
         let len = self.stream.read_u64_le().await.map_err(gone)?;
         let most = if refused { MAX_REFUSAL } else { self.memory };
@@ -117,8 +123,8 @@ impl Mill {
 /// Serves one enclave over `stream` until it hangs up.
 pub fn work(mut stream: StdUnixStream) {
     // Errors are the enclave's end of the stream: nobody is left to be told.
-    while let Ok((model, values)) = receive(&mut stream) {
-        let (refused, answer) = match answer(&model, &values) {
+    while let Ok((model, values, output)) = receive(&mut stream) {
+        let (refused, answer) = match answer(&model, &values, output) {
             Ok(answer) => (0, answer),
             Err(error) => {
                 let mut refusal = Vec::new();
@@ -138,8 +144,8 @@ pub fn work(mut stream: StdUnixStream) {
 
 type Bytes = Zeroizing<Vec<u8>>;
 
-fn receive(stream: &mut StdUnixStream) -> io::Result<(Bytes, Bytes)> {
-    let mut lens = [[0u8; 8]; 2];
+fn receive(stream: &mut StdUnixStream) -> io::Result<(Bytes, Bytes, Option<String>)> {
+    let mut lens = [[0u8; 8]; 3];
     for len in &mut lens {
         stream.read_exact(len)?;
     }
@@ -149,12 +155,15 @@ fn receive(stream: &mut StdUnixStream) -> io::Result<(Bytes, Bytes)> {
         stream.read_exact(&mut bytes)?;
         Ok::<_, io::Error>(bytes)
     };
-    let [model, values] = lens;
-    Ok((content(model)?, content(values)?))
+    let [model, values, output] = lens;
+    let (model, values, output) = (content(model)?, content(values)?, content(output)?);
+    let output = String::from_utf8(output.to_vec()).map_err(|_| io::ErrorKind::InvalidData)?;
+    Ok((model, values, Some(output).filter(|output| !output.is_empty())))
 }
 
-fn answer(model: &[u8], values: &[u8]) -> Result<Bytes, TrainError> {
-    let (_, weights) = Network::with(model, &Settings::default())?;
+fn answer(model: &[u8], values: &[u8], output: Option<String>) -> Result<Bytes, TrainError> {
+    let settings = Settings { trained: output.map(|name| vec![name]), ..Settings::default() };
+    let (_, weights) = Network::with(model, &settings)?;
     if values.is_empty() {
         let mut out = Zeroizing::new(Vec::with_capacity(weights.len().saturating_mul(4).saturating_add(32)));
         out.extend_from_slice(&layout(&weights).0);
@@ -203,10 +212,14 @@ mod tests {
     }
 
     fn mill() -> Mill {
+        trained(None)
+    }
+
+    fn trained(output: Option<&str>) -> Mill {
         let (ours, theirs) = StdUnixStream::pair().unwrap();
         std::thread::spawn(|| work(theirs));
         ours.set_nonblocking(true).unwrap();
-        Mill::new(UnixStream::from_std(ours).unwrap(), 1 << 20)
+        Mill::new(UnixStream::from_std(ours).unwrap(), 1 << 20, output)
     }
 
     #[test]

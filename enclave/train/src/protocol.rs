@@ -36,6 +36,9 @@ pub struct Order {
     /// A fresh random key for the noise of a private plan; the state holds it from then on.
     #[n(5)]
     pub noise: Option<Nonce>,
+    /// Whether the result is averaged with that of others: classes must mean the same to all.
+    #[n(6)]
+    pub averaged: bool,
 }
 
 /// How training goes since the last time.

@@ -7,14 +7,14 @@ use crate::{
     network::Settings,
     protocol::{Order, Report},
     source::{Source, Sources},
-    trainer::{Differentiable, Event, Facts, Limits, Model, StepReport, Trainer, trained_output},
+    trainer::{Differentiable, Event, Facts, Finished, Foreseen, Limits, Model, StepReport, Trainer, trained_output},
 };
 use glacier_engine::{Port, ingest::Column, onnx::patch};
 use glacier_wire::{
-    Digest,
+    Digest, Nonce,
     training::{EpochMetrics, Target, TrainingMetrics, TrainingPlan, Validation},
 };
-use std::{cell::RefCell, io, rc::Rc};
+use std::{cell::RefCell, io};
 use zeroize::Zeroizing;
 
 /// Whoever is told how it goes.
@@ -61,20 +61,46 @@ pub fn train<P: Passes>(
     state: Option<&[u8]>,
     watch: &mut dyn Watch,
 ) -> Result<(Report, Zeroizing<Vec<u8>>), TrainError> {
+    let passes = RefCell::new(passes);
+    prepared(order, model, &passes, state, |mut trainer, sources, examples| {
+        watch.begun(trainer.steps_per_epoch())?;
+        follow(&mut trainer, sources, watch)?;
+        passes.borrow_mut().close().map_err(|_| TrainError::Gone)?;
+        conclude(order, model, trainer.finish()?, examples)
+    })
+}
+
+/// What a run of the order comes to that can be told without running it: nothing is learnt. For whoever checks a
+/// private run, whose noise cannot be drawn again.
+///
+/// # Errors
+/// As [`train`], before the first step.
+pub fn foresee<P: Passes>(order: &Order, model: &[u8], passes: P) -> Result<Foreseen, TrainError> {
+    // No noise is drawn; a plan that wants some is given a key.
+    let order = Order { noise: Some(Nonce([0; 32])), ..order.clone() };
+    prepared(&order, model, &RefCell::new(passes), None, |trainer, _, _| Ok(trainer.foreseen()))
+}
+
+/// Reads model and data, and hands on a trainer that stands at the start or where the state says.
+fn prepared<P: Passes, T>(
+    order: &Order,
+    model: &[u8],
+    passes: &RefCell<P>,
+    state: Option<&[u8]>,
+    then: impl FnOnce(Trainer<Model>, &mut Sources<'_>, &Examples<Part<'_, P>>) -> Result<T, TrainError>,
+) -> Result<T, TrainError> {
     let plan = &order.plan;
     plan.check()?;
-    let threads = if plan.threads == 0 { order.limits.threads } else { plan.threads };
-    let shares = Shares::of(order.limits.memory, model.len() as u64)?;
+    let (learnt, held_out) = split(order)?;
+    let shares = Shares::of(order.limits.memory, model.len() as u64, held_out.is_some())?;
     let settings = Settings {
-        threads: usize::try_from(threads).unwrap_or(1),
+        threads: usize::try_from(threads(order)).unwrap_or(1),
         memory: shares.network,
         trained: plan.output.clone().map(|name| vec![name]),
     };
     let (network, weights) = Model::read(model, &settings)?;
-    let passes = Rc::new(RefCell::new(passes));
-    let (learnt, held_out) = split(order)?;
-    let reading = reading(plan, network.outputs(), shares.data)?;
-    let examples = Examples::open(Part::new(&passes, learnt), network.graph(), reading.clone())?;
+    let reading = reading(order, network.outputs(), shares.data)?;
+    let examples = Examples::open(Part::new(passes, learnt), network.graph(), reading.clone())?;
     let outside = match held_out {
         Some(source) => {
             let reading = Reading {
@@ -84,7 +110,7 @@ pub fn train<P: Passes>(
                 shuffle: 0,
                 ..reading
             };
-            let held_out = Examples::open(Part::new(&passes, vec![source]), network.graph(), reading)?;
+            let held_out = Examples::open(Part::new(passes, vec![source]), network.graph(), reading)?;
             Some(held_out.with_scale(examples.scale().cloned()))
         }
         None => None,
@@ -96,15 +122,20 @@ pub fn train<P: Passes>(
 
     let limits = Limits { units: order.limits.units, epochs: TrainingPlan::MAX_EPOCHS, memory: shares.weights };
     let noise = order.noise.as_ref().map(|key| key.0);
-    let mut trainer = match state {
+    let trainer = match state {
         None => Trainer::new(plan.clone(), network, weights, &mut sources, limits, noise)?,
         Some(state) => Trainer::resume(plan.clone(), network, weights, &mut sources, limits, state)?,
     };
-    watch.begun(trainer.steps_per_epoch())?;
-    follow(&mut trainer, &mut sources, watch)?;
-    passes.borrow_mut().close().map_err(|_| TrainError::Gone)?;
-    let finished = trainer.finish()?;
+    then(trainer, &mut sources, &examples)
+}
 
+/// The result as its owner gets it, and the record of how it came about.
+fn conclude<P: Passes>(
+    order: &Order,
+    model: &[u8],
+    finished: Finished,
+    examples: &Examples<P>,
+) -> Result<(Report, Zeroizing<Vec<u8>>), TrainError> {
     let result = match &finished.adapter {
         Some(adapter) => Zeroizing::new(adapter.clone()),
         None => {
@@ -122,9 +153,14 @@ pub fn train<P: Passes>(
         metrics: &metrics,
         result: Digest(*blake3::hash(&result).as_bytes()),
         processor: processor(),
-        threads,
+        threads: threads(order),
     })?;
     Ok((Report { record, metrics }, result))
+}
+
+/// How many work: the plan's, or as many as there are.
+fn threads(order: &Order) -> u32 {
+    if order.plan.threads == 0 { order.limits.threads } else { order.plan.threads }
 }
 
 /// Steps until the run has ended; states where they are due.
@@ -155,15 +191,17 @@ fn follow<N: Differentiable>(
 struct Shares {
     network: u64,
     weights: u64,
+    /// Of the rows that are learnt from, and again of those of a data set that is held out.
     data: u64,
 }
 
 impl Shares {
     /// The model's bytes are held three times: as they came, as they are exported, and between the two.
-    fn of(memory: u64, model: u64) -> Result<Self, TrainError> {
+    fn of(memory: u64, model: u64, held_out: bool) -> Result<Self, TrainError> {
         let left = memory.checked_sub(model.saturating_mul(3)).filter(|left| *left > 0);
         let quarter = left.ok_or(TrainError::Memory { limit: memory })? / 4;
-        Ok(Self { network: quarter.saturating_mul(2), weights: quarter, data: quarter })
+        let data = if held_out { quarter / 2 } else { quarter };
+        Ok(Self { network: quarter.saturating_mul(2), weights: quarter, data })
     }
 }
 
@@ -177,7 +215,8 @@ fn split(order: &Order) -> Result<(Vec<usize>, Option<usize>), TrainError> {
 }
 
 /// How the plan wants the data read.
-fn reading(plan: &TrainingPlan, outputs: &[Port], memory: u64) -> Result<Reading, TrainError> {
+fn reading(order: &Order, outputs: &[Port], memory: u64) -> Result<Reading, TrainError> {
+    let plan = &order.plan;
     let column = |target: &Target| match target {
         Target::Name(name) => Column::Name(name.clone()),
         Target::Column(place) => Column::Place(u64::from(*place)),
@@ -191,6 +230,11 @@ fn reading(plan: &TrainingPlan, outputs: &[Port], memory: u64) -> Result<Reading
         wanted: plan.target.iter().map(column).collect(),
         goal,
         labels: (!plan.classes.is_empty()).then(|| plan.classes.clone()),
+        unnamed: match plan.privacy {
+            Some(_) => Some("with `privacy` classes may not be named after what the rows show: list them in `classes`"),
+            None if order.averaged => Some("each site would name its own classes: list them in `classes`"),
+            None => None,
+        },
         pair_suffix: plan.pair_suffix.clone(),
         validation: match plan.validation {
             Validation::Fraction(share) => f64::from(share.get()),
@@ -210,18 +254,18 @@ fn classes(output: &Port) -> Option<u64> {
 }
 
 /// Some of the data sets, by the places of all.
-struct Part<P> {
-    passes: Rc<RefCell<P>>,
+struct Part<'a, P> {
+    passes: &'a RefCell<P>,
     places: Vec<usize>,
 }
 
-impl<P> Part<P> {
-    fn new(passes: &Rc<RefCell<P>>, places: Vec<usize>) -> Self {
-        Self { passes: Rc::clone(passes), places }
+impl<'a, P> Part<'a, P> {
+    fn new(passes: &'a RefCell<P>, places: Vec<usize>) -> Self {
+        Self { passes, places }
     }
 }
 
-impl<P: Passes> Passes for Part<P> {
+impl<P: Passes> Passes for Part<'_, P> {
     fn sources(&self) -> usize {
         self.places.len()
     }
@@ -248,4 +292,21 @@ pub fn processor() -> String {
         }
     }
     words.join(" ")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_parts_together_fit_the_memory_whether_or_not_a_data_set_is_held_out() {
+        for held_out in [false, true] {
+            let Shares { network, weights, data } = Shares::of(1 << 30, 1 << 20, held_out).unwrap();
+            let sets = if held_out { 2 } else { 1 };
+            assert!(network + weights + sets * data + 3 * (1 << 20) <= 1 << 30);
+            assert!(sets * data > (1 << 30) / 5, "and little is left over");
+        }
+        assert!(Shares::of(1 << 20, 1 << 20, false).is_err());
+    }
 }

@@ -4,6 +4,7 @@ use crate::{
     error::TrainError,
     tensor::{IntTensor, Tensor, Value},
 };
+use glacier_wire::Digest;
 
 /// Gives the rows of a data set in batches, once an epoch, in an order that belongs to the epoch.
 ///
@@ -18,6 +19,13 @@ pub trait Source {
 
     /// The next rows: at most `rows` of them, fewer only at the end, and `None` after it.
     fn next(&mut self, rows: usize) -> Result<Option<Batch>, TrainError>;
+
+    /// Names what all rows say, as they were counted: a checkpoint is of these rows and no others.
+    fn content(&self) -> Digest;
+
+    /// Names all that the epoch under way has read so far, where it reads anything that was not compared yet: a
+    /// checkpoint is taken before the rest of that pass is known to be what was signed.
+    fn passed(&self) -> Digest;
 
     /// Passes over rows that were used before a checkpoint.
     fn skip(&mut self, rows: u64) -> Result<(), TrainError> {

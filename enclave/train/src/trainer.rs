@@ -28,12 +28,12 @@ use crate::{
 use glacier_engine::Port;
 use glacier_wire::{
     Digest,
-    training::{Ending, EpochMetrics, Metric, PrivacySpent, TrainingPlan, TrainingRecord},
+    training::{Ending, EpochMetrics, PrivacySpent, TrainingPlan, TrainingRecord},
 };
 use learner::Learner;
 
 pub use model::Model;
-pub use result::{Facts, Finished};
+pub use result::{Facts, Finished, Foreseen};
 pub(crate) use start::trained_output;
 
 /// A graph that gives outputs and gradients: [`Model`], or a small one of a test's own.
@@ -133,6 +133,8 @@ pub struct Trainer<N> {
     best: Option<Best>,
     /// Whether the source stands where `position` says.
     placed: bool,
+    /// Names the rows that the run is over, those that are only measured too.
+    content: Digest,
 }
 
 /// How much there is to do.
@@ -149,7 +151,7 @@ struct Length {
 }
 
 /// How far a run is. All that a step may change beside weights and moments.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Position {
     /// Epochs that are over.
     epoch: u32,
@@ -169,6 +171,26 @@ struct Position {
     /// Epochs since the watched metric was better.
     waited: u32,
     ending: Option<Ending>,
+    /// What this epoch's pass had read when its last step was over: [`Source::passed`](crate::source::Source::passed).
+    passed: Digest,
+}
+
+impl Position {
+    const START: Self = Self {
+        epoch: 0,
+        epoch_steps: 0,
+        epoch_rows: 0,
+        batches: 0,
+        rows: 0,
+        steps: 0,
+        moves: 0,
+        loss: 0.0,
+        weight: 0.0,
+        units: 0,
+        waited: 0,
+        ending: None,
+        passed: Digest::ZERO,
+    };
 }
 
 /// What the record will say of the epochs.
@@ -265,25 +287,42 @@ impl<N: Differentiable> Trainer<N> {
         let weights = TrainingRecord::weights_digest(self.weights.values());
         self.history.weights.push(weights);
         self.history.epochs.push(metrics.clone());
-        self.position =
-            Position { epoch: metrics.epoch, epoch_steps: 0, epoch_rows: 0, loss: 0.0, weight: 0.0, ..self.position };
+        self.position = Position {
+            epoch: metrics.epoch,
+            epoch_steps: 0,
+            epoch_rows: 0,
+            loss: 0.0,
+            weight: 0.0,
+            passed: Digest::ZERO,
+            ..self.position
+        };
         self.placed = false;
         Ok(Event::Epoch { metrics, weights, checkpoint: true })
     }
 
-    /// Whether the source has no more rows than it counted.
-    fn check_end(&mut self, sources: &mut Sources<'_>) -> Result<(), TrainError> {
-        if !self.placed || self.samples() {
+    /// Brings the source to where the run is. What it reads again on the way is what was read before, or this is
+    /// not the data that the steps so far were made from.
+    fn stand(&mut self, sources: &mut Sources<'_>) -> Result<(), TrainError> {
+        if self.placed || self.samples() {
             return Ok(());
         }
-        let left = self.length.counted.saturating_sub(self.position.epoch_rows);
-        sources.training.skip(left)?;
-        match sources.training.next(1)? {
-            None => Ok(()),
-            Some(_) => {
-                Err(TrainError::Rows { expected: self.length.counted, found: self.length.counted.saturating_add(1) })
-            }
+        sources.training.begin(self.position.epoch)?;
+        sources.training.skip(self.position.epoch_rows)?;
+        if self.position.epoch_steps > 0 && sources.training.passed() != self.position.passed {
+            return Err(TrainError::Checkpoint("it was made from other rows"));
         }
+        self.placed = true;
+        Ok(())
+    }
+
+    /// Whether the source has no more rows than it counted. Also where the run was put down after the last step of
+    /// the epoch: the pass that the step was made from has not been read to its end since.
+    fn check_end(&mut self, sources: &mut Sources<'_>) -> Result<(), TrainError> {
+        if self.samples() {
+            return Ok(());
+        }
+        self.stand(sources)?;
+        pass::ended(&mut *sources.training, self.position.epoch_rows, self.length.counted)
     }
 
     /// Keeps the weights if the watched metric is better than ever.
@@ -311,7 +350,7 @@ impl<N: Differentiable> Trainer<N> {
     fn validate(&mut self, sources: &mut Sources<'_>) -> Result<Vec<glacier_wire::training::Measured>, TrainError> {
         let Some(source) = &mut sources.validation else { return Ok(Vec::new()) };
         let plain = self.objective.plain();
-        let mut meter = Meter::new(&plain, &self.metrics());
+        let mut meter = Meter::new(&plain, &start::metrics(&self.plan));
         source.begin(0)?;
         let mut done = 0u64;
         while done < self.length.validation {
@@ -320,14 +359,8 @@ impl<N: Differentiable> Trainer<N> {
             self.measure(&plain, &mut meter, &batch, done)?;
             done = done.saturating_add(wanted);
         }
+        pass::ended(&mut **source, done, self.length.validation_counted)?;
         Ok(meter.read())
-    }
-
-    /// What is measured: what the plan names, and what it watches.
-    fn metrics(&self) -> Vec<Metric> {
-        let mut metrics = self.plan.measured();
-        metrics.extend(self.plan.early_stopping.map(|stopping| stopping.metric).filter(|it| !metrics.contains(it)));
-        metrics
     }
 
     /// Whether each step draws its own rows.

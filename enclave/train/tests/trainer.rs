@@ -48,6 +48,7 @@ fn reading(plan: &TrainingPlan) -> Reading {
         wanted: vec![Column::Name("diagnosis".into())],
         goal: Goal::Classes { count: Some(2) },
         labels: None,
+        unnamed: None,
         pair_suffix: None,
         validation,
         seed: plan.seed.0,

@@ -5,8 +5,9 @@ use glacier::{
     federation::SiteStep,
     proof::{Bundle, Judge},
     verify::now,
-    wire::{Commitment, Work, cbor, federation::FederationStatus},
+    wire::{Commitment, Work, api::RefusalCode, cbor, federation::FederationStatus},
 };
+use glacier_testkit::Rig;
 use std::{
     sync::atomic::{AtomicU32, Ordering::Relaxed},
     time::Duration,
@@ -153,4 +154,56 @@ async fn an_aggregator_that_is_killed_goes_on_from_its_last_round() {
     }
     assert_eq!(record.rounds.len(), 3);
     assert!(record.rounds.iter().all(|round| round.updates.len() == SITES));
+}
+
+/// The sites' part to the end; whoever leads has released the model, and went away.
+async fn without_a_lead(scene: &Scene) {
+    let mut quiet = [|_: SiteStep<'_>| (); SITES];
+    let [one, two, three] = &mut quiet;
+    scene.release().await;
+    let (one, two, three) = tokio::join!(scene.take_part(0, one), scene.take_part(1, two), scene.take_part(2, three));
+    for part in [one, two, three] {
+        part.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_nobody_has_fetched_outlives_its_aggregator() {
+    let scene = Scene::set(2, 3, 60).await;
+    without_a_lead(&scene).await;
+    assert_eq!(checkpoints(&scene.aggregator).len(), 1);
+    for site in &scene.sites {
+        assert_eq!(checkpoints(&site.rig), Vec::<String>::new(), "what was delivered is not kept");
+    }
+    scene.aggregator.kill_enclave().await;
+    let again = async { scene.lead(&mut |_: &FederationStatus| ()).await };
+    let merged = tokio::time::timeout(Duration::from_secs(60), again).await.expect("no round is begun anew").unwrap();
+    assert_eq!(merged.record.rounds.len(), 2);
+    assert_eq!(checkpoints(&scene.aggregator), Vec::<String>::new(), "it was fetched");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_federation_that_has_ended_can_be_withdrawn_from() {
+    let scene = Scene::set(1, 3, 60).await;
+    without_a_lead(&scene).await;
+    let (session, job) = (scene.at_aggregator(0).await, scene.federation.manifest.hash());
+    session.withdraw(&job).await.expect("any party may");
+    assert_eq!(checkpoints(&scene.aggregator), Vec::<String>::new());
+}
+
+/// The jobs that a host keeps a checkpoint of.
+fn checkpoints(rig: &Rig) -> Vec<String> {
+    let entries = std::fs::read_dir(rig.home().join("node/checkpoints")).expect("a folder of the node").flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    // A pointer that is being written stands beside its place for a moment, under another name.
+    names.filter(|name| name.len() == 64).collect()
+}
+
+/// Each site would name its own classes, and one output would mean different things.
+#[tokio::test(flavor = "multi_thread")]
+async fn words_that_nobody_named_are_refused_at_a_site() {
+    let scene = Scene::set_in_words().await;
+    scene.release().await;
+    let refused = scene.take_part(0, &mut |_: SiteStep<'_>| ()).await.unwrap_err();
+    assert_eq!(refused.refusal().map(|refusal| refusal.code), Some(RefusalCode::PlanInvalid), "{refused}");
 }

@@ -1,17 +1,18 @@
 //! A federation with everything in place.
 
 use glacier::{
-    Draft, Error, Freshness, Job, Key, Node, Session,
+    Draft, Error, Freshness, Job, Key, Node, Release, Session,
     asset::{Header, Parsed},
     federation::{Merged, Part, Participation, Place, SiteStep, lead, take_part},
     wire::{
-        Contribution, Digest, FileKey, SignedManifest, UnixTime,
+        Contribution, Digest, FileKey, Role, SignedManifest, UnixTime,
         api::RefusalCode,
         federation::{FederationPlan, FederationStatus, Weighting},
         training::{Real, TrainingPlan, Validation},
     },
 };
 use glacier_testkit::{Rig, breast_cancer};
+use glacier_train::build::{Columns, Task, logistic};
 use std::{fmt::Write as _, path::PathBuf};
 
 pub(crate) const SITES: usize = 3;
@@ -34,15 +35,31 @@ pub(crate) struct Site {
 impl Scene {
     /// The bundled rows, dealt out to three hospitals. Nobody has joined yet.
     pub(crate) async fn set(rounds: u32, quorum: u32, patience: u32) -> Self {
+        Self::of(rounds, quorum, patience, false).await
+    }
+
+    /// The same with words for the two classes, which neither model nor plan names.
+    pub(crate) async fn set_in_words() -> Self {
+        Self::of(1, 3, 60, true).await
+    }
+
+    async fn of(rounds: u32, quorum: u32, patience: u32, words: bool) -> Self {
         let aggregator = Rig::start().await;
         let firm = aggregator.party("firm");
-        let (model, model_key) = seal(&aggregator, &firm, &breast_cancer::model()).await;
+        let (mut model, mut freeze) = (breast_cancer::model(), vec!["mean".into(), "scale".into()]);
+        if words {
+            freeze.clear();
+            model = aggregator.home().join("unnamed.onnx");
+            let unnamed = logistic(Columns::Count(30), Task::Classes(2), &[1; 32]).unwrap();
+            std::fs::write(&model, unnamed).unwrap();
+        }
+        let (model, model_key) = seal(&aggregator, &firm, &model).await;
         let (mut sites, mut seats) = (Vec::new(), Vec::new());
         for place in 0..SITES {
             let rig = Rig::start().await;
             let owner = rig.party("hospital");
             let table = rig.home().join("rows.csv");
-            std::fs::write(&table, rows(place)).unwrap();
+            std::fs::write(&table, rows(place, words)).unwrap();
             let (data, file_key) = seal(&rig, &owner, &table).await;
             seats.push(rig.session(&owner).await.seat().unwrap());
             sites.push(Site { rig, owner, data, file_key });
@@ -52,7 +69,7 @@ impl Scene {
             batch: 16,
             target: vec!["diagnosis".into()],
             learning_rate: Real::new(0.01).unwrap(),
-            freeze: vec!["mean".into(), "scale".into()],
+            freeze,
             validation: Validation::Fraction(Real::new(0.25).unwrap()),
             ..TrainingPlan::default()
         };
@@ -82,11 +99,24 @@ impl Scene {
         Self { aggregator, firm, sites, federation, model_key }
     }
 
+    /// Releases the initial model.
+    pub(crate) async fn release(&self) {
+        let (manifest, asset) = (&self.federation, self.federation.manifest.model);
+        let release = Release {
+            role: Role::Model,
+            manifest,
+            file_key: self.model_key.duplicate(),
+            uses: 1,
+            not_after: manifest.manifest.limits.not_after,
+        };
+        self.aggregator.session(&self.firm).await.join_with(self.firm.identity(), release, asset, 0).await.unwrap();
+    }
+
     /// Releases the initial model, and stays.
     pub(crate) async fn lead(&self, watch: &mut (dyn FnMut(&FederationStatus) + Send)) -> Result<Merged, Error> {
         let node = self.aggregator.node();
         let place = Place::new(&node, self.aggregator.policy());
-        lead(&self.federation, place, &self.model_key, &self.firm, watch).await
+        lead(&self.federation, place, &self.model_key, &self.firm, 0, watch).await
     }
 
     /// One hospital, to the end.
@@ -123,7 +153,7 @@ impl Scene {
 }
 
 /// A third of the rows that are not held out.
-fn rows(place: usize) -> String {
+fn rows(place: usize, words: bool) -> String {
     let data = std::fs::read_to_string(breast_cancer::data()).unwrap();
     let labels = std::fs::read_to_string(breast_cancer::data().with_file_name("labels.csv")).unwrap();
     let mut table = String::new();
@@ -132,7 +162,10 @@ fn rows(place: usize) -> String {
     let learnt = data.zip(labels).filter_map(|(row, label)| Some((row, label.strip_suffix(",0")?)));
     for (at, (row, label)) in learnt.enumerate() {
         if at % SITES == place {
-            writeln!(table, "{row},{}", u8::from(label == "benign")).unwrap();
+            match words {
+                true => writeln!(table, "{row},{label}").unwrap(),
+                false => writeln!(table, "{row},{}", u8::from(label == "benign")).unwrap(),
+            }
         }
     }
     table

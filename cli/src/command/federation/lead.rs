@@ -2,7 +2,7 @@
 
 use crate::{
     args::{NodeArg, PolicyArg},
-    command::job::{holds, signed},
+    command::job::{holds, signed, told},
     context::Context,
     door::Door,
     error::{Exit, Outcome},
@@ -53,15 +53,22 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     let file_key = cx.keystore()?.file_key(&asset).map_err(explain::keystore)?;
     door.upload(&asset, &file, cx).await?;
 
+    let (hash, mut forgotten) = (job.hash(), None);
+    let told = told::recall(cx, &hash)?;
     let rounds = manifest.federation.as_ref().map_or(0, |plan| plan.rounds);
     let bar = progress::steps(cx.output, rounds.into());
-    let merged = lead(manifest, Place::new(&door.node, &door.policy), &file_key, &door.key, &mut |status| {
+    let place = Place::new(&door.node, &door.policy);
+    let merged = lead(manifest, place, &file_key, &door.key, told, &mut |status| {
+        forgotten = forgotten.take().or_else(|| told::remember(cx, &hash, status.checkpoint).err());
         bar.set_position(status.round.saturating_sub(1).into());
         let late = if status.overdue { ", overdue" } else { "" };
         bar.set_message(format!("round {}: {} delivered{late}", status.round, status.delivered.len()));
     })
     .await;
     bar.finish_and_clear();
+    if let Some(failure) = forgotten {
+        cx.output.remark(format_args!("the newest round could not be noted here: {}", failure.message));
+    }
     let merged = merged.map_err(explain::client)?;
     files::write_private(&args.output, &merged.model)?;
     if let Some(path) = &args.proof {

@@ -14,10 +14,12 @@ use glacier::{
     Job,
     federation::{Part, Participation, Place, SiteStep, take_part},
 };
-use glacier_proof::WorkProof;
+use glacier_proof::{Bundle, WorkProof};
 use glacier_wire::{ManifestHash, PlatformKind, training::TrainingMetrics};
 use serde::Serialize;
 use std::{
+    collections::BTreeMap,
+    fs,
     io::{self, Write},
     path::PathBuf,
 };
@@ -70,12 +72,18 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     };
     let rounds = manifest.federation.as_ref().map_or(0, |plan| plan.rounds);
     let bar = progress::steps(cx.output, rounds.into());
+    let mut proofs = args.proofs.map(Proofs::new);
+    let mut failed = None;
     let taken = take_part(&part, &own.key, &mut |step| match step {
         SiteStep::Begun { round } => bar.set_message(format!("round {round}: your node trains")),
         SiteStep::Trained { round, metrics } => {
             bar.set_message(format!("round {round}: trained{}", measured(metrics)));
         }
-        SiteStep::Delivered { round } => bar.set_position(round.into()),
+        SiteStep::Delivered { round, update } => {
+            bar.set_position(round.into());
+            let noted = proofs.as_mut().map_or(Ok(()), |proofs| proofs.put(round, &update.bundle));
+            failed = failed.take().or(noted.err());
+        }
         SiteStep::Late { round } => {
             cx.output.remark(format_args!("round {round} closed without your rows; going on with the next"));
         }
@@ -86,17 +94,49 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     .await;
     bar.finish_and_clear();
     let Participation { updates, .. } = taken.map_err(explain::client)?;
+    if let Some(failure) = failed {
+        return Err(failure);
+    }
     let mut rounds = Vec::new();
     for update in updates {
-        let proof_file = args.proofs.as_ref().map(|folder| folder.join(format!("round-{}.cbor", update.round)));
-        if let Some(path) = &proof_file {
-            files::write_new(path, &glacier_wire::cbor::encode(&update.bundle))?;
-        }
+        let proof_file = proofs.as_ref().and_then(|proofs| proofs.files.get(&update.round)).cloned();
         let proof = update.bundle.proof.proof;
         rounds.push(Round { round: update.round, metrics: update.metrics, proof, proof_file });
     }
     cx.output.report(&TookPart { job: job.hash(), rounds })?;
     Ok(Exit::Yes)
+}
+
+/// Where the proofs of this site's rounds go, each as soon as there is one.
+struct Proofs {
+    folder: PathBuf,
+    /// By round.
+    files: BTreeMap<u32, PathBuf>,
+}
+
+impl Proofs {
+    fn new(folder: PathBuf) -> Self {
+        Self { folder, files: BTreeMap::new() }
+    }
+
+    /// A round that began anew has another proof, which takes the place of the one before. What was in the folder
+    /// earlier stays: it may be another federation's, or of a round before this machine was started again.
+    fn put(&mut self, round: u32, bundle: &Bundle) -> Result<(), Failure> {
+        let bytes = glacier_wire::cbor::encode(bundle);
+        if let Some(path) = self.files.get(&round) {
+            let beside = path.with_extension("new");
+            let written = fs::write(&beside, bytes).and_then(|()| fs::rename(&beside, path));
+            return written.map_err(|error| Failure::writing(path, &error));
+        }
+        let names = (1u32..).map(|number| match number {
+            1 => format!("round-{round}.cbor"),
+            _ => format!("round-{round}-{number}.cbor"),
+        });
+        let path = names.map(|name| self.folder.join(name)).find(|path| !path.exists()).unwrap_or_default();
+        files::write_new(&path, &bytes)?;
+        self.files.insert(round, path);
+        Ok(())
+    }
 }
 
 /// What the last epoch measured on the rows that this site holds out.

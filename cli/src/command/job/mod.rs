@@ -8,7 +8,7 @@ pub(crate) mod result;
 mod sheet;
 mod sign;
 pub(crate) mod status;
-mod told;
+pub(crate) mod told;
 
 use crate::{context::Context, error::Outcome};
 

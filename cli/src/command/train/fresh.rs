@@ -57,7 +57,11 @@ impl Initial {
         let [table, ..] = data else { return Err(not_csv(Path::new(""))) };
         let look = look(table, &plan.target)?;
         let (columns, seed) = (Columns::Named(&look.features), &plan.seed.0);
-        let classes: Vec<String> = look.classes.into_iter().flatten().collect();
+        let classes: Vec<String> = match plan.classes.as_slice() {
+            [] => look.classes.into_iter().flatten().collect(),
+            // Whoever names the classes has no name, and no number of them, read off the rows.
+            named => named.to_vec(),
+        };
         let task = if classes.is_empty() { Task::Values(plan.target.len() as u64) } else { Task::Labels(&classes) };
         if classes.is_empty() && plan.loss == Loss::CrossEntropy {
             plan.loss = Loss::Mse;

@@ -92,9 +92,17 @@ fn target(text: &str) -> Result<Target, String> {
 }
 
 fn privacy(text: &str) -> Result<Privacy, String> {
-    let numbers: Vec<Real> = text.split(',').filter_map(|number| number.trim().parse().ok()).collect();
-    let [noise, clip, delta] = numbers[..] else { return Err("three numbers are wanted, such as 1.1,1.0,1e-5".into()) };
+    let wanted = || "three numbers are wanted, such as 1.1,1.0,1e-5".to_owned();
+    let numbers = text.split(',').map(|number| number.trim().parse().map_err(|_| wanted()));
+    let numbers = numbers.collect::<Result<Vec<Real>, String>>()?;
+    let [noise, clip, delta] = numbers[..] else { return Err(wanted()) };
     Ok(Privacy { noise, clip, delta, max_epsilon: None, sampling: Default::default() })
+}
+
+/// The three numbers of the flag, over what else the plan says of it.
+fn over(typed: Privacy, planned: Option<Privacy>) -> Privacy {
+    let Privacy { noise, clip, delta, .. } = typed;
+    Privacy { noise, clip, delta, ..planned.unwrap_or(typed) }
 }
 
 impl PlanArgs {
@@ -113,7 +121,7 @@ impl PlanArgs {
         set(&mut plan.threads, self.threads);
         set(&mut plan.checkpoint_every, self.checkpoint_every);
         plan.clip_norm = self.clip_norm.or(plan.clip_norm);
-        plan.privacy = self.privacy.or(plan.privacy);
+        plan.privacy = self.privacy.map(|typed| over(typed, plan.privacy)).or(plan.privacy);
         plan.standardise |= self.standardise;
         if !self.target.is_empty() {
             plan.target.clone_from(&self.target);
@@ -171,5 +179,28 @@ pub(crate) fn unfit(error: &PlanError) -> Failure {
 impl From<UnknownWord> for Failure {
     fn from(error: UnknownWord) -> Self {
         Self::trouble("usage", error.to_string(), "`glacier train --help` lists what is known")
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use glacier_wire::training::Sampling;
+
+    #[test]
+    fn the_flag_for_privacy_leaves_the_rest_of_the_table() {
+        let limit = Real::new(3.0);
+        let planned = Privacy { max_epsilon: limit, sampling: Sampling::Shuffle, ..privacy("9,9,1e-3").unwrap() };
+        let typed = privacy("1.1, 1.0, 1e-5").unwrap();
+        assert_eq!(over(typed, None), typed);
+        assert_eq!(over(typed, Some(planned)), Privacy { max_epsilon: limit, sampling: Sampling::Shuffle, ..typed });
+    }
+
+    #[test]
+    fn every_part_of_the_flag_for_privacy_is_a_number() {
+        for bad in ["", "1.1,1.0", "1.1,1.0,1e-5,shuffle", "x,1.1,1.0,1e-5", "1.1,1.0,1e-5,", "1.1,1.0,NaN"] {
+            assert!(privacy(bad).is_err(), "{bad}");
+        }
     }
 }

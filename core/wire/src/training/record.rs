@@ -10,10 +10,11 @@ use alloc::{string::String, vec::Vec};
 /// How a result came about. The Work Proof's `output` is its [`digest`](Self::digest), so everything the
 /// proof says of the run stands here.
 ///
-/// Who has model, data and plan can train again and compare: each member but `processor` must come out the
-/// same. Where `privacy` is set the noise is nobody's to repeat, so a replay compares `plan`, `model`, `data`,
-/// the first of `weights`, `seed` and `privacy`, and must believe the enclave's measurement for the rest;
-/// under shuffled sampling it compares `steps`, `rows` and `units` too.
+/// Who has model, data and plan can train again and compare: `weights`, `chain`, `best`, `ending`, `steps`,
+/// `rows`, `units`, `result` and `privacy` must come out the same, and `metrics` for whoever has their salt.
+/// Where `privacy` is set the noise is nobody's to repeat, so a replay compares the first of `weights`, `steps`
+/// and `privacy`, and must believe the enclave's measurement for the rest. What the plan says by itself,
+/// [`fits`](Self::fits) compares.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingRecord {
@@ -126,6 +127,37 @@ impl TrainingRecord {
         Ok(())
     }
 
+    /// Whether a run of this plan can have gone as the record says. What follows from plan and data together, such
+    /// as the number of rows or the epsilon of sampled ones, takes the data: a replay compares it.
+    ///
+    /// # Errors
+    /// The member that contradicts the plan.
+    pub fn fits(&self, plan: &TrainingPlan) -> Result<(), RecordError> {
+        let refuse = |holds: bool, member| if holds { Ok(()) } else { Err(RecordError::Plan(member)) };
+        let epochs = self.weights.len().saturating_sub(1) as u64;
+        let (best, stops) = (u64::from(self.best), plan.early_stopping.map(|stopping| u64::from(stopping.patience)));
+        refuse(self.plan == plan.digest(), "plan")?;
+        refuse(self.seed == Self::seed_digest(&plan.seed), "seed")?;
+        refuse(plan.threads == 0 || self.threads == plan.threads, "threads")?;
+        let ended = match self.ending {
+            Ending::Completed => epochs == u64::from(plan.epochs),
+            Ending::Early => stops.is_some_and(|patience| (patience..u64::from(plan.epochs)).contains(&epochs)),
+        };
+        refuse(ended, "ending")?;
+        refuse(stops.is_some() || best == epochs, "best")?;
+        // Every epoch has as many.
+        refuse(self.steps > 0 && self.steps.checked_rem(epochs) == Some(0), "steps")?;
+        let spent = match (&plan.privacy, &self.privacy) {
+            (None, None) => true,
+            (Some(privacy), Some(spent)) => {
+                let allowed = privacy.max_epsilon.is_none_or(|most| spent.epsilon <= most);
+                (spent.delta, spent.sampling) == (privacy.delta, privacy.sampling) && allowed
+            }
+            _ => false,
+        };
+        refuse(spent, "privacy")
+    }
+
     /// Over all weights in the order of the file, statistics included: BLAKE3 of their `f32` in little-endian order.
     pub fn weights_digest(weights: &[f32]) -> Digest {
         let mut hasher = blake3::Hasher::new();
@@ -180,6 +212,9 @@ pub enum RecordError {
     /// The result is of an epoch that was not trained.
     #[error("the result of the training record is of no epoch in it")]
     Best,
+    /// No run of the plan goes like that.
+    #[error("the training record contradicts its plan in its {0}")]
+    Plan(&'static str),
 }
 
 /// How good the model was after each epoch. For the data provider alone.

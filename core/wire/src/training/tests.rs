@@ -460,3 +460,59 @@ fn metrics_are_committed_with_their_salt() {
     assert_eq!(metrics.epochs[0].of(Metric::Loss), Some(0.6));
     assert_eq!(metrics.epochs[0].of(Metric::Auc), None);
 }
+
+#[test]
+fn a_record_is_of_a_run_that_its_plan_allows() {
+    let privacy = Privacy {
+        noise: real(1.0),
+        clip: real(1.0),
+        delta: real(1e-5),
+        max_epsilon: Some(real(3.0)),
+        sampling: Sampling::Poisson,
+    };
+    let spent = PrivacySpent { epsilon: real(3.0), delta: real(1e-5), sampling: Sampling::Poisson };
+    let base = || TrainingPlan { epochs: 2, threads: 2, seed: Seed::from(3), ..plan() };
+    let stopping = || TrainingPlan {
+        epochs: 10_000,
+        early_stopping: Some(EarlyStopping { patience: 2, ..EarlyStopping::default() }),
+        ..base()
+    };
+    let private = || TrainingPlan { privacy: Some(privacy), ..base() };
+    let of = |plan: &TrainingPlan, change: fn(&mut TrainingRecord)| {
+        let mut changed = TrainingRecord { plan: plan.digest(), ..record() };
+        change(&mut changed);
+        changed.fits(plan)
+    };
+    let wrong = |member| Err(RecordError::Plan(member));
+    assert_eq!(of(&base(), |_| {}), Ok(()));
+    assert_eq!(of(&base(), |r| r.plan.0[0] ^= 1), wrong("plan"));
+    assert_eq!(of(&base(), |r| r.seed.0[0] ^= 1), wrong("seed"));
+    assert_eq!(of(&base(), |r| r.threads = 1), wrong("threads"));
+    assert_eq!(of(&TrainingPlan { threads: 0, ..base() }, |r| r.threads = 7), Ok(()));
+    assert_eq!(of(&TrainingPlan { epochs: 10_000, ..base() }, |_| {}), wrong("ending"));
+    assert_eq!(of(&base(), |r| r.ending = Ending::Early), wrong("ending"));
+    assert_eq!(of(&base(), |r| r.best = 1), wrong("best"));
+    assert_eq!(of(&base(), |r| r.steps = 11), wrong("steps"));
+    assert_eq!(of(&base(), |r| r.steps = 0), wrong("steps"));
+    assert_eq!(of(&stopping(), |r| (r.ending, r.best) = (Ending::Early, 1)), Ok(()));
+    assert_eq!(of(&stopping(), |_| {}), wrong("ending"));
+    assert_eq!(of(&TrainingPlan { epochs: 2, ..stopping() }, |r| r.best = 1), Ok(()));
+    assert_eq!(of(&TrainingPlan { epochs: 2, ..stopping() }, |r| r.ending = Ending::Early), wrong("ending"));
+    let impatient = EarlyStopping { patience: 3, ..EarlyStopping::default() };
+    let sooner = TrainingPlan { early_stopping: Some(impatient), ..stopping() };
+    assert_eq!(of(&sooner, |r| r.ending = Ending::Early), wrong("ending"));
+
+    let spends = |change: fn(&mut PrivacySpent)| {
+        let mut spent = spent;
+        change(&mut spent);
+        let record = TrainingRecord { plan: private().digest(), privacy: Some(spent), ..record() };
+        record.fits(&private())
+    };
+    assert_eq!(spends(|_| {}), Ok(()));
+    assert_eq!(spends(|s| s.epsilon = real(3.1)), wrong("privacy"));
+    assert_eq!(spends(|s| s.delta = real(1e-6)), wrong("privacy"));
+    assert_eq!(spends(|s| s.sampling = Sampling::Shuffle), wrong("privacy"));
+    assert_eq!(of(&private(), |_| {}), wrong("privacy"));
+    let unasked = TrainingRecord { plan: base().digest(), privacy: Some(spent), ..record() };
+    assert_eq!(unasked.fits(&base()), wrong("privacy"));
+}

@@ -1,7 +1,7 @@
 //! Wanted answers as classes or numbers.
 
 use super::Goal;
-use crate::error::TrainError;
+use crate::{error::TrainError, loss::IGNORED};
 use glacier_engine::{CellFault, DataError, onnx::Name};
 use std::collections::HashMap;
 
@@ -33,6 +33,8 @@ struct Classes {
     names: Vec<String>,
     /// First row of each name, while names are being learnt: classes are counted in that order until then.
     learning: Option<Vec<(String, u64)>>,
+    /// Why words that nobody named are refused, where they are.
+    unnamed: Option<&'static str>,
 }
 
 /// One answer as it came.
@@ -50,7 +52,7 @@ pub(super) enum Stored {
 }
 
 impl Decoder {
-    pub(super) fn new(goal: &Goal, width: usize, labels: Option<&[String]>) -> Self {
+    pub(super) fn new(goal: &Goal, width: usize, labels: Option<&[String]>, unnamed: Option<&'static str>) -> Self {
         let kind = match goal {
             _ if width == 0 => Kind::Nothing,
             Goal::Numbers => Kind::Numbers,
@@ -59,7 +61,7 @@ impl Decoder {
                 let known = names.iter().cloned().zip(0..).collect();
                 let learning = names.is_empty().then(Vec::new);
                 let count = count.or((!names.is_empty()).then_some(names.len() as u64));
-                Kind::Classes(Classes { count, known, names, learning })
+                Kind::Classes(Classes { count, known, names, learning, unnamed })
             }
         };
         Self { kind, width }
@@ -94,7 +96,7 @@ impl Decoder {
     /// After the first pass: what each class that was given out is from now on. `None` where all stay.
     pub(super) fn learnt(&mut self) -> Result<Option<Vec<i64>>, TrainError> {
         match &mut self.kind {
-            Kind::Classes(classes) => classes.learnt(),
+            Kind::Classes(classes) => classes.learnt(self.width > 1),
             _ => Ok(None),
         }
     }
@@ -113,6 +115,9 @@ impl Classes {
             let number = cell.parse::<i64>().ok().filter(|_| !self.names.is_empty() || self.known.is_empty());
             return self.class(number.map_or(f64::NAN, |number| number as f64), row, several);
         };
+        if let (Some(why), Err(_)) = (self.unnamed, cell.parse::<i64>()) {
+            return Err(TrainError::Unfit(why));
+        }
         if learning.len() as u64 >= MAX_CLASSES {
             return Err(DataError::TooLarge { what: "classes", max: MAX_CLASSES }.into());
         }
@@ -132,18 +137,16 @@ impl Classes {
         if number.fract() != 0.0 || !(fits || marked) {
             return Err(TrainError::Label { row, classes });
         }
-        Ok(number as i64)
+        Ok(if marked { IGNORED } else { number as i64 })
     }
 
-    fn learnt(&mut self) -> Result<Option<Vec<i64>>, TrainError> {
+    fn learnt(&mut self, several: bool) -> Result<Option<Vec<i64>>, TrainError> {
         let Some(seen) = self.learning.take().filter(|seen| !seen.is_empty()) else { return Ok(None) };
         let numbers: Option<Vec<i64>> = seen.iter().map(|(cell, _)| cell.parse().ok()).collect();
         let classes = match numbers {
             Some(numbers) => {
-                for (number, (_, row)) in numbers.iter().zip(&seen) {
-                    self.class(*number as f64, *row, false)?;
-                }
-                numbers
+                let named = numbers.iter().zip(&seen);
+                named.map(|(number, (_, row))| self.class(*number as f64, *row, several)).collect::<Result<_, _>>()?
             }
             None => {
                 let found = seen.len() as u64;
@@ -188,7 +191,7 @@ mod tests {
 
     fn classes(count: Option<u64>, labels: Option<&[&str]>) -> Decoder {
         let labels: Option<Vec<String>> = labels.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
-        Decoder::new(&Goal::Classes { count }, 1, labels.as_deref())
+        Decoder::new(&Goal::Classes { count }, 1, labels.as_deref(), None)
     }
 
     fn cell(decoder: &mut Decoder, text: &str, row: u64) -> Result<Stored, TrainError> {
@@ -227,6 +230,17 @@ mod tests {
     }
 
     #[test]
+    fn words_are_no_names_where_names_may_not_come_from_the_data() {
+        let mut decoder = Decoder::new(&Goal::Classes { count: Some(3) }, 1, None, Some("name them"));
+        assert_eq!(cell(&mut decoder, "2", 1), Ok(Stored::Class(0)));
+        assert_eq!(cell(&mut decoder, "setosa", 2), Err(TrainError::Unfit("name them")));
+        assert_eq!(decoder.learnt(), Ok(Some(vec![2])));
+        let named = ["setosa".to_owned()];
+        let mut decoder = Decoder::new(&Goal::Classes { count: Some(3) }, 1, Some(&named), Some("name them"));
+        assert_eq!(cell(&mut decoder, "setosa", 1), Ok(Stored::Class(0)));
+    }
+
+    #[test]
     fn too_many_words() {
         let mut decoder = classes(Some(1), None);
         assert!(cell(&mut decoder, "a", 1).is_ok() && cell(&mut decoder, "b", 2).is_ok());
@@ -258,13 +272,18 @@ mod tests {
             assert_eq!(at(bad), Err(TrainError::Label { row: 4, classes: 3 }));
         }
         // In a sequence, a negative number is a mark.
-        let mut several = Decoder::new(&Goal::Classes { count: Some(3) }, 2, None);
-        assert_eq!(several.decode(Answer::Number(-100.0), 1, &name), Ok(Stored::Class(-100)));
+        let mut several = Decoder::new(&Goal::Classes { count: Some(3) }, 2, None, None);
+        for mark in [-100.0, -1.0, -7.0] {
+            assert_eq!(several.decode(Answer::Number(mark), 1, &name), Ok(Stored::Class(IGNORED)));
+        }
+        let mut cells = Decoder::new(&Goal::Classes { count: Some(3) }, 2, None, None);
+        assert!(cell(&mut cells, "-1", 1).is_ok() && cell(&mut cells, "2", 1).is_ok());
+        assert_eq!(cells.learnt(), Ok(Some(vec![IGNORED, 2])));
     }
 
     #[test]
     fn numbers_to_learn() {
-        let mut decoder = Decoder::new(&Goal::Numbers, 1, None);
+        let mut decoder = Decoder::new(&Goal::Numbers, 1, None, None);
         assert_eq!(cell(&mut decoder, "-1.5e3", 1), Ok(Stored::Number(-1500.0)));
         let fault = |fault| Err(DataError::Cell { row: 3, column: Name::new("y"), fault }.into());
         assert_eq!(cell(&mut decoder, "many", 3), fault(CellFault::NotNumber));

@@ -7,6 +7,7 @@ use glacier_engine::{
     ingest::{self, Answers, Column, Window},
     onnx::Name,
 };
+use glacier_wire::Digest;
 use std::io::{self, Read};
 
 /// Data sets that can be read from their start as often as it takes: one of each provider.
@@ -159,6 +160,24 @@ impl<P: Passes> Stream<P> {
             self.state = State::Idle(reading.into_source().0);
             self.source = self.source.saturating_add(1);
         }
+    }
+
+    /// What the first pass has found, in all data sets.
+    pub(super) fn content(&self) -> Digest {
+        let mut hasher = Hasher::new();
+        hasher.update(b"glacier/training-rows/v1\0");
+        for seen in &self.known {
+            hasher.update(&seen.rows.to_le_bytes()).update(&seen.content);
+        }
+        Digest(*hasher.finalize().as_bytes())
+    }
+
+    /// What this pass has read so far. Data sets that it has passed were compared at their ends.
+    pub(super) fn passed(&self) -> Digest {
+        let mut hasher = Hasher::new();
+        hasher.update(b"glacier/training-pass/v1\0").update(&(self.source as u64).to_le_bytes());
+        hasher.update(&self.own.rows.to_le_bytes()).update(self.own.content.finalize().as_bytes());
+        Digest(*hasher.finalize().as_bytes())
     }
 
     /// Inputs that the data has to fill.

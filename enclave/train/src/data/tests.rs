@@ -31,6 +31,7 @@ fn reading(target: &str, goal: Goal) -> Reading {
         wanted: vec![Column::Name(target.to_owned())],
         goal,
         labels: None,
+        unnamed: None,
         pair_suffix: None,
         validation: 0.0,
         seed: SEED,

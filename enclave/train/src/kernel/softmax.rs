@@ -49,7 +49,7 @@ pub fn log_softmax(team: &Team, width: usize, input: &[f32], output: &mut [f32])
     rows(team, width, [input], output, |[input], output| {
         let top = top(input);
         Exponentials { top, input, output }.dispatch();
-        let log = total(output).ln();
+        let log = libm::logf(total(output));
         // Two subtractions, because one of their sum would lose the small one beside a large one.
         wide(
             #[inline(always)]

@@ -65,7 +65,7 @@ impl Op for Binary {
                 [2.0] if a.data.len() == out.len() => apply(team, a.data, &mut out, |a| a * a),
                 [3.0] if a.data.len() == out.len() => apply(team, a.data, &mut out, |a| a * a * a),
                 [0.5] if a.data.len() == out.len() => apply(team, a.data, &mut out, |a| a.sqrt()),
-                _ => map2(team, &shape, a, b, &mut out, f32::powf),
+                _ => map2(team, &shape, a, b, &mut out, libm::powf),
             },
         }
         cx.put(0, shape, out);
@@ -157,11 +157,11 @@ impl Differentiable for Binary {
                         }
                         _ => map3(team, &shape, [g, cx.float(0)?, b()?], out, |g, a, b| match b {
                             0.0 => 0.0,
-                            b => g * b * a.powf(b - 1.0),
+                            b => g * b * libm::powf(a, b - 1.0),
                         }),
                     },
                     (Self::Pow, _) => map3(team, &shape, [g, cx.float(0)?, cx.output(0)?], out, |g, a, y| {
-                        if a == 0.0 { 0.0 } else { g * y * a.ln() }
+                        if a == 0.0 { 0.0 } else { g * y * libm::logf(a) }
                     }),
                     // Of two that are equal each takes half.
                     (Self::Max, _) => map3(team, &shape, [g, cx.float(side)?, cx.float(1 - side)?], out, |g, a, b| {

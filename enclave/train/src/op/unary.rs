@@ -1,4 +1,5 @@
-//! Element by element over one input.
+//! Element by element over one input. Logarithms and their kin are those of `libm`, not of the C library that happens
+//! to be there: whoever repeats a training compares bits.
 
 use super::{Backward, Differentiable, Forward, Keeps, Op, Pattern};
 use crate::{
@@ -39,19 +40,19 @@ impl Op for Unary {
             Self::Activation(kind) => activate(team, kind, x, &mut out),
             Self::Neg => apply(team, x, &mut out, |x| -x),
             Self::Sqrt => apply(team, x, &mut out, |x| x.sqrt()),
-            Self::Log => apply(team, x, &mut out, f32::ln),
+            Self::Log => apply(team, x, &mut out, libm::logf),
             Self::Abs => apply(team, x, &mut out, |x| x.abs()),
             Self::Reciprocal => apply(team, x, &mut out, |x| 1.0 / x),
-            Self::Sin => apply(team, x, &mut out, f32::sin),
-            Self::Cos => apply(team, x, &mut out, f32::cos),
+            Self::Sin => apply(team, x, &mut out, libm::sinf),
+            Self::Cos => apply(team, x, &mut out, libm::cosf),
             // log(1 + exp(x)) without overflow.
-            Self::Softplus => apply(team, x, &mut out, |x| x.max(0.0) + (-x.abs()).exp().ln_1p()),
+            Self::Softplus => apply(team, x, &mut out, |x| x.max(0.0) + libm::log1pf(libm::expf(-x.abs()))),
             Self::Softsign => apply(team, x, &mut out, |x| x / (1.0 + x.abs())),
             Self::HardSwish => apply(team, x, &mut out, |x| x * (x / 6.0 + 0.5).clamp(0.0, 1.0)),
             Self::LeakyRelu { alpha } => apply(team, x, &mut out, |x| if x < 0.0 { alpha * x } else { x }),
-            Self::Elu { alpha } => apply(team, x, &mut out, |x| if x < 0.0 { alpha * x.exp_m1() } else { x }),
+            Self::Elu { alpha } => apply(team, x, &mut out, |x| if x < 0.0 { alpha * libm::expm1f(x) } else { x }),
             Self::Selu { alpha, gamma } => {
-                apply(team, x, &mut out, |x| gamma * if x < 0.0 { alpha * x.exp_m1() } else { x });
+                apply(team, x, &mut out, |x| gamma * if x < 0.0 { alpha * libm::expm1f(x) } else { x });
             }
             Self::HardSigmoid { alpha, beta } => {
                 apply(team, x, &mut out, |x| alpha.mul_add(x, beta).clamp(0.0, 1.0));
@@ -115,9 +116,9 @@ impl Differentiable for Unary {
                 }
             }),
             Self::Reciprocal => slope.of(|y| -y * y),
-            Self::Sin => slope.of(f32::cos),
-            Self::Cos => slope.of(|x| -x.sin()),
-            Self::Softplus => slope.of(|x| 1.0 / (1.0 + (-x).exp())),
+            Self::Sin => slope.of(libm::cosf),
+            Self::Cos => slope.of(|x| -libm::sinf(x)),
+            Self::Softplus => slope.of(|x| 1.0 / (1.0 + libm::expf(-x))),
             Self::Softsign => slope.of(|x| (1.0 + x.abs()).powi(-2)),
             Self::HardSwish => slope.of(|x| match x {
                 x if x <= -3.0 => 0.0,
@@ -125,8 +126,8 @@ impl Differentiable for Unary {
                 x => x / 3.0 + 0.5,
             }),
             Self::LeakyRelu { alpha } => slope.of(|x| if x < 0.0 { alpha } else { 1.0 }),
-            Self::Elu { alpha } => slope.of(|x| if x < 0.0 { alpha * x.exp() } else { 1.0 }),
-            Self::Selu { alpha, gamma } => slope.of(|x| gamma * if x < 0.0 { alpha * x.exp() } else { 1.0 }),
+            Self::Elu { alpha } => slope.of(|x| if x < 0.0 { alpha * libm::expf(x) } else { 1.0 }),
+            Self::Selu { alpha, gamma } => slope.of(|x| gamma * if x < 0.0 { alpha * libm::expf(x) } else { 1.0 }),
             Self::HardSigmoid { alpha, beta } => {
                 slope.of(|x| if (0.0..1.0).contains(&alpha.mul_add(x, beta)) { alpha } else { 0.0 });
             }

@@ -23,14 +23,19 @@ pub(super) fn exactly(source: &mut dyn Source, wanted: u64, before: u64, all: u6
     }
 }
 
+/// Reads a pass to its end, of which `before` rows came already: there are so many rows in all, and no more.
+pub(super) fn ended(source: &mut dyn Source, before: u64, all: u64) -> Result<(), TrainError> {
+    source.skip(all.saturating_sub(before))?;
+    match source.next(1)? {
+        None => Ok(()),
+        Some(_) => Err(TrainError::Rows { expected: all, found: all.saturating_add(1) }),
+    }
+}
+
 impl<N: Differentiable> Trainer<N> {
     /// One step of the optimiser.
     pub(super) fn learn(&mut self, sources: &mut Sources<'_>) -> Result<StepReport, TrainError> {
-        if !self.placed && !self.samples() {
-            sources.training.begin(self.position.epoch)?;
-            sources.training.skip(self.position.epoch_rows)?;
-            self.placed = true;
-        }
+        self.stand(sources)?;
         self.gradient.fill(0.0);
         let (sum, weight, norm) =
             if self.plan.privacy.is_some() { self.private_gradient(sources)? } else { self.mean_gradient(sources)? };
@@ -46,6 +51,7 @@ impl<N: Differentiable> Trainer<N> {
         position.epoch_steps = position.epoch_steps.saturating_add(1);
         position.loss += sum;
         position.weight += weight;
+        position.passed = sources.training.passed();
         let every = u64::from(self.plan.checkpoint_every);
         Ok(StepReport {
             epoch: position.epoch.saturating_add(1),

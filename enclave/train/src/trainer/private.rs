@@ -47,20 +47,32 @@ impl<N: Differentiable> Trainer<N> {
         Ok((loss, weight, norm))
     }
 
-    /// Adds the clipped gradient of each row.
+    /// Adds the clipped gradient of each row. A row whose loss or gradient is no number adds nothing: a run that
+    /// ended for it, or named it, would tell whether the row is there, at no cost in epsilon.
     fn clipped(&mut self, batch: &Batch, privacy: &Privacy, sum: &mut [f32]) -> Result<(f64, f64), TrainError> {
         let clip = f64::from(privacy.clip.get());
         let (mut loss, mut weight) = (0.0, 0.0);
         for place in 0..usize::try_from(batch.rows).unwrap_or(0) {
             let row = batch.row(place).ok_or(TrainError::Layout)?;
             self.gradient.fill(0.0);
-            let (more, heavier) = self.add_gradient(&row, self.position.epoch_rows, false)?;
-            let norm = self.learner.take(self.network.team(), &self.gradient)?.sqrt();
-            self.check_norm(norm)?;
-            let factor = if norm > clip { clip / norm } else { 1.0 };
-            self.learner.gather(self.network.team(), factor as f32, &self.gradient, sum)?;
+            let counted = match self.add_gradient(&row, self.position.epoch_rows, false) {
+                Err(
+                    TrainError::NotFinite { .. }
+                    | TrainError::Target { .. }
+                    | TrainError::Label { .. }
+                    | TrainError::Index(_),
+                ) => None,
+                other => Some(other?),
+            };
             self.position.epoch_rows = self.position.epoch_rows.saturating_add(1);
             self.position.rows = self.position.rows.saturating_add(1);
+            let Some((more, heavier)) = counted else { continue };
+            let norm = self.learner.take(self.network.team(), &self.gradient)?.sqrt();
+            if !norm.is_finite() {
+                continue;
+            }
+            let factor = if norm > clip { clip / norm } else { 1.0 };
+            self.learner.gather(self.network.team(), factor as f32, &self.gradient, sum)?;
             loss += more;
             weight += heavier;
         }

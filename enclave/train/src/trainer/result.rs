@@ -30,6 +30,17 @@ pub struct Finished {
     units: u64,
 }
 
+/// What a run comes to that follows from plan, model and data before anything is learnt.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Foreseen {
+    /// [`TrainingRecord::weights_digest`] of the initial weights.
+    pub weights: Digest,
+    /// Steps, where nothing stops it early.
+    pub steps: u64,
+    /// What so many steps spend of the rows' privacy, where the plan counts it.
+    pub privacy: Option<PrivacySpent>,
+}
+
 /// What the record says that a run does not know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts<'a> {
@@ -48,6 +59,13 @@ pub struct Facts<'a> {
 }
 
 impl<N: Differentiable> Trainer<N> {
+    /// What the whole run comes to.
+    pub fn foreseen(&self) -> Foreseen {
+        let steps = self.length.steps.saturating_mul(u64::from(self.plan.epochs));
+        let privacy = super::start::spent(&self.plan, &self.length, steps);
+        Foreseen { weights: TrainingRecord::weights_digest(self.weights.values()), steps, privacy }
+    }
+
     /// The result of a run that has ended.
     pub fn finish(mut self) -> Result<Finished, TrainError> {
         let ending = self.position.ending.ok_or(TrainError::Unfit("the run has not ended"))?;

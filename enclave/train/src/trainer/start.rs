@@ -13,7 +13,7 @@ use crate::{
 };
 use glacier_engine::{DataError, Dim, Port, onnx::Name};
 use glacier_wire::{
-    Dtype,
+    Digest, Dtype,
     training::{ClassWeights, Metric, PrivacySpent, Real, Sampling, Scores, TrainingPlan, TrainingRecord, Validation},
 };
 
@@ -66,10 +66,7 @@ impl<N: Differentiable> Trainer<N> {
             return Err(TrainError::Unfit("with `privacy` running means and variances must be in `freeze`"));
         }
         let length = length(&plan, network.inputs(), sources)?;
-        // An AUC keeps a score and a class of each validation row; of several classes, a score for each.
-        let scores = if plan.measured().contains(&Metric::Auc) { length.validation } else { 0 };
-        let columns = if plan.classes.len() > 2 { plan.classes.len() as u64 } else { 1 };
-        let kept = scores.saturating_mul(columns.saturating_add(1)).saturating_mul(4);
+        let kept = scores(&plan, network.outputs().get(output), length.validation);
         if needed.saturating_add(kept) > limits.memory {
             return Err(TrainError::Memory { limit: limits.memory });
         }
@@ -92,7 +89,8 @@ impl<N: Differentiable> Trainer<N> {
             rates: Rates::new(&plan, length.steps),
             moments: Moments::new(&plan, learner.len()),
             gradient: vec![0.0; weights.len()],
-            position: Position::default(),
+            position: Position::START,
+            content: content(sources),
             history: History { weights: vec![TrainingRecord::weights_digest(weights.values())], epochs: Vec::new() },
             best: None,
             placed: false,
@@ -142,6 +140,27 @@ fn memory(plan: &TrainingPlan, weights: &Weights, learner: &Learner) -> u64 {
     values.saturating_mul(4)
 }
 
+/// What is measured: what the plan names, and what it watches.
+pub(super) fn metrics(plan: &TrainingPlan) -> Vec<Metric> {
+    let mut metrics = plan.measured();
+    metrics.extend(plan.early_stopping.map(|stopping| stopping.metric).filter(|it| !metrics.contains(it)));
+    metrics
+}
+
+/// Bytes that an AUC keeps: a score and a class of each validation row; of several classes, a score for each.
+fn scores(plan: &TrainingPlan, output: Option<&Port>, validation: u64) -> u64 {
+    if !metrics(plan).contains(&Metric::Auc) {
+        return 0;
+    }
+    let dims = output.and_then(|port| port.dims.as_deref()).unwrap_or_default();
+    let classes = dims.last().and_then(Dim::fixed).unwrap_or(plan.classes.len() as u64);
+    // A row of several elements has as many of each.
+    let middle = dims.get(1..dims.len().saturating_sub(1)).unwrap_or_default().iter().filter_map(Dim::fixed);
+    let elements = middle.fold(validation, u64::saturating_mul);
+    let columns = if classes > 2 { classes } else { 1 };
+    elements.saturating_mul(columns.saturating_add(1)).saturating_mul(4)
+}
+
 fn length(plan: &TrainingPlan, inputs: &[Port], sources: &Sources<'_>) -> Result<Length, TrainError> {
     let counted = sources.training.rows();
     let validation_counted = sources.validation.as_ref().map_or(0, |source| source.rows());
@@ -172,6 +191,16 @@ fn length(plan: &TrainingPlan, inputs: &[Port], sources: &Sources<'_>) -> Result
     }
     let steps = rows.div_ceil(batch).div_ceil(u64::from(plan.accumulate).max(1));
     Ok(Length { rows, counted, validation: whole(validation_counted), validation_counted, steps })
+}
+
+/// Names all rows.
+fn content(sources: &Sources<'_>) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"glacier/training-sources/v1\0").update(&sources.training.content().0);
+    if let Some(validation) = &sources.validation {
+        hasher.update(&validation.content().0);
+    }
+    Digest(*hasher.finalize().as_bytes())
 }
 
 /// What so many steps spend of the rows' privacy.
@@ -269,4 +298,32 @@ fn balanced(plan: &TrainingPlan, source: &mut dyn Source) -> Result<Vec<f64>, Tr
     let (rows, classes) = (counts.iter().sum::<u64>() as f64, counts.len() as f64);
     // A class without rows has nothing to weigh.
     Ok(counts.iter().map(|count| if *count == 0 { 0.0 } else { rows / (classes * *count as f64) }).collect())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use glacier_wire::training::EarlyStopping;
+
+    #[test]
+    fn what_an_auc_keeps_follows_from_the_output_and_from_all_that_asks_for_it() {
+        let port = |dims: &[u64]| {
+            let fixed = dims.iter().map(|extent| Dim::Fixed { extent: *extent });
+            let dims = std::iter::once(Dim::Free { name: "rows".into() }).chain(fixed).collect();
+            Port { name: "y".into(), dtype: Dtype::Fp32, dims: Some(dims) }
+        };
+        let plain = TrainingPlan::default();
+        let auc = TrainingPlan { metrics: vec![Metric::Auc], ..plain.clone() };
+        let watched = EarlyStopping { metric: Metric::Auc, ..EarlyStopping::default() };
+        let watched = TrainingPlan { early_stopping: Some(watched), ..plain.clone() };
+        assert_eq!(scores(&plain, Some(&port(&[10])), 100), 0);
+        for plan in [auc, watched] {
+            assert_eq!(scores(&plan, Some(&port(&[1])), 100), 100 * 2 * 4);
+            assert_eq!(scores(&plan, Some(&port(&[2])), 100), 100 * 2 * 4);
+            // Nobody named the classes: there are as many nonetheless.
+            assert_eq!(scores(&plan, Some(&port(&[10])), 100), 100 * 11 * 4);
+            assert_eq!(scores(&plan, Some(&port(&[5, 10])), 100), 100 * 5 * 11 * 4);
+        }
+    }
 }

@@ -70,6 +70,11 @@ struct Header {
     /// Bits of the class weights.
     #[n(19)]
     class_weights: Option<Vec<u64>>,
+    /// The rows, and what was read of them in this epoch.
+    #[n(20)]
+    content: Digest,
+    #[n(21)]
+    passed: Digest,
 }
 
 impl<N: Differentiable> Trainer<N> {
@@ -156,6 +161,7 @@ impl<N: Differentiable> Trainer<N> {
             units: header.units,
             waited: header.waited,
             ending: header.ending,
+            passed: header.passed,
         };
         this.history = History { weights: header.digests, epochs: header.epochs };
         Ok(this)
@@ -175,6 +181,7 @@ impl<N: Differentiable> Trainer<N> {
             units,
             waited,
             ending,
+            passed,
         } = self.position;
         Header {
             plan: self.plan.digest(),
@@ -197,6 +204,8 @@ impl<N: Differentiable> Trainer<N> {
             best: self.best.as_ref().map(|best| (best.epoch, best.value.to_bits())),
             noise: self.noise.as_ref().map(|noise| Digest(*noise.key())),
             class_weights: self.objective.weights().map(|weights| weights.iter().map(|it| it.to_bits()).collect()),
+            content: self.content,
+            passed,
         }
     }
 
@@ -204,7 +213,7 @@ impl<N: Differentiable> Trainer<N> {
     fn check_header(&self, header: &Header) -> Result<(), TrainError> {
         let refuse = |held: bool, why| if held { Ok(()) } else { Err(TrainError::Checkpoint(why)) };
         let rows = (self.length.counted, self.length.validation_counted);
-        refuse(header.rows == rows, "it is of other data")?;
+        refuse(header.rows == rows && header.content == self.content, "it is of other data")?;
         refuse(header.epoch <= self.plan.epochs, "it has more epochs than the plan")?;
         refuse(header.epoch_steps <= self.length.steps, "it has more steps in an epoch than there are")?;
         let before = u64::from(header.epoch).saturating_mul(self.length.steps);

@@ -11,8 +11,8 @@ use glacier_engine::onnx::Name;
 use glacier_wire::{
     Nonce,
     training::{
-        ClassWeights, EarlyStopping, Lora, LoraResult, Loss, Optimiser, Privacy, Real, Sampling, Schedule, Seed,
-        Target, TrainingMetrics, Validation,
+        ClassWeights, EarlyStopping, Lora, LoraResult, Loss, Metric, Optimiser, Privacy, Real, Sampling, Schedule,
+        Seed, Target, TrainingMetrics, Validation,
     },
 };
 use tiny::{Rows, Tiny};

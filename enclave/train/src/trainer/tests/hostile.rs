@@ -188,6 +188,43 @@ fn privacy_is_not_promised_where_it_cannot_be_kept() {
     assert_eq!(begin(&frozen, Tiny::new(2, 4, 2).with_statistic(), Some([1; 32])), None);
 }
 
+/// A run that ended for a row would tell that the row is there.
+#[test]
+fn with_privacy_no_row_ends_the_run() {
+    let run = |sampling, limit, spoil: fn(&mut Rows)| {
+        let (noise, clip, delta) = (real(1.0), real(1e-3), real(1e-3));
+        let plan = TrainingPlan {
+            privacy: Some(Privacy { noise, clip, delta, max_epsilon: None, sampling }),
+            gradient_limit: limit,
+            ..plan()
+        };
+        let mut rows = Rows::rings(50, 1);
+        spoil(&mut rows);
+        run(&plan, Tiny::new(2, 4, 2), &mut rows, &mut Rows::rings(30, 2)).0
+    };
+    let spoils: [fn(&mut Rows); 4] = [
+        |rows| rows.inputs[7][0] = f32::NAN,
+        |rows| rows.inputs[7] = vec![f32::INFINITY, f32::NEG_INFINITY],
+        |rows| {
+            let Wanted::Classes(classes) = &mut rows.targets else { panic!() };
+            classes[7] = 2;
+        },
+        // Single rows have norms of about a half.
+        |_| {},
+    ];
+    for sampling in [Sampling::Shuffle, Sampling::Poisson] {
+        for spoil in spoils {
+            let finished = run(sampling, real(0.1), spoil);
+            assert!(finished.weights.values().iter().all(|value| value.is_finite()));
+            assert!(finished.epochs.iter().all(|epoch| epoch.loss.get() > 0.1));
+        }
+        // Without it, the row is not learnt from, and nothing else changes.
+        let other: fn(&mut Rows) = |rows| rows.inputs[7][1] = f32::NAN;
+        let (one, other) = (run(sampling, real(0.1), spoils[0]), run(sampling, real(0.1), other));
+        assert_eq!(bits(one.weights.values()), bits(other.weights.values()));
+    }
+}
+
 #[test]
 fn a_run_that_has_ended_goes_no_further() {
     let (mut training, mut validation) = (Rows::rings(20, 1), Rows::rings(10, 2));
