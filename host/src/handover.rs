@@ -212,7 +212,7 @@ impl Pause {
 const GRACE: std::time::Duration = std::time::Duration::from_secs(2);
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::arithmetic_side_effects)]
 mod tests {
     use super::*;
     use glacier_wire::{EnclaveId, Measurement};

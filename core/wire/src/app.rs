@@ -1,8 +1,8 @@
-//! What a sandboxed app made of a data set: the content of its result file.
+//! What a sandboxed app made of a data set or of a call: the content of its result file, or of its answer.
 
 use alloc::{string::String, vec::Vec};
 
-/// An app's last word on one data set.
+/// An app's last word on one data set, or to one caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AppResult {
     /// What it computed.

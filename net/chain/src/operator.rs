@@ -150,6 +150,7 @@ impl Operator {
     ///
     /// # Errors
     /// The registry's refusal, or the chain.
+    #[tracing::instrument(skip_all)]
     pub async fn register(
         &self,
         enclave_id: &EnclaveId,
@@ -175,6 +176,7 @@ impl Operator {
     ///
     /// # Errors
     /// The registry's refusal, or the chain.
+    #[tracing::instrument(skip_all)]
     pub async fn renew(&self, key: &glacier_wire::Address, until: u64, quote: &[u8]) -> Result<Mined, OperatorError> {
         let compact = Compact::of(quote)?;
         let call = EnclaveRegistry::renewCall {
@@ -206,6 +208,7 @@ impl Operator {
     ///
     /// # Errors
     /// A head that is not this ledger's or not signed by its key; the ledger's refusal; the chain.
+    #[tracing::instrument(skip_all)]
     pub async fn settle(&self, signed: &SignedCheckpoint) -> Result<Option<Mined>, OperatorError> {
         signed.verify()?;
         let head = &signed.checkpoint;
@@ -292,6 +295,7 @@ impl Operator {
     ///
     /// # Errors
     /// Nothing to claim; a root that is not what the events give; the vault's refusal; the chain.
+    #[tracing::instrument(skip_all)]
     pub async fn claim(&self) -> Result<U256, OperatorError> {
         let (vault, account) = (self.observer.vault(), self.sender.address());
         let current = vault.current().call().await?;
