@@ -71,7 +71,7 @@ impl Apps {
     pub(crate) async fn answer(&self, cx: &Context, name: &str, request: &Request) -> Result<Response, Refusal> {
         let app = self.get(name)?;
         match (request.method(), request.segments().len()) {
-            ("GET", 2) => app.describe(),
+            ("GET", 2) => app.describe(cx),
             ("POST", _) => self.call(cx, &app, request).await,
             _ => Err(Refusal::new(RefusalCode::NotFound, "an app is called with POST")),
         }
@@ -135,9 +135,9 @@ async fn close(job: Arc<Job>, mut client: OwnedMutexGuard<Option<Client>>) {
 }
 
 impl App {
-    fn describe(&self) -> Result<Response, Refusal> {
+    fn describe(&self, cx: &Context) -> Result<Response, Refusal> {
         if self.job.ended() {
-            return Err(ended());
+            return Err(self.lease.why_ended(cx, &self.job));
         }
         let manifest = self.job.manifest();
         Response::json(&json!({

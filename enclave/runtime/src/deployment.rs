@@ -178,12 +178,10 @@ impl Lease {
     /// Takes one use of the grant and one run of the manifest, of what still is `alive`.
     pub(crate) fn take_use(&self, cx: &Context, job: &Job, alive: bool) -> Result<(), Refusal> {
         if self.left(cx, job).is_none() {
-            return Err(Refusal::new(RefusalCode::JobExpired, "the time of what is served here has passed"));
+            return Err(expired());
         }
         let mut uses = lock(&self.uses);
-        let left = uses
-            .checked_sub(1)
-            .ok_or_else(|| Refusal::new(RefusalCode::GrantExhausted, "the provider's grant is used up"))?;
+        let left = uses.checked_sub(1).ok_or_else(used_up)?;
         if !alive && job.runs_left() > 0 {
             return Err(ended());
         }
@@ -192,10 +190,27 @@ impl Lease {
         Ok(())
     }
 
+    /// What to say of it to whoever asks afterwards.
+    pub(crate) fn why_ended(&self, cx: &Context, job: &Job) -> Refusal {
+        match self.left(cx, job) {
+            None => expired(),
+            Some(_) if self.is_spent(job) => used_up(),
+            Some(_) => ended(),
+        }
+    }
+
     /// Whether nobody can use it any more.
     pub(crate) fn is_spent(&self, job: &Job) -> bool {
         *lock(&self.uses) == 0 || job.runs_left() == 0
     }
+}
+
+fn expired() -> Refusal {
+    Refusal::new(RefusalCode::JobExpired, "the time of what is served here has passed")
+}
+
+fn used_up() -> Refusal {
+    Refusal::new(RefusalCode::GrantExhausted, "the provider's grant is used up")
 }
 
 pub(crate) fn ended() -> Refusal {
