@@ -3,12 +3,8 @@
 mod support;
 
 use serde_json::Value;
-use std::{
-    fs,
-    io::{BufRead as _, BufReader},
-    process::{Child, Stdio},
-};
-use support::{Node, Party, model_and_data};
+use std::{fs, process::Child};
+use support::{Node, Party, begun, model_and_data};
 
 fn status(node: &Node) -> Value {
     Party::new().json(&format!("node status --node {}", node.url()), 0)
@@ -28,17 +24,8 @@ struct Served {
 impl Served {
     fn begin(party: &Party, node: &Node) -> Self {
         let (model, _) = model_and_data();
-        let mut command = party.command(&format!("--json serve --model {} {}", model.display(), node.door()));
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut text = String::new();
-        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
-            let line = line.unwrap();
-            text.push_str(&line);
-            if line == "}" {
-                break;
-            }
-        }
-        let said: Value = serde_json::from_str(&text).unwrap();
+        let serve = format!("--json serve --model {} {}", model.display(), node.door());
+        let (child, said) = begun(party.command(&serve));
         Self { child, deployment: said["deployment"].as_str().unwrap().to_owned() }
     }
 }

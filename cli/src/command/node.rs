@@ -97,6 +97,8 @@ pub(crate) struct StatusArgs {
     node: NodeArg,
 }
 
+/// Until the chain's part is tried again around an enclave that runs.
+const AGAIN: Duration = Duration::from_secs(5);
 /// How long what was given up may take to let go of the node.
 const LETTING_GO: Duration = Duration::from_secs(2);
 /// The largest configuration that is read.
@@ -149,7 +151,10 @@ async fn serve(args: RunArgs, cx: &Context) -> Outcome {
     let mut left = args.take_over.then(|| reload::found(cx.output)).flatten();
     loop {
         let (first, drain) = (left.is_none(), config.drain_seconds);
-        let up = Up::start(config, left.take(), cx).await?;
+        let up = tokio::select! {
+            up = Up::start(config, left.take(), cx) => up?,
+            _ = asked_to_end.recv() => return Ok(Exit::Yes),
+        };
         if let Some(path) = &args.write_policy {
             leave_policy(path, &up.running.policy)?;
         }
@@ -194,14 +199,15 @@ struct Up {
 
 impl Up {
     async fn start(config: NodeConfig, left: Option<Handover>, cx: &Context) -> Result<Self, Failure> {
-        let (home, chain) = (config.home.clone(), config.chain.clone());
+        let (home, chain, resumed) = (config.home.clone(), config.chain.clone(), left.is_some());
         let node = match left {
             Some(left) => Node::resume(config, left).await,
             None => Node::start(config).await,
         };
         let node = Arc::new(node.map_err(explain::host)?);
         let mut running = Running::of(&node)?;
-        let part = if chain.enabled {
+        let mut part = None;
+        while chain.enabled && part.is_none() {
             let setting = part::Setting {
                 node: Arc::clone(&node),
                 home: &home,
@@ -210,10 +216,16 @@ impl Up {
                 measurement: running.chip.measurement,
                 clock: None,
             };
-            Some(Part::start(setting, true).await?)
-        } else {
-            None
-        };
+            match Part::start(setting, true).await {
+                Ok(started) => part = Some(started),
+                // A chain that is away must not cost an enclave its life.
+                Err(failure) if resumed => {
+                    cx.output.failure(&failure);
+                    tokio::time::sleep(AGAIN).await;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
         running.settles = part.as_ref().map(|part| Settles::of(part.keeper.operator().deployment()));
         Ok(Self { node, part, running })
     }

@@ -119,18 +119,9 @@ impl Node {
     pub(crate) fn of(party: Party, more: &str) -> Self {
         need_programs();
         let run = format!("--json node run --listen 127.0.0.1:0 --write-policy policy.toml {more}");
-        let mut command = party.command(&run);
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        // One object on stdout, which ends with the line that closes it.
-        let mut text = String::new();
-        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
-            let line = line.unwrap();
-            text.push_str(&line);
-            if line == "}" {
-                break;
-            }
-        }
-        Self { child, facts: serde_json::from_str(&text).unwrap(), party }
+        let command = party.command(&run);
+        let (child, facts) = begun(command);
+        Self { child, facts, party }
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -141,6 +132,21 @@ impl Node {
     pub(crate) fn door(&self) -> String {
         format!("--node {} --policy {}", self.url(), self.party.path("policy.toml").display())
     }
+}
+
+/// Starts a command that goes on, and reads the one object that it says first.
+pub(crate) fn begun(mut command: Command) -> (Child, Value) {
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    // It ends with the line that closes it.
+    let mut text = String::new();
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        let line = line.unwrap();
+        text.push_str(&line);
+        if line == "}" {
+            break;
+        }
+    }
+    (child, serde_json::from_str(&text).unwrap())
 }
 
 impl Drop for Node {

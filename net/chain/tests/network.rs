@@ -11,12 +11,12 @@ use alloy::{
     },
     sol_types::SolCall as _,
 };
-use common::node::{DAY, MANIFEST, MEASUREMENT, Maker, Node, START, World, network, word};
+use common::node::{DAY, MANIFEST, MEASUREMENT, Maker, Node, START, World, network};
 use glacier_chain::{
     DeployError, Deployment, Operator, OperatorError, Plan, Realm,
     contracts::{GlacierToken, JobEscrow, RewardVault},
 };
-use glacier_proof::{Checkpoint, Registration, SignedProof};
+use glacier_proof::{Checkpoint, Registration};
 use glacier_simulator::{Body, Recipe};
 use glacier_wire::{Measurement, UnixTime};
 
@@ -108,7 +108,7 @@ async fn whole(world: World) {
     for _ in 0..2 {
         deposit(&operator, 1_000, START + 20 * DAY).await;
         let proof = node.work(&deployment, 5, owner, 1_000);
-        release(&operator, &proof, owner).await;
+        assert!(operator.release(&proof, owner).await.unwrap());
         let before = operator.balance(owner).await.unwrap();
         assert_eq!(operator.withdraw().await.unwrap(), Some(U256::from(1_000)));
         assert_eq!(operator.balance(owner).await.unwrap(), before + U256::from(1_000));
@@ -450,33 +450,4 @@ async fn deposit(operator: &Operator, price: u64, expiry: u64) {
         enclaveId: B256::ZERO,
     };
     sender.call(&format!("deposit/{head}"), network.escrow, deposit.abi_encode()).await.unwrap();
-}
-
-async fn release(operator: &Operator, signed: &SignedProof, depositor: Address) {
-    let (proof, network) = (&signed.proof, operator.deployment());
-    let mut vs = B256::from_slice(&signed.signature.0[32..64]);
-    vs.0[0] |= (signed.signature.0[64] - 27) << 7;
-    let call = JobEscrow::releaseCall {
-        proof: JobEscrow::WorkProof {
-            enclaveId: proof.enclave_id.0.into(),
-            enclaveKey: proof.enclave_key.0.into(),
-            measurement: proof.measurement.0.into(),
-            platform: word(proof.platform.as_str()),
-            work: word(proof.work.as_str()),
-            manifest: proof.manifest.0.into(),
-            model: proof.model.0.into(),
-            input: proof.input.0.into(),
-            output: proof.output.0.into(),
-            units: proof.units,
-            sequence: proof.sequence,
-            previous: proof.previous.0.into(),
-            payer: proof.settlement.payer.0.into(),
-            price: proof.settlement.price,
-        },
-        depositor,
-        r: B256::from_slice(&signed.signature.0[..32]),
-        vs,
-    };
-    let key = format!("release/{}/{}", proof.enclave_key, proof.sequence);
-    operator.sender().call(&key, network.escrow, call.abi_encode()).await.unwrap();
 }
