@@ -84,6 +84,8 @@ pub(crate) struct Enclave {
     pub(crate) info: ChipInfo,
     chip: Chip,
     port: JoinHandle<Closed>,
+    /// What the port was left as, where it came to rest before anybody asked for it.
+    rested: Option<Box<Rest>>,
 }
 
 /// A process that this one has started, or the run of the host before.
@@ -149,7 +151,7 @@ impl Enclave {
         match timeout(LaunchError::PATIENCE, announced).await {
             Ok(Ok(Ok((info, stdout)))) => {
                 info!(pid = info.pid, measurement = %info.measurement, simulated = info.simulated, "the enclave is up");
-                Ok(Self { info, chip: Chip { pid, stdin: stdin.into(), stdout: stdout.into() }, port })
+                Ok(Self { info, chip: Chip { pid, stdin: stdin.into(), stdout: stdout.into() }, port, rested: None })
             }
             failed => {
                 drop(stdin);
@@ -169,13 +171,17 @@ impl Enclave {
     pub(crate) fn resume(resting: Resting, service: Service, pause: Pause) -> Self {
         let Resting { info, chip, port } = resting;
         info!(pid = info.pid, "the enclave is taken over from the run before");
-        Self { info, chip, port: tokio::spawn(service.serve(port, pause)) }
+        Self { info, chip, port: tokio::spawn(service.serve(port, pause)), rested: None }
     }
 
     /// Once it was told to pause: what the next run of the host is to have. `None` where the enclave has ended, or
     /// what it had asked for did not come to rest; it has been ended then.
     pub(crate) async fn rest(mut self) -> Option<Resting> {
-        match (&mut self.port).await {
+        let closed = match self.rested.take() {
+            Some(port) => Ok(Closed::Paused(port)),
+            None => (&mut self.port).await,
+        };
+        match closed {
             Ok(Closed::Paused(port)) => Some(Resting { info: self.info, chip: self.chip, port: *port }),
             Ok(Closed::Ended(why)) => {
                 warn!(%why, "the enclave cannot be handed over");
@@ -186,13 +192,17 @@ impl Enclave {
         }
     }
 
-    /// Returns when the enclave has ended, or has broken the host port's rules.
+    /// Returns when the enclave has ended, or has broken the host port's rules. A pause is no end: it may begin while
+    /// somebody waits here, who comes for [`rest`](Self::rest) next.
     pub(crate) async fn ended(&mut self) -> PortError {
-        match (&mut self.port).await {
-            Ok(Closed::Ended(why)) => why,
-            // Who pauses does not wait for the end.
-            Ok(Closed::Paused(_)) | Err(_) => PortError::Ended,
+        if self.rested.is_none() {
+            match (&mut self.port).await {
+                Ok(Closed::Ended(why)) => return why,
+                Ok(Closed::Paused(port)) => self.rested = Some(port),
+                Err(_) => return PortError::Ended,
+            }
         }
+        std::future::pending().await
     }
 
     /// Ends it, and waits until it has.
