@@ -140,7 +140,15 @@ fn a_served_model_answers_others() {
     let ask = |more: &str, status| {
         hospital.json(&format!("infer --model {} {more} {}", text(&served, "deployment"), node.door()), status)
     };
-    let answer = ask(&format!("--input {} --output labels.json", folder.join("data.csv").display()), 0);
+    let rows = folder.join("data.csv");
+    let answer = ask(&format!("--input {} --output labels.json --proof answer.cbor", rows.display()), 0);
+    // Others need the file and nothing else.
+    let policy = node.party.path("policy.toml");
+    let file = hospital.path("answer.cbor");
+    let judged = firm.json(&format!("verify proof {} --policy {}", file.display(), policy.display()), 0);
+    assert_eq!((&judged["verdict"], &judged["proof"]), (&"accepted".into(), &answer["proof"]));
+    // What is there stays there: nothing is asked, and no run is spent.
+    assert_eq!(ask(&format!("--input {} --proof answer.cbor", rows.display()), 2)["error"]["code"], "exists");
     assert_eq!((&answer["rows"], &answer["proof"]["work"]), (&569.into(), &"deployment".into()));
     assert_eq!(answer["labels"].as_array().unwrap().len(), 569);
     assert!(hospital.path("labels.json").exists());

@@ -65,11 +65,15 @@ fn a_component_is_run_and_asked_by_the_line_that_is_printed() {
     // Nor is a run spent on an answer that has no place to go.
     assert_eq!(party.json(&format!("{line} --output policy.toml"), 2)["error"]["code"], "exists");
 
-    let answer = party.json(&format!("{line} --path /mean_area"), 0);
+    let answer = party.json(&format!("{line} --path /mean_area --proof answer.cbor"), 0);
+    assert_eq!(answer["proven"]["verdict"], "accepted");
     let summary: serde_json::Value = serde_json::from_str(text(&answer, "answer")).unwrap();
     assert_eq!((&summary["rows"], text(&answer, "code")), (&569.into(), code.as_str()));
     assert_eq!(answer["proof"]["work"], "app");
-    let refused = party.json(&format!("{without} --any-code --path /no-such-column"), 1);
+    let refused = party.json(&format!("{without} --any-code --path /no-such-column --proof refusal.cbor"), 1);
+    for proof in ["answer.cbor", "refusal.cbor"] {
+        assert_eq!(party.json(&format!("verify proof {proof} --policy policy.toml"), 0)["proof"]["work"], "app");
+    }
     assert_eq!(refused["error"]["code"], "app");
     assert!(text(&refused["error"], "message").contains("no such column"), "{refused}");
     assert_eq!(party.json(&line, 1)["error"]["code"], "grant-exhausted");

@@ -91,6 +91,32 @@ fn a_model_and_rows_from_a_store_in_one_call() {
     assert_eq!(fs::read_to_string(party.path("labels.csv")).unwrap().lines().count(), 570);
 }
 
+#[test]
+fn an_app_and_held_out_rows_from_a_store() {
+    let (node, party, folder) = (Node::start(), Party::new(), tempfile::tempdir().unwrap());
+    let (_runtime, store) = serve(folder.path());
+    let run = |args: &str| json(&party, store, "not-a-secret", &format!("{args} {}", node.door()), 0);
+    let (_, data) = model_and_data();
+    let put = |name: &str, bytes: &[u8]| fs::write(folder.path().join("clinic").join(name), bytes).unwrap();
+    let rows = fs::read_to_string(data.join("data.csv")).unwrap();
+    put("rows.csv", rows.as_bytes());
+    put("cohort.wasm", include_bytes!("../../examples/wasm/cohort.wasm"));
+    json(&party, store, "not-a-secret", "key new", 0);
+
+    let app = run("app run s3://clinic/cohort.wasm");
+    let asked =
+        run(&format!("app ask {} --code {} --input s3://clinic/rows.csv", text(&app, "app"), text(&app, "code")));
+    assert!(text(&asked, "answer").contains("569"));
+
+    let labels = fs::read_to_string(data.join("labels.csv")).unwrap();
+    let joined = rows.lines().zip(labels.lines());
+    let table: String = joined.map(|(row, label)| format!("{row},{}\n", label.split(',').next().unwrap())).collect();
+    put("tumours.csv", table.as_bytes());
+    let trained = run("train --data s3://clinic/tumours.csv --target label --standardise --epochs 1 \
+         --validation s3://clinic/tumours.csv --output refined.onnx");
+    assert_eq!(trained["proof"]["work"], "training");
+}
+
 /// A web server with rows, and with a model that never comes.
 fn serve_rows() -> (tokio::runtime::Runtime, SocketAddr) {
     let runtime = tokio::runtime::Runtime::new().unwrap();

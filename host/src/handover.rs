@@ -27,10 +27,18 @@ use rustix::{
         AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
         SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
     },
+    process::Pid,
 };
-use tokio::sync::watch;
+use tokio::{
+    net::{TcpListener, TcpStream, UnixStream},
+    sync::watch,
+};
 
-use crate::enclave::ChipInfo;
+use crate::{
+    enclave::{self, Chip, ChipInfo},
+    port::Rest,
+    relay,
+};
 
 /// What one run leaves to the next. Dropping it ends the enclave: the chip's standard input closes.
 #[derive(Debug)]
@@ -183,6 +191,84 @@ impl Handover {
     }
 }
 
+/// What is handed over, as the parts of a node have it.
+pub(crate) struct Taken {
+    pub(crate) listener: TcpListener,
+    pub(crate) enclave: enclave::Resting,
+    pub(crate) relays: Vec<relay::Resting>,
+    pub(crate) known: Known,
+}
+
+/// What a run knows that is worth nothing to an attacker and something to the next.
+#[derive(Default)]
+pub(crate) struct Known {
+    pub(crate) runs: u64,
+    pub(crate) restarts: u64,
+    pub(crate) evidence: Option<Vec<u8>>,
+}
+
+impl Taken {
+    pub(crate) fn apart(mut from: Handover) -> Result<Self, HandoverError> {
+        let listener = listening(from.next()?)?;
+        let pid = Pid::from_raw(from.state.chip).ok_or(HandoverError::Format)?;
+        let chip = Chip { pid, stdin: from.next()?, stdout: from.next()? };
+        let stream = unix(from.next()?)?;
+        let mut lines = Vec::new();
+        for _ in 0..from.state.port.lines.len() {
+            lines.push(tcp(from.next()?)?);
+        }
+        let mut relays = Vec::new();
+        for ended in from.state.relays.clone() {
+            relays.push(relay::Resting { client: tcp(from.next()?)?, enclave: unix(from.next()?)?, ended });
+        }
+        let Handover { state, .. } = from;
+        let known = Known { runs: state.runs, restarts: state.restarts, evidence: state.evidence };
+        let enclave = enclave::Resting { info: state.info, chip, port: Rest { stream, state: state.port, lines } };
+        Ok(Self { listener, enclave, relays, known })
+    }
+
+    pub(crate) fn together(self) -> Result<Handover, HandoverError> {
+        let Self { listener, enclave: enclave::Resting { info, chip, port }, relays, known } = self;
+        let state = State {
+            format: Handover::FORMAT,
+            runs: known.runs,
+            restarts: known.restarts,
+            info,
+            chip: chip.pid.as_raw_nonzero().get(),
+            port: port.state,
+            relays: relays.iter().map(|relay| relay.ended).collect(),
+            evidence: known.evidence,
+        };
+        let mut descriptors = VecDeque::from([
+            OwnedFd::from(listener.into_std()?),
+            chip.stdin,
+            chip.stdout,
+            OwnedFd::from(port.stream.into_std()?),
+        ]);
+        for line in port.lines {
+            descriptors.push_back(line.into_std()?.into());
+        }
+        for relay in relays {
+            descriptors.push_back(relay.client.into_std()?.into());
+            descriptors.push_back(relay.enclave.into_std()?.into());
+        }
+        Ok(Handover { state, descriptors })
+    }
+}
+
+// They were of another run's runtime, or of this one's that has let go of them; that they do not block stays with the socket.
+fn listening(from: OwnedFd) -> io::Result<TcpListener> {
+    TcpListener::from_std(from.into())
+}
+
+fn tcp(from: OwnedFd) -> io::Result<TcpStream> {
+    TcpStream::from_std(from.into())
+}
+
+fn unix(from: OwnedFd) -> io::Result<UnixStream> {
+    UnixStream::from_std(from.into())
+}
+
 /// Tells those who carry bytes that they are to stop between two of them.
 #[derive(Debug, Clone)]
 pub(crate) struct Pause(watch::Receiver<bool>);
@@ -216,6 +302,7 @@ const GRACE: std::time::Duration = std::time::Duration::from_secs(2);
 mod tests {
     use super::*;
     use glacier_wire::{EnclaveId, Measurement};
+    // In place of tokio's.
     use std::os::unix::net::UnixStream;
 
     fn handover(relays: usize) -> (Handover, Vec<UnixStream>) {

@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     fs, io,
     net::SocketAddr,
-    os::{fd::OwnedFd, unix::fs::PermissionsExt as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -16,9 +16,8 @@ use glacier_wire::{
     api::{RegistrationOrder, SettlementOrder},
     cbor,
 };
-use rustix::process::Pid;
 use tokio::{
-    net::{TcpListener, TcpStream, UnixStream},
+    net::{TcpListener, TcpStream},
     sync::{Semaphore, oneshot, watch},
     task::{JoinHandle, JoinSet},
     time::timeout,
@@ -29,13 +28,13 @@ use crate::{
     checkpoints::Checkpoints,
     config::NodeConfig,
     danger::Meddler,
-    enclave::{self, Chip, ChipInfo, Enclave},
+    enclave::{self, ChipInfo, Enclave},
     error::HostError,
-    handover::{Handover, HandoverError, Pause, State},
+    handover::{Handover, HandoverError, Known, Pause, Taken},
     http,
     log::Logs,
     orders::{Desk, RegistrationQuote},
-    port::{Rest, Service},
+    port::Service,
     presence::{Presence, Stage},
     proofs::Proofs,
     relay,
@@ -347,84 +346,6 @@ impl Shared {
             chain: self.chain.borrow().clone(),
         }
     }
-}
-
-/// What is handed over, as the parts of a node have it.
-struct Taken {
-    listener: TcpListener,
-    enclave: enclave::Resting,
-    relays: Vec<relay::Resting>,
-    known: Known,
-}
-
-/// What a run knows that is worth nothing to an attacker and something to the next.
-#[derive(Default)]
-struct Known {
-    runs: u64,
-    restarts: u64,
-    evidence: Option<Vec<u8>>,
-}
-
-impl Taken {
-    fn apart(mut from: Handover) -> Result<Self, HandoverError> {
-        let listener = listening(from.next()?)?;
-        let pid = Pid::from_raw(from.state.chip).ok_or(HandoverError::Format)?;
-        let chip = Chip { pid, stdin: from.next()?, stdout: from.next()? };
-        let stream = unix(from.next()?)?;
-        let mut lines = Vec::new();
-        for _ in 0..from.state.port.lines.len() {
-            lines.push(tcp(from.next()?)?);
-        }
-        let mut relays = Vec::new();
-        for ended in from.state.relays.clone() {
-            relays.push(relay::Resting { client: tcp(from.next()?)?, enclave: unix(from.next()?)?, ended });
-        }
-        let Handover { state, .. } = from;
-        let known = Known { runs: state.runs, restarts: state.restarts, evidence: state.evidence };
-        let enclave = enclave::Resting { info: state.info, chip, port: Rest { stream, state: state.port, lines } };
-        Ok(Self { listener, enclave, relays, known })
-    }
-
-    fn together(self) -> Result<Handover, HandoverError> {
-        let Self { listener, enclave: enclave::Resting { info, chip, port }, relays, known } = self;
-        let state = State {
-            format: Handover::FORMAT,
-            runs: known.runs,
-            restarts: known.restarts,
-            info,
-            chip: chip.pid.as_raw_nonzero().get(),
-            port: port.state,
-            relays: relays.iter().map(|relay| relay.ended).collect(),
-            evidence: known.evidence,
-        };
-        let mut descriptors = VecDeque::from([
-            OwnedFd::from(listener.into_std()?),
-            chip.stdin,
-            chip.stdout,
-            OwnedFd::from(port.stream.into_std()?),
-        ]);
-        for line in port.lines {
-            descriptors.push_back(line.into_std()?.into());
-        }
-        for relay in relays {
-            descriptors.push_back(relay.client.into_std()?.into());
-            descriptors.push_back(relay.enclave.into_std()?.into());
-        }
-        Ok(Handover { state, descriptors })
-    }
-}
-
-// They were of another run's runtime, or of this one's that has let go of them; that they do not block stays with the socket.
-fn listening(from: OwnedFd) -> io::Result<TcpListener> {
-    TcpListener::from_std(from.into())
-}
-
-fn tcp(from: OwnedFd) -> io::Result<TcpStream> {
-    TcpStream::from_std(from.into())
-}
-
-fn unix(from: OwnedFd) -> io::Result<UnixStream> {
-    UnixStream::from_std(from.into())
 }
 
 /// Makes the node's folder, private to its user, and says where the enclave's socket goes.

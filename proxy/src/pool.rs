@@ -6,6 +6,7 @@ use glacier::{
     Freshness, Key, Node, Policy, Session,
     session::{RequestError, Response},
     verify::{Verifier, now},
+    wire::{ManifestHash, SignedManifest},
 };
 use hyper::Method;
 use std::{
@@ -107,6 +108,16 @@ impl Pool {
             self.give_back(lease);
         }
         Ok((session, answer.map_err(|error: RequestError| Fault::from(error))?))
+    }
+
+    /// What the owner of a model has signed.
+    pub(crate) async fn served(&self, deployment: &ManifestHash) -> Result<SignedManifest, Fault> {
+        let lease = self.take().await?;
+        let signed = lease.session().served(deployment).await;
+        if signed.as_ref().err().is_none_or(|error| error.refusal().is_some()) {
+            self.give_back(lease);
+        }
+        Ok(signed?)
     }
 
     /// Ends all sessions, now and to come.

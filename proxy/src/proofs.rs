@@ -2,7 +2,7 @@
 
 use crate::fault::Fault;
 use glacier::{
-    AnswerProof, Session,
+    AnswerProof,
     proof::{Bundle, WorkProof},
     wire::{Nonce, ProofHash, cbor},
     write_new,
@@ -32,7 +32,7 @@ pub struct Kept {
     pub input_salt: Nonce,
     /// Opens the commitment to the answer's body, as the enclave sent it.
     pub output_salt: Nonce,
-    /// Statement, signature and evidence: what `glacier verify proof` reads.
+    /// Statement, signature, evidence and manifest: what `glacier verify proof` reads.
     #[serde(skip)]
     pub file: Vec<u8>,
 }
@@ -50,16 +50,7 @@ impl Proofs {
     }
 
     /// Keeps the proof of an answer. Fails where the caller wants it on disk and it does not get there.
-    pub(crate) async fn keep(&self, session: &Session, proof: &AnswerProof) -> Result<Arc<Kept>, Fault> {
-        let bundle = Bundle {
-            proof: proof.signed().clone(),
-            evidence: session.evidence().clone(),
-            manifest: None,
-            logged: None,
-            settled: None,
-            training: None,
-            federation: None,
-        };
+    pub(crate) async fn keep(&self, bundle: Bundle, proof: &AnswerProof) -> Result<Arc<Kept>, Fault> {
         let kept = Arc::new(Kept {
             hash: proof.signed().proof.hash(),
             statement: proof.signed().proof.clone(),

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use glacier::{
     Session,
     session::Response,
-    wire::{ManifestHash, Work},
+    wire::{ManifestHash, SignedManifest, Work},
 };
 use hyper::Method;
 use std::{
@@ -95,10 +95,12 @@ impl Proxy {
     }
 
     async fn proved(&self, deployment: &ManifestHash, headers: &[(&str, &str)], body: Bytes) -> Result<Proved, Fault> {
+        // Before the rows: an answer whose proof nobody else could check would be one too many.
+        let signed = self.models.signed(&self.pool, deployment).await?;
         let path = format!("/v2/models/{deployment}/infer");
         let (session, response) = self.pool.ask(Method::POST, &path, headers, body.clone()).await?;
         let proof = session.check_answer(Work::Deployment, deployment, &body, &response)?;
-        let proof = self.proofs.keep(&session, &proof).await?;
+        let proof = self.proofs.keep(proof.bundle(&session, Some(SignedManifest::clone(&signed))), &proof).await?;
         Ok(Proved { response, session, proof })
     }
 }

@@ -2,6 +2,7 @@
 
 mod scene;
 
+use glacier::{attest::Verdict, judgement::judge_proof, verify::now};
 use glacier_host::danger::{Direction, Meddler};
 use glacier_testkit::Rig;
 use scene::{Scene, rows};
@@ -34,6 +35,10 @@ async fn an_answer_says_which_enclave_gave_it_and_proves_it() {
     assert_eq!((by_hash.status, &by_hash.body), (200, &by_number.body));
     let bundle: glacier::proof::Bundle = glacier::wire::cbor::decode(&by_hash.body, 1 << 20).unwrap();
     assert_eq!(bundle.proof.verify().unwrap().to_string(), hash);
+    // Whoever gets the file needs nothing else to judge it, down to which model its owner had signed.
+    let judged = judge_proof(&bundle, Some(scene.rig.policy()), now());
+    assert_eq!(judged.proof.verdict(), Verdict::Accepted, "{:?}", judged.proof.checks);
+    assert_eq!(bundle.manifest.unwrap().manifest.model, bundle.proof.proof.model);
     // Its commitments open to the very bytes that went in and came out.
     let salt = |name: &str| by_hash.header(name).parse().unwrap();
     let opened = |salt, body: &[u8]| glacier::wire::Commitment::to_body(&salt, body);

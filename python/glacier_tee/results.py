@@ -27,10 +27,10 @@ class Proof:
     statement: Mapping[str, Any]
     """All that was signed, member by member."""
     checks: list[Check] = field(repr=False)
-    """By what it was checked."""
-    bundle: bytes | None = field(default=None, repr=False)
-    """The proof with its evidence, for others to check. None for an answer of a served model: such a proof commits to
-    that one exchange, and was checked against it."""
+    """By what it was checked; empty for an answer of a served model, whose proof was checked against that exchange by
+    the enclave's accepted key."""
+    bundle: bytes = field(repr=False)
+    """The proof with its evidence and what the parties signed, for others to check."""
 
     @property
     def platform(self) -> str:
@@ -74,8 +74,6 @@ class Proof:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Writes the proof with all that it stands on into a new file."""
-        if self.bundle is None:
-            raise DataError("the proof of a served model's answer is no file", help="keep `proof.statement`")
         _write_new(Path(path), self.bundle)
 
     def __repr__(self) -> str:

@@ -137,8 +137,8 @@ class _Common:
         if (deployment := _deployment(model)) is not None:
             described = yield from self._describe(deployment)
             given = _data.arrays(x, described.features)
-            taken, labels, statement = yield self._open().ask(deployment, given)
-            proof = Proof(json.loads(statement), [])
+            taken, labels, statement, bundle = yield self._open().ask(deployment, given)
+            proof = Proof(json.loads(statement), [], bundle)
         else:
             taken, labels, facts, bundle = yield self._open().run(_onnx(model), _data.bytes_of(x), limits)
             told = json.loads(facts)

@@ -13,12 +13,13 @@ use glacier::{
     attest::CodeName,
     deployment::{Model, Port},
     input::read_tensors,
-    wire::{ManifestHash, PlatformKind, Tensor, cbor, training::TrainingPlan},
+    wire::{ManifestHash, PlatformKind, SignedManifest, Tensor, cbor, training::TrainingPlan},
 };
 use glacier_train::build::{self, Columns};
 use pyo3::{prelude::*, pybacked::PyBackedBytes, types::PyBytes};
 use serde_json::json;
 use std::{
+    collections::HashMap,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -48,12 +49,20 @@ struct Inner {
     idle: Mutex<Vec<(glacier::Session, Instant)>>,
     /// Calls beyond these wait: an enclave has other parties to answer, too.
     permits: Semaphore,
+    /// What was called before. It does not change: a name is the hash of what its owner signed.
+    served: Mutex<HashMap<ManifestHash, Arc<Served>>>,
+}
+
+/// A served model: what it takes and gives, and what its owner signed.
+struct Served {
+    model: Model,
+    manifest: SignedManifest,
 }
 
 impl Inner {
     fn new(node: Node, policy: glacier::Policy, key: Arc<glacier::Key>, first: glacier::Session) -> Self {
         let idle = Mutex::new(vec![(first, Instant::now())]);
-        Self { node, policy, key, idle, permits: Semaphore::new(CONNECTIONS) }
+        Self { node, policy, key, idle, permits: Semaphore::new(CONNECTIONS), served: Mutex::default() }
     }
 
     /// A connection for one call.
@@ -75,10 +84,18 @@ impl Inner {
         }
     }
 
-    async fn model(&self, deployment: &ManifestHash) -> Result<Model, Failure> {
+    async fn served(&self, deployment: &ManifestHash) -> Result<Arc<Served>, Failure> {
+        let all = || self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(served) = all().get(deployment) {
+            return Ok(served.clone());
+        }
         let lease = self.lease().await?;
-        let outcome = lease.session.model(deployment).await;
-        lease.done(outcome)
+        let session = &lease.session;
+        let outcome = async { Ok((session.model(deployment).await?, session.served(deployment).await?)) }.await;
+        let (model, manifest) = lease.done(outcome)?;
+        let served = Arc::new(Served { model, manifest });
+        all().insert(*deployment, served.clone());
+        Ok(served)
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<(glacier::Session, Instant)>> {
@@ -223,7 +240,8 @@ impl Session {
     fn model(&self, py: Python<'_>, deployment: &str) -> PyResult<Task> {
         let (inner, name) = (self.inner.clone(), parse_deployment(py, deployment)?);
         Task::simple(move |_| async move {
-            let model = inner.model(&name).await?;
+            let served = inner.served(&name).await?;
+            let model = &served.model;
             let ports = |ports: &[Port]| -> Vec<serde_json::Value> {
                 let port = |port: &Port| json!({"name": port.name, "dtype": tensor::dtype_name(port.datatype), "shape": port.shape});
                 ports.iter().map(port).collect()
@@ -240,21 +258,28 @@ impl Session {
         })
     }
 
-    /// Asks a served model. The task gives arrays, labels, and the proof's statement as JSON.
+    /// Asks a served model. The task gives arrays, labels, the proof's statement as JSON, and the proof with all that it
+    /// stands on.
     fn ask(&self, py: Python<'_>, deployment: &str, rows: Rows<'_>) -> PyResult<Task> {
         let (inner, name) = (self.inner.clone(), parse_deployment(py, deployment)?);
         let rows = Asked::read(py, rows)?;
         Task::simple(move |_| async move {
-            let model = inner.model(&name).await?;
+            let served = inner.served(&name).await?;
             // Large tables take their time: the runtime's other work goes on elsewhere.
-            let inputs = tokio::task::block_in_place(|| rows.fit(&model))?;
+            let inputs = tokio::task::block_in_place(|| rows.fit(&served.model))?;
             let lease = inner.lease().await?;
             let outcome = lease.session.infer(&name, &inputs).await;
-            let answer = lease.done(outcome)?;
-            let statement = check::to_json(&answer.proof.signed().proof);
+            let outcome = outcome.map(|answer| {
+                let bundle = answer.proof.bundle(&lease.session, Some(served.manifest.clone()));
+                (answer.results, bundle)
+            });
+            let (results, bundle) = lease.done(outcome)?;
+            let statement = check::to_json(&bundle.proof.proof);
+            let bundle = cbor::encode(&bundle);
             Ok(Box::new(move |py: Python<'_>| {
-                let (arrays, labels) = tensor::write(py, answer.results);
-                Ok((arrays, labels, statement).into_pyobject(py)?.into_any().unbind())
+                let (arrays, labels) = tensor::write(py, results);
+                let made = (arrays, labels, statement, PyBytes::new(py, &bundle));
+                Ok(made.into_pyobject(py)?.into_any().unbind())
             }) as Make)
         })
     }

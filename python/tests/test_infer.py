@@ -63,8 +63,16 @@ def test_a_served_model(session: glacier.Session, model: Path, tumours: pd.DataF
     np.testing.assert_array_equal(result.labels, session.infer(name, tumours.head(7)).labels)
     assert result.proof.work == "deployment"
     assert result.proof.manifest == name
-    with pytest.raises(glacier.DataError, match="no file"):
-        result.proof.save("never.cbor")
+
+
+def test_the_proof_of_a_served_models_answer_is_a_file(
+    node: glacier.Node, session: glacier.Session, model: Path, tumours: pd.DataFrame, tmp_path: Path
+) -> None:
+    proof = session.infer(session.serve(model), tumours.head(3)).proof
+    proof.save(tmp_path / "proof.cbor")
+    again = glacier.verify_proof(tmp_path / "proof.cbor", policy=node.policy)
+    assert again.statement == proof.statement
+    assert {check.id for check in again.checks} >= {"manifest-signatures", "manifest-binding"}
 
 
 def test_frames_keep_every_digit() -> None:

@@ -8,9 +8,9 @@ use crate::{
     session::{RequestError, Response, Session},
 };
 use bytes::Bytes;
-use glacier_proof::{SignedProof, WorkProof};
+use glacier_proof::{Bundle, ProofCheckId, ProofFault, SignedProof, WorkProof};
 use glacier_wire::{
-    Commitment, Dtype, ManifestHash, Nonce, Tensor, Work,
+    Commitment, Dtype, ManifestHash, Nonce, SignedManifest, Tensor, Work,
     cbor::{self, CborError},
 };
 use hyper::Method;
@@ -115,6 +115,20 @@ impl AnswerProof {
     pub fn output_salt(&self) -> Nonce {
         self.output_salt
     }
+
+    /// The proof with what others need to check it: the evidence of the session that it came by, and what the owner of
+    /// what was called had signed, as [`Session::served`] gives it. An application of one's own has nobody sign.
+    pub fn bundle(&self, session: &Session, manifest: Option<SignedManifest>) -> Bundle {
+        Bundle {
+            proof: self.signed.clone(),
+            evidence: session.evidence().clone(),
+            manifest,
+            logged: None,
+            settled: None,
+            training: None,
+            federation: None,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -161,6 +175,21 @@ impl Session {
     pub async fn model(&self, deployment: &ManifestHash) -> Result<Model, Error> {
         let response = self.get(&format!("/v2/models/{deployment}")).await?;
         Ok(serde_json::from_slice(&response.body).map_err(|_| RequestError::Malformed(CborError::Malformed))?)
+    }
+
+    /// What the owner of a served model or app has signed: which file it is, on which chip, under which limits.
+    ///
+    /// # Errors
+    /// [`Error::Unproved`], where what the enclave gives is not what `name` stands for.
+    pub async fn served(&self, name: &ManifestHash) -> Result<SignedManifest, Error> {
+        let response = self.get(&format!("/glacier/v1/jobs/{name}/manifest")).await?;
+        let signed: SignedManifest = response.cbor(SignedManifest::MAX_BYTES)?;
+        let fails = |check, fault| Unproved::Check { check, fault };
+        match signed.verify() {
+            Ok(hash) if hash == *name => Ok(signed),
+            Ok(_) => Err(fails(ProofCheckId::ManifestBinding, ProofFault::OtherManifest).into()),
+            Err(fault) => Err(fails(ProofCheckId::ManifestSignatures, ProofFault::Manifest(fault)).into()),
+        }
     }
 
     /// Asks a served model. The answer comes out only when its proof holds: signed by this session's

@@ -16,9 +16,10 @@ use crate::{
     units::{Count, Size, grouped},
     watch::Watcher,
 };
-use glacier::{Freshness, Options, Results, Step, input::read_tensors};
+use glacier::{AnswerProof, Freshness, Options, Policy, Results, Session, Step, input::read_tensors};
+use glacier_attest::Verdict;
 use glacier_proof::WorkProof;
-use glacier_wire::{ManifestHash, PlatformKind};
+use glacier_wire::{ManifestHash, PlatformKind, SignedManifest};
 use serde::Serialize;
 use std::{
     io::{self, Write},
@@ -42,7 +43,7 @@ pub(crate) struct Args {
     /// Where to write the answer: .csv .json .npy .npz [default: print it]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Where to write the Work Proof with its evidence; for a model file of yours
+    /// Where to write the Work Proof with its evidence and what the model's owner signed
     #[arg(long, value_name = "FILE")]
     proof: Option<PathBuf>,
     /// Have the chip make a new quote for this session
@@ -77,10 +78,6 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     // What can be found out before anything is sent is found out first.
     args.output.as_deref().map(require_format).transpose()?;
     files::require_absent([args.output.as_ref(), args.proof.as_ref()])?;
-    if let (ModelRef::Deployment(_), Some(_)) = (&args.model, &args.proof) {
-        let message = "--proof is for a model file of yours: a deployment's proof commits to this one exchange";
-        return Err(Failure::trouble("usage", message, "read the proof in the output of --json"));
-    }
     let door = Door::find(&args.node, &args.policy, cx)?;
     let input = cx.bring(&args.input).await?;
     let args = Args { input: input.to_path_buf(), ..args };
@@ -96,19 +93,44 @@ async fn ask(name: ManifestHash, args: Args, door: &Door, cx: &Context) -> Outco
     let model = session.model(&name).await.map_err(explain::client)?;
     let rows = read_tensors(&args.input, model.features()).map_err(|error| explain::input(&args.input, error))?;
     let rows = model.fit(rows).map_err(|error| explain::input(&args.input, error))?;
+    // Before the rows are sent: an answer whose proof is no file would have to be paid for again.
+    let manifest = match &args.proof {
+        Some(_) => Some(session.served(&name).await.map_err(explain::client)?),
+        None => None,
+    };
     let spinner = crate::progress::spinner(cx.output, "asking");
     let answer = session.infer(&name, &rows).await;
     spinner.finish_and_clear();
     let answer = answer.map_err(explain::client)?;
     write(&answer.results, args.output.as_deref())?;
+    let proven = keep(&answer.proof, &session, manifest, args.proof.as_deref(), &door.policy)?;
     cx.output.report(&Answered {
         platform: session.accepted().platform(),
         checks: checks::lines(session.appraisal()),
         labels: answer.results.labels.clone(),
-        collected: Collected { job: Some(name), ..Collected::new(&answer.results, args.output, None) },
+        collected: Collected { job: Some(name), proven, ..Collected::new(&answer.results, args.output, args.proof) },
         proof: answer.proof.signed().proof.clone(),
     })?;
     Ok(Exit::Yes)
+}
+
+/// Writes the proof of an answer where somebody wants it, and judges what was written as others will.
+pub(crate) fn keep(
+    proof: &AnswerProof,
+    session: &Session,
+    manifest: Option<SignedManifest>,
+    path: Option<&Path>,
+    policy: &Policy,
+) -> Result<Option<Proven>, Failure> {
+    let Some(path) = path else { return Ok(None) };
+    let bundle = proof.bundle(session, manifest);
+    let proven = Proven::judge(&bundle, Some(policy), now());
+    if proven.verdict != Verdict::Accepted {
+        let message = "the proof of the answer does not fit what was signed of the model or app: it was not written";
+        return Err(Failure::no("unproved", message, "show this message to the node's operator"));
+    }
+    files::write_new(path, &glacier_wire::cbor::encode(&bundle))?;
+    Ok(Some(proven))
 }
 
 /// Runs a model of the caller's own, once.

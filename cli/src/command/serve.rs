@@ -29,21 +29,28 @@ pub(crate) struct Args {
     node: NodeArg,
     #[command(flatten)]
     policy: PolicyArg,
+    #[command(flatten)]
+    terms: Terms,
+}
+
+/// On which terms something answers callers.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Terms {
     /// How many requests it answers
     #[arg(long, value_name = "N", default_value = "1M")]
     runs: Count,
-    /// How long it serves
+    /// How long it answers
     #[arg(long = "for", value_name = "SPAN", default_value = "1h")]
     lasts: Span,
-    /// How much memory one request may take
+    /// How much memory its worker may take; of an app's, a quarter is the component's own
     #[arg(long, value_name = "SIZE", default_value = "1GiB")]
     memory: Size,
-    /// How many multiply-accumulates may be spent
+    /// How much all requests together may spend: multiply-accumulates of a model, fuel of an app
     #[arg(long, value_name = "N", default_value = "10T")]
     units: Count,
     #[command(flatten)]
     settle: SettleArgs,
-    /// What each answer pays, in the token's smallest unit: you pay, out of a `glacier chain deposit` for the deployment
+    /// What each answer pays, in the token's smallest unit: you pay, out of a `glacier chain deposit` for what answers
     #[arg(long, value_name = "N", default_value = "0")]
     price: u64,
     /// Have the chip make a new quote for this session
@@ -51,19 +58,25 @@ pub(crate) struct Args {
     fresh: bool,
 }
 
+impl Terms {
+    pub(crate) fn options(&self) -> Options {
+        Options {
+            memory: self.memory.0,
+            units: self.units.0,
+            runs: self.runs.0,
+            lasts: self.lasts.0.as_secs(),
+            freshness: if self.fresh { Freshness::Fresh } else { Freshness::Cached },
+            settle: self.settle.settle(),
+            price: self.price,
+        }
+    }
+}
+
 pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     let model = cx.bring(&args.model).await?;
     require_plain(&model)?;
     let door = Door::find(&args.node, &args.policy, cx)?;
-    let options = Options {
-        memory: args.memory.0,
-        units: args.units.0,
-        runs: args.runs.0,
-        lasts: args.lasts.0.as_secs(),
-        freshness: if args.fresh { Freshness::Fresh } else { Freshness::Cached },
-        settle: args.settle.settle(),
-        price: args.price,
-    };
+    let options = args.terms.options();
     let (mut watcher, mut seen) = (Watcher::new(cx.output), None);
     let served = glacier::serve(&door.node, &door.policy, &door.key, &*model, &options, &mut |step| {
         if let Step::Accepted(session) = &step {

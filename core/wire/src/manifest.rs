@@ -323,6 +323,11 @@ impl Manifest {
         Ok(())
     }
 
+    /// Whether it is of something that answers callers, and not of a job with data of its own.
+    pub fn is_served(&self) -> bool {
+        matches!(self.work, Work::Deployment | Work::App) && self.data.is_zero()
+    }
+
     /// The data sets and their owners, in the order in which the job reads them.
     pub fn data_sets(&self) -> impl Iterator<Item = Contribution> + '_ {
         let first = Contribution { provider: self.data_provider, data: self.data };

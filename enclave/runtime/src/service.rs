@@ -12,7 +12,7 @@ use crate::{
 use glacier_app::{App, Checkpoints, Context, Refusal, RefusalCode, Request, Response};
 use glacier_proof::Bundle;
 use glacier_wire::{
-    Address, ManifestHash,
+    Address, Manifest, ManifestHash,
     api::Join,
     federation::{Credential, Delivery},
 };
@@ -48,6 +48,7 @@ impl App for AiService {
             ("POST", ["glacier", "v1", "jobs"]) => self.join(cx, &request).await,
             ("GET", ["glacier", "v1", "credential"]) => Ok(Response::cbor(&cx.credential()?)),
             ("GET", ["glacier", "v1", "jobs", hash]) => self.status(hash, &request).await,
+            ("GET", ["glacier", "v1", "jobs", hash, "manifest"]) => self.manifest(hash, &request),
             ("GET", ["glacier", "v1", "jobs", hash, "result"]) => self.result(hash, &request),
             ("GET", ["glacier", "v1", "jobs", hash, "proof"]) => self.proof(hash, &request),
             ("GET", ["glacier", "v1", "jobs", hash, "training"]) => self.training(hash, &request).await,
@@ -87,6 +88,14 @@ impl AiService {
         let seen = request.query("after").unwrap_or(0);
         let status = job.news(seen, wait).await;
         Ok(Response::cbor(&status))
+    }
+
+    /// What the parties signed: for themselves, and of what is served for all who know its name. A caller who shows an
+    /// answer's proof to somebody needs it.
+    fn manifest(&self, hash: &str, request: &Request) -> Result<Response, Refusal> {
+        let job = self.job(hash, |manifest| manifest.is_served() || manifest.signers().contains(&request.peer()));
+        let unknown = |_| Refusal::new(RefusalCode::NotFound, "no model and no app of this name is served here");
+        Ok(Response::cbor(job.map_err(unknown)?.signed()))
     }
 
     /// The proof that names the result file, for the one whose result it is.
@@ -200,9 +209,14 @@ impl AiService {
 
     /// A job that the caller is a party of. To others it does not exist.
     fn party_job(&self, hash: &str, peer: Address) -> Result<Arc<Job>, Refusal> {
+        self.job(hash, |manifest| manifest.signers().contains(&peer))
+    }
+
+    /// A job that the caller may know of.
+    fn job(&self, hash: &str, known: impl Fn(&Manifest) -> bool) -> Result<Arc<Job>, Refusal> {
         let unknown =
             || Refusal::new(RefusalCode::NotFound, "this enclave knows no such job of yours in its present key epoch");
         let hash: ManifestHash = hash.parse().map_err(|_| unknown())?;
-        self.ceremonies.job(&hash).filter(|job| job.manifest().signers().contains(&peer)).ok_or_else(unknown)
+        self.ceremonies.job(&hash).filter(|job| known(job.manifest())).ok_or_else(unknown)
     }
 }

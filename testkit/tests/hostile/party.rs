@@ -3,6 +3,9 @@
 use crate::scene::{Scene, refused, soon};
 use glacier::{
     Draft, Error, Job, Release, Session,
+    attest::Verdict,
+    judgement::judge_proof,
+    verify::now,
     wire::{
         Address, ManifestHash, Role, Tensor, UnixTime,
         api::{Event, Phase, RefusalCode},
@@ -98,6 +101,9 @@ async fn the_result_is_the_data_providers_alone() {
     firm.proof(&hash).await.expect("the proof is for every party");
     let stranger = scene.rig.session(&scene.rig.party("stranger")).await;
     assert_eq!(refused(stranger.status(&hash).await), RefusalCode::NotFound);
+    // Nor does a stranger learn who signed what; a party may read it again.
+    assert_eq!(refused(stranger.served(&hash).await), RefusalCode::NotFound);
+    assert_eq!(firm.served(&hash).await.expect("its own").manifest, scene.job.manifest);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,10 +119,16 @@ async fn a_deployment_answers_as_often_as_its_grant_allows() {
     let row = Tensor::from_f32("", vec![1, 30], &[1.0; 30]).unwrap();
     let model = hospital.model(&served.name).await.expect("its metadata is public");
     let inputs = model.fit(vec![row]).unwrap();
+    let signed = hospital.served(&served.name).await.expect("what its owner signed is, too");
     for sequence in 0..2 {
         let answer = hospital.infer(&served.name, &inputs).await.expect("within the grant");
         assert_eq!(answer.proof.signed().proof.sequence, sequence);
         assert_eq!(answer.results.rows(), 1);
+        let judged = judge_proof(&answer.proof.bundle(&hospital, Some(signed.clone())), Some(rig.policy()), now());
+        assert_eq!(judged.proof.verdict(), Verdict::Accepted, "{:?}", judged.proof.checks);
+        // Without what was signed nobody can say what the model was.
+        let bare = judge_proof(&answer.proof.bundle(&hospital, None), Some(rig.policy()), now());
+        assert_ne!(bare.proof.verdict(), Verdict::Accepted);
     }
     // Nobody can use it any more: it is wiped, without another call.
     over(&rig.session(&firm).await, &served.name).await;

@@ -31,6 +31,7 @@ async fn whoever_accepts_the_enclave_may_call() {
         assert_eq!((proof.work, proof.manifest, proof.model), (Work::App, app, info.asset));
         units.push(proof.units);
     }
+    assert_eq!(session.served(&app).await.expect("what its owner signed").manifest.plan, info.code);
     assert_eq!(units[0], units[1]);
     let one = session.call_app(&app, "/mean_area", table().into()).await.expect("one column");
     assert_eq!(one.result, AppResult::Answer(native::answer("/mean_area", &table()).expect("there is such a column")));

@@ -3,6 +3,7 @@
 use crate::{
     args::{NodeArg, PolicyArg},
     checks::{self, Line},
+    command::{infer::keep, verify::Proven},
     context::Context,
     door::Door,
     error::{Exit, Failure, Outcome},
@@ -40,11 +41,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PATH", default_value = "/")]
     path: String,
     /// What is sent [default: nothing]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE|URL")]
     input: Option<PathBuf>,
     /// Where to write the answer [default: print it, as base64 where it is no text]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Where to write the Work Proof with its evidence and what the app's owner signed
+    #[arg(long, value_name = "FILE")]
+    proof: Option<PathBuf>,
     /// Have the chip make a new quote for this session
     #[arg(long)]
     fresh: bool,
@@ -52,19 +56,28 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     // The data leaves and the run is spent once, whatever becomes of the answer here.
-    files::require_absent([args.output.as_ref()])?;
+    files::require_absent([args.output.as_ref(), args.proof.as_ref()])?;
     let door = Door::find(&args.node, &args.policy, cx)?;
-    let body = args.input.as_deref().map(|path| files::read(path, AppResult::MAX_BYTES as u64)).transpose()?;
+    let body = match &args.input {
+        Some(input) => Some(files::read(&*cx.bring(input).await?, AppResult::MAX_BYTES as u64)?),
+        None => None,
+    };
     let session = door.open(if args.fresh { Freshness::Fresh } else { Freshness::Cached }, cx).await?;
     let info = session.app(&args.app).await.map_err(explain::client)?;
     if let Some(code) = args.code.filter(|code| *code != info.code) {
         let message = format!("the app is the component {}, and not {code}: nothing was sent to it", info.code);
         return Err(Failure::no("other-code", message, "ask its owner which component it runs, and read its source"));
     }
+    let manifest = match &args.proof {
+        Some(_) => Some(session.served(&args.app).await.map_err(explain::client)?),
+        None => None,
+    };
     let spinner = crate::progress::spinner(cx.output, "asking");
     let answer = session.call_app(&args.app, &args.path, body.unwrap_or_default().into()).await;
     spinner.finish_and_clear();
     let answer = answer.map_err(explain::client)?;
+    // Before the answer is looked at: a refusal is proved as well.
+    let proven = keep(&answer.proof, &session, manifest, args.proof.as_deref(), &door.policy)?;
     let body = match answer.result {
         AppResult::Answer(body) => body,
         AppResult::Refusal(text) => return Err(explain::app_refusal(&text)),
@@ -84,6 +97,8 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
         bytes,
         said,
         output: args.output,
+        proof_file: args.proof,
+        proven,
         proof: answer.proof.signed().proof.clone(),
     })?;
     Ok(Exit::Yes)
@@ -115,6 +130,8 @@ struct Answered {
     #[serde(flatten)]
     said: Said,
     output: Option<PathBuf>,
+    proof_file: Option<PathBuf>,
+    proven: Option<Proven>,
     proof: WorkProof,
 }
 
@@ -137,7 +154,11 @@ impl Report for Answered {
         field(page, "code", self.info.code)?;
         field(page, "owner", self.info.owner)?;
         field(page, "proof", format_args!("Work Proof {}, checked against this exchange", self.proof.sequence))?;
-        field(page, "units", format_args!("{} of fuel", grouped(self.proof.units)))
+        if let Some(file) = &self.proof_file {
+            field(page, "proof file", file.display())?;
+        }
+        field(page, "units", format_args!("{} of fuel", grouped(self.proof.units)))?;
+        self.proven.as_ref().map_or(Ok(()), |proven| proven.human(page))
     }
 }
 

@@ -1,18 +1,18 @@
 //! `glacier app run`: the owner of a component opens it to callers.
 
 use crate::{
-    args::{NodeArg, PolicyArg, SettleArgs},
+    args::{NodeArg, PolicyArg},
     checks::{self, Line},
-    command::serve::require_plain,
+    command::serve::{Terms, require_plain},
     context::Context,
     door::Door,
     error::{Exit, Outcome},
     explain,
     output::{Report, field, simulated},
-    units::{Count, Size, Span, grouped, rfc3339},
+    units::{grouped, rfc3339},
     watch::Watcher,
 };
-use glacier::{Freshness, Options, Step};
+use glacier::Step;
 use glacier_wire::{Digest, ManifestHash, PlatformKind};
 use serde::Serialize;
 use std::{
@@ -24,48 +24,23 @@ use std::{
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The component (.wasm), of the world glacier:app/app. It is sealed here, and opened in the enclave alone
-    #[arg(value_name = "COMPONENT")]
+    #[arg(value_name = "FILE|URL")]
     component: PathBuf,
     #[command(flatten)]
     node: NodeArg,
     #[command(flatten)]
     policy: PolicyArg,
-    /// How many requests it answers
-    #[arg(long, value_name = "N", default_value = "1M")]
-    runs: Count,
-    /// How long it stays
-    #[arg(long = "for", value_name = "SPAN", default_value = "1h")]
-    lasts: Span,
-    /// How much memory its worker may take; a quarter of it is the component's own
-    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
-    memory: Size,
-    /// How much fuel all requests together may burn; one instruction burns one unit
-    #[arg(long, value_name = "N", default_value = "10T")]
-    units: Count,
     #[command(flatten)]
-    settle: SettleArgs,
-    /// What each answer pays, in the token's smallest unit: you pay, out of a `glacier chain deposit` for the app
-    #[arg(long, value_name = "N", default_value = "0")]
-    price: u64,
-    /// Have the chip make a new quote for this session
-    #[arg(long)]
-    fresh: bool,
+    terms: Terms,
 }
 
 pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
-    require_plain(&args.component)?;
+    let component = cx.bring(&args.component).await?;
+    require_plain(&component)?;
     let door = Door::find(&args.node, &args.policy, cx)?;
-    let options = Options {
-        memory: args.memory.0,
-        units: args.units.0,
-        runs: args.runs.0,
-        lasts: args.lasts.0.as_secs(),
-        freshness: if args.fresh { Freshness::Fresh } else { Freshness::Cached },
-        settle: args.settle.settle(),
-        price: args.price,
-    };
+    let options = args.terms.options();
     let (mut watcher, mut seen) = (Watcher::new(cx.output), None);
-    let started = glacier::run_app(&door.node, &door.policy, &door.key, &args.component, &options, &mut |step| {
+    let started = glacier::run_app(&door.node, &door.policy, &door.key, &component, &options, &mut |step| {
         if let Step::Accepted(session) = &step {
             seen = Some((session.accepted().platform(), checks::lines(session.appraisal())));
         }

@@ -70,8 +70,12 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     for file in &args.data {
         fetched.push(cx.bring(file).await?);
     }
+    let validation = match args.plan.validation_file() {
+        Some(file) => Some(cx.bring(&file).await?),
+        None => None,
+    };
     let files: Vec<_> = fetched.iter().map(|file| file.to_path_buf()).collect();
-    files.iter().chain(&args.plan.validation_file()).try_for_each(|file| require_plain(file))?;
+    fetched.iter().chain(&validation).try_for_each(|file| require_plain(file))?;
     let initial = match &args.model {
         Initial::File(path) => Some(cx.bring(path).await?),
         _ => None,
@@ -92,7 +96,7 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
         ..Options::default()
     };
     let data: Vec<_> = data.iter().map(Source::from).collect();
-    let validation = args.plan.validation_file().map(|file| plain(&file, scratch.path())).transpose()?;
+    let validation = validation.as_deref().map(|file| plain(file, scratch.path())).transpose()?;
     let material = Material { model: (&model).into(), data: &data, validation: validation.as_ref().map(Source::from) };
     let (mut bar, mut seen) = (bar::Bar::new(cx.output), Vec::new());
     let trained = glacier::train(&door.node, &door.policy, &door.key, material, plan, &options, &mut |step| {

@@ -1,6 +1,7 @@
 //! How to train: a TOML file, flags, or both; flags win.
 
 use crate::{error::Failure, explain, files};
+use glacier_remote::Remote;
 use glacier_wire::training::{
     EarlyStopping, Lora, Loss, Metric, Optimiser, PlanError, Privacy, Real, Schedule, Seed, Target, TrainingPlan,
     UnknownWord, Validation,
@@ -57,7 +58,7 @@ pub(crate) struct PlanArgs {
     #[arg(long, value_name = "NAME", value_parser = word::<Metric>)]
     metric: Vec<Metric>,
     /// Rows that are only measured: a share of the data (0.2), none, or a file of yours
-    #[arg(long, value_name = "SHARE|FILE")]
+    #[arg(long, value_name = "SHARE|FILE|URL")]
     validation: Option<String>,
     /// Stop when the validation loss has not fallen for so many epochs; the best weights are the result
     #[arg(long, value_name = "EPOCHS")]
@@ -152,7 +153,7 @@ impl PlanArgs {
     /// The file of rows that are only measured, if that is what was typed.
     pub(crate) fn validation_file(&self) -> Option<PathBuf> {
         let text = self.validation.as_deref()?;
-        Path::new(text).is_file().then(|| text.into())
+        (Path::new(text).is_file() || Remote::is_meant(text)).then(|| text.into())
     }
 }
 

@@ -8,10 +8,7 @@ use std::{
     },
 };
 
-use alloy::{
-    primitives::{Address, keccak256},
-    providers::Provider as _,
-};
+use alloy::{primitives::Address, providers::Provider as _};
 use glacier_chain::{Chain, Deployment, Embedded, Operator, Outbox, Plan, Remote, Sender};
 use glacier_proof::{Checkpoint, Log, Registration, SignedCheckpoint, SignedProof, WorkProof};
 use glacier_simulator::{Body, Chip, Hardware, Recipe, Seed, Vendor};
@@ -230,11 +227,6 @@ impl Node {
         let quote = self.quote(&self.registration(operator.deployment(), operator.sender().address(), number));
         operator.register(&self.id, &self.key(), number, &quote).await.unwrap()
     }
-}
-
-/// The word's number in a contract's struct.
-pub fn word(word: &str) -> alloy::primitives::B256 {
-    keccak256(word)
 }
 
 /// A network with announced code, collateral and a proposer, all of one key. Tried again, it goes on where it stopped.
