@@ -6,6 +6,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    pin::Pin,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -119,75 +120,78 @@ impl Node {
         Self::begin(config, None, Some(handover)).await
     }
 
-    async fn begin(
+    /// Boxed, so that all of a node is compiled here and not anew in every program that starts one.
+    fn begin(
         config: NodeConfig,
         meddler: Option<Arc<dyn Meddler>>,
         handover: Option<Handover>,
-    ) -> Result<Self, HostError> {
-        let socket = prepare(&config.home)?;
-        let uploads = handover.iter().flat_map(|handover| &handover.state.port.uploads);
-        let uploads: Vec<_> = uploads.map(|upload| UploadId(*upload)).collect();
-        let store = Store::open_keeping(config.home.join("store"), config.max_store_bytes, &uploads).await?;
-        let runs = handover.as_ref().map_or(0, |handover| handover.state.runs.saturating_add(1));
-        // Since the store is ours, the folder is.
-        let in_home = |error: io::Error| HostError::Home(error.kind());
-        let presence = Presence::take(&config.home, runs).map_err(in_home)?;
-        let proofs = Proofs::open(&config.home.join("proofs.redb"))?;
-        let checkpoints = Checkpoints::open(&config.home.join("checkpoints"), store.clone()).map_err(in_home)?;
-        let unable = |error: io::Error| HostError::Listen { address: config.listen, kind: error.kind() };
-        let taken = handover.map(Taken::apart).transpose()?;
-        let (listener, resting, relays, known) = match taken {
-            Some(Taken { listener, enclave, relays, known }) => (Some(listener), Some(enclave), relays, known),
-            None => (None, None, Vec::new(), Known::default()),
-        };
-        let same = |listener: &TcpListener| listener.local_addr().is_ok_and(|now| serves(config.listen, now));
-        // Before the enclave: a port that is taken is found out at once.
-        let listener = match listener.filter(same) {
-            Some(listener) => listener,
-            None => TcpListener::bind(config.listen).await.map_err(unable)?,
-        };
-        let address = listener.local_addr().map_err(unable)?;
-        let (dial, meddling) = (config.dial.clone().into(), meddler.clone());
-        let showcase = Showcase::open(&config.home.join("evidence")).map_err(in_home)?;
-        if let Some(evidence) = known.evidence {
-            // Without it the page shows less.
-            let _ = showcase.show(evidence).await;
-        }
-        let counters = Arc::new(Counters::new());
-        counters.restarts.store(known.restarts, Relaxed);
-        let service = Service {
-            store,
-            proofs,
-            checkpoints,
-            desk: Desk::default(),
-            dial,
-            showcase,
-            counters: Arc::clone(&counters),
-            meddler: meddling,
-        };
-        let (pausing, pause) = Pause::new();
-        let enclave = match resting {
-            Some(resting) => Enclave::resume(resting, service.clone(), pause.clone()),
-            None => Enclave::launch(&config, &socket, service.clone(), pause.clone()).await?,
-        };
-        let shared = Arc::new(Shared {
-            config,
-            service,
-            counters,
-            samples: Samples::default(),
-            chain: watch::Sender::new(None),
-            meddler,
-            socket,
-            enclave: watch::Sender::new(Some(enclave.info.clone())),
-            phase: watch::Sender::new(Phase::Running),
-            pausing,
-            pause,
-        });
-        info!(%address, "the node listens");
-        let accepting = tokio::spawn(accept(listener, relays, Arc::clone(&shared)));
-        let supervising = tokio::spawn(supervise(enclave, Arc::clone(&shared)));
-        tokio::spawn(sample(Arc::clone(&shared)));
-        Ok(Self { shared, address, accepting, supervising, runs, presence })
+    ) -> Pin<Box<dyn Future<Output = Result<Self, HostError>> + Send>> {
+        Box::pin(async move {
+            let socket = prepare(&config.home)?;
+            let uploads = handover.iter().flat_map(|handover| &handover.state.port.uploads);
+            let uploads: Vec<_> = uploads.map(|upload| UploadId(*upload)).collect();
+            let store = Store::open_keeping(config.home.join("store"), config.max_store_bytes, &uploads).await?;
+            let runs = handover.as_ref().map_or(0, |handover| handover.state.runs.saturating_add(1));
+            // Since the store is ours, the folder is.
+            let in_home = |error: io::Error| HostError::Home(error.kind());
+            let presence = Presence::take(&config.home, runs).map_err(in_home)?;
+            let proofs = Proofs::open(&config.home.join("proofs.redb"))?;
+            let checkpoints = Checkpoints::open(&config.home.join("checkpoints"), store.clone()).map_err(in_home)?;
+            let unable = |error: io::Error| HostError::Listen { address: config.listen, kind: error.kind() };
+            let taken = handover.map(Taken::apart).transpose()?;
+            let (listener, resting, relays, known) = match taken {
+                Some(Taken { listener, enclave, relays, known }) => (Some(listener), Some(enclave), relays, known),
+                None => (None, None, Vec::new(), Known::default()),
+            };
+            let same = |listener: &TcpListener| listener.local_addr().is_ok_and(|now| serves(config.listen, now));
+            // Before the enclave: a port that is taken is found out at once.
+            let listener = match listener.filter(same) {
+                Some(listener) => listener,
+                None => TcpListener::bind(config.listen).await.map_err(unable)?,
+            };
+            let address = listener.local_addr().map_err(unable)?;
+            let (dial, meddling) = (config.dial.clone().into(), meddler.clone());
+            let showcase = Showcase::open(&config.home.join("evidence")).map_err(in_home)?;
+            if let Some(evidence) = known.evidence {
+                // Without it the page shows less.
+                let _ = showcase.show(evidence).await;
+            }
+            let counters = Arc::new(Counters::new());
+            counters.restarts.store(known.restarts, Relaxed);
+            let service = Service {
+                store,
+                proofs,
+                checkpoints,
+                desk: Desk::default(),
+                dial,
+                showcase,
+                counters: Arc::clone(&counters),
+                meddler: meddling,
+            };
+            let (pausing, pause) = Pause::new();
+            let enclave = match resting {
+                Some(resting) => Enclave::resume(resting, service.clone(), pause.clone()),
+                None => Enclave::launch(&config, &socket, service.clone(), pause.clone()).await?,
+            };
+            let shared = Arc::new(Shared {
+                config,
+                service,
+                counters,
+                samples: Samples::default(),
+                chain: watch::Sender::new(None),
+                meddler,
+                socket,
+                enclave: watch::Sender::new(Some(enclave.info.clone())),
+                phase: watch::Sender::new(Phase::Running),
+                pausing,
+                pause,
+            });
+            info!(%address, "the node listens");
+            let accepting = tokio::spawn(accept(listener, relays, Arc::clone(&shared)));
+            let supervising = tokio::spawn(supervise(enclave, Arc::clone(&shared)));
+            tokio::spawn(sample(Arc::clone(&shared)));
+            Ok(Self { shared, address, accepting, supervising, runs, presence })
+        })
     }
 
     /// Where it listens.

@@ -24,7 +24,7 @@ use hyper_util::{
     server::{conn::auto::Builder, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
@@ -92,27 +92,37 @@ impl Running {
 /// # Errors
 /// An address that cannot or must not be listened on; a tokenizer or a folder that cannot be used.
 pub async fn start(node: Node, policy: Policy, key: Key, config: Config) -> Result<Running, StartError> {
-    if !config.listen.ip().is_loopback() && !config.danger_listen_anywhere {
-        return Err(StartError::Exposed(config.listen));
-    }
-    let text = config.text.as_ref().map(Embedder::open).transpose()?;
-    let proofs = Proofs::open(config.proofs.clone()).map_err(StartError::Proofs)?;
-    let listen = |error| StartError::Listen { address: config.listen, error };
-    let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
-    let address = listener.local_addr().map_err(listen)?;
-    let proxy = Arc::new(Proxy {
-        pool: Pool::new(node, policy, key, &config),
-        models: Models::new(config.models.clone()),
-        proofs,
-        text,
-        room: Semaphore::new(config.sessions.max(1).saturating_mul(BODIES).min(Semaphore::MAX_PERMITS)),
-        config,
-        counts: Default::default(),
-    });
-    let (end, ended) = watch::channel(false);
-    let serving = tokio::spawn(serve(listener, routes(&proxy), ended));
-    Ok(Running { address, proxy, end, serving })
+    begin(node, policy, key, config).await
 }
+
+/// Boxed, so that all of a proxy is compiled here and not anew in every program that starts one.
+fn begin(node: Node, policy: Policy, key: Key, config: Config) -> Starting {
+    Box::pin(async move {
+        if !config.listen.ip().is_loopback() && !config.danger_listen_anywhere {
+            return Err(StartError::Exposed(config.listen));
+        }
+        let text = config.text.as_ref().map(Embedder::open).transpose()?;
+        let proofs = Proofs::open(config.proofs.clone()).map_err(StartError::Proofs)?;
+        let listen = |error| StartError::Listen { address: config.listen, error };
+        let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let proxy = Arc::new(Proxy {
+            pool: Pool::new(node, policy, key, &config),
+            models: Models::new(config.models.clone()),
+            proofs,
+            text,
+            room: Semaphore::new(config.sessions.max(1).saturating_mul(BODIES).min(Semaphore::MAX_PERMITS)),
+            config,
+            counts: Default::default(),
+        });
+        let (end, ended) = watch::channel(false);
+        let serving = tokio::spawn(serve(listener, routes(&proxy), ended));
+        Ok(Running { address, proxy, end, serving })
+    })
+}
+
+/// A proxy that is being started.
+type Starting = Pin<Box<dyn Future<Output = Result<Running, StartError>> + Send>>;
 
 fn routes(proxy: &Arc<Proxy>) -> Router {
     Router::new()

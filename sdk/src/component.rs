@@ -87,7 +87,7 @@ pub async fn run_app(
 ) -> Result<Deployment, Error> {
     let code = code_digest(component).map_err(SealError::Read)?;
     let draft = |asset, place, not_after| Draft::app_deployment(asset, code, place, not_after);
-    deploy(node, policy, key, component.into(), options, watch, draft).await
+    deploy(node, policy, key, component.into(), options, watch, &draft).await
 }
 
 impl Session {

@@ -6,6 +6,7 @@
 //! alone.
 
 use crate::{
+    Boxed,
     ceremony::Release,
     error::{Error, Unproved},
     file::Scratch,
@@ -217,38 +218,40 @@ enum Led {
     Done(Box<Session>),
 }
 
-async fn follow(
-    federation: &SignedManifest,
-    aggregator: Place<'_>,
-    model: &FileKey,
-    key: &Key,
-    joined: &mut Option<Address>,
-    told: &mut u64,
-) -> Result<Led, Error> {
-    let (session, hash) = (aggregator.connect(key).await?, federation.manifest.hash());
-    let enclave = session.claims().enclave_key;
-    if *joined != Some(enclave) {
-        let not_after = federation.manifest.limits.not_after;
-        let release =
-            Release { role: Role::Model, manifest: federation, file_key: model.duplicate(), uses: 1, not_after };
-        match session.join_with(key.identity(), release, federation.manifest.model, *told).await {
-            Ok(_) => {}
-            // The answer to an earlier try was lost on the way.
-            Err(error) if is(&error, &[RefusalCode::GrantReplayed, RefusalCode::GrantExhausted]) => {}
-            Err(error) => return Err(error),
+fn follow<'a>(
+    federation: &'a SignedManifest,
+    aggregator: Place<'a>,
+    model: &'a FileKey,
+    key: &'a Key,
+    joined: &'a mut Option<Address>,
+    told: &'a mut u64,
+) -> Boxed<'a, Result<Led, Error>> {
+    Box::pin(async move {
+        let (session, hash) = (aggregator.connect(key).await?, federation.manifest.hash());
+        let enclave = session.claims().enclave_key;
+        if *joined != Some(enclave) {
+            let not_after = federation.manifest.limits.not_after;
+            let release =
+                Release { role: Role::Model, manifest: federation, file_key: model.duplicate(), uses: 1, not_after };
+            match session.join_with(key.identity(), release, federation.manifest.model, *told).await {
+                Ok(_) => {}
+                // The answer to an earlier try was lost on the way.
+                Err(error) if is(&error, &[RefusalCode::GrantReplayed, RefusalCode::GrantExhausted]) => {}
+                Err(error) => return Err(error),
+            }
+            *joined = Some(enclave);
         }
-        *joined = Some(enclave);
-    }
-    let status = session.status(&hash).await?;
-    match (status.phase, status.refusal) {
-        (Phase::Done, _) => Ok(Led::Done(Box::new(session))),
-        (Phase::Refused, Some(refusal)) => Err(Error::Refused(refusal)),
-        _ => {
-            let status = session.federation(&hash).await?;
-            *told = status.checkpoint.max(*told);
-            Ok(Led::Under(status))
+        let status = session.status(&hash).await?;
+        match (status.phase, status.refusal) {
+            (Phase::Done, _) => Ok(Led::Done(Box::new(session))),
+            (Phase::Refused, Some(refusal)) => Err(Error::Refused(refusal)),
+            _ => {
+                let status = session.federation(&hash).await?;
+                *told = status.checkpoint.max(*told);
+                Ok(Led::Under(status))
+            }
         }
-    }
+    })
 }
 
 enum Turn {

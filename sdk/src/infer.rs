@@ -1,6 +1,7 @@
 //! The common case in one call: one owner brings model and data to an enclave, and gets proved labels back.
 
 use crate::{
+    Boxed,
     ceremony::{Finished, Release},
     deployment::Answer,
     error::Error,
@@ -128,37 +129,55 @@ pub async fn infer<'a>(
     options: &Options,
     watch: Watch<'_>,
 ) -> Result<Inference, Error> {
-    let (model, data) = (model.into(), data.into());
-    let mut session = accepted(node, policy, key, options, watch).await?;
-    let since = Instant::now();
-    let scratch = Scratch::new().map_err(SealError::Write)?;
-    let model = bring(node, &scratch, key, Role::Model, model, watch).await?;
-    let data = bring(node, &scratch, key, Role::Data, data, watch).await?;
-    if since.elapsed() > STALE {
-        session = accepted(node, policy, key, options, watch).await?;
-    }
-    let not_after = UnixTime(now().0.saturating_add(options.lasts));
-    let place = session.place()?;
-    let mut draft = Draft::inference(
-        (key.address(), data.sealed.digest),
-        (key.address(), model.sealed.digest),
-        place,
-        vec![key.recipient()],
-        not_after,
-    );
-    (draft.limits.memory, draft.limits.units) = (options.memory, options.units);
-    draft.settlement = options.settle.settlement(node, key.address(), options.price).await?;
-    let manifest = sign(draft, key, watch)?;
-    for brought in [&model, &data] {
-        let release =
-            Release { role: brought.role, manifest: &manifest, file_key: brought.file_key(key)?, uses: 1, not_after };
-        session.join(key.identity(), release).await?;
-        watch(Step::Joined(brought.role));
-    }
-    let status = session.wait(&manifest.manifest.hash(), &mut |status| watch(Step::Status(status))).await?;
-    let finished =
-        session.collect(node, &manifest, key, policy, &mut |done, total| watch(Step::Fetching(done, total))).await?;
-    Ok(Inference { manifest, finished, events: status.events })
+    infer_both(node, policy, key, [model.into(), data.into()], options, watch).await
+}
+
+fn infer_both<'a>(
+    node: &'a Node,
+    policy: &'a Policy,
+    key: &'a Key,
+    [model, data]: [Source<'a>; 2],
+    options: &'a Options,
+    watch: Watch<'a>,
+) -> Boxed<'a, Result<Inference, Error>> {
+    Box::pin(async move {
+        let mut session = accepted(node, policy, key, options, watch).await?;
+        let since = Instant::now();
+        let scratch = Scratch::new().map_err(SealError::Write)?;
+        let model = bring(node, &scratch, key, Role::Model, model, watch).await?;
+        let data = bring(node, &scratch, key, Role::Data, data, watch).await?;
+        if since.elapsed() > STALE {
+            session = accepted(node, policy, key, options, watch).await?;
+        }
+        let not_after = UnixTime(now().0.saturating_add(options.lasts));
+        let place = session.place()?;
+        let mut draft = Draft::inference(
+            (key.address(), data.sealed.digest),
+            (key.address(), model.sealed.digest),
+            place,
+            vec![key.recipient()],
+            not_after,
+        );
+        (draft.limits.memory, draft.limits.units) = (options.memory, options.units);
+        draft.settlement = options.settle.settlement(node, key.address(), options.price).await?;
+        let manifest = sign(draft, key, watch)?;
+        for brought in [&model, &data] {
+            let release = Release {
+                role: brought.role,
+                manifest: &manifest,
+                file_key: brought.file_key(key)?,
+                uses: 1,
+                not_after,
+            };
+            session.join(key.identity(), release).await?;
+            watch(Step::Joined(brought.role));
+        }
+        let status = session.wait(&manifest.manifest.hash(), &mut |status| watch(Step::Status(status))).await?;
+        let finished = session
+            .collect(node, &manifest, key, policy, &mut |done, total| watch(Step::Fetching(done, total)))
+            .await?;
+        Ok(Inference { manifest, finished, events: status.events })
+    })
 }
 
 /// Opens a deployment: a model that stays loaded and answers whoever asks, until its time or its runs
@@ -171,44 +190,46 @@ pub async fn serve<'a>(
     options: &Options,
     watch: Watch<'_>,
 ) -> Result<Deployment, Error> {
-    deploy(node, policy, key, model.into(), options, watch, Draft::deployment).await
+    deploy(node, policy, key, model.into(), options, watch, &Draft::deployment).await
 }
 
 /// Brings a file that is to stay loaded, signs what `draft` makes of it, and releases its key.
-pub(crate) async fn deploy(
-    node: &Node,
-    policy: &Policy,
-    key: &Key,
-    file: Source<'_>,
-    options: &Options,
-    watch: Watch<'_>,
-    draft: impl FnOnce((Address, Digest), (Measurement, EnclaveId), UnixTime) -> Draft,
-) -> Result<Deployment, Error> {
-    let mut session = accepted(node, policy, key, options, watch).await?;
-    let since = Instant::now();
-    let scratch = Scratch::new().map_err(SealError::Write)?;
-    let model = bring(node, &scratch, key, Role::Model, file, watch).await?;
-    if since.elapsed() > STALE {
-        session = accepted(node, policy, key, options, watch).await?;
-    }
-    let not_after = UnixTime(now().0.saturating_add(options.lasts));
-    let place = session.place()?;
-    let mut draft = draft((key.address(), model.sealed.digest), place, not_after);
-    (draft.limits.memory, draft.limits.units, draft.limits.runs) = (options.memory, options.units, options.runs);
-    draft.settlement = options.settle.settlement(node, key.address(), options.price).await?;
-    let manifest = sign(draft, key, watch)?;
-    let release = Release {
-        role: Role::Model,
-        manifest: &manifest,
-        file_key: model.file_key(key)?,
-        uses: options.runs,
-        not_after,
-    };
-    session.join(key.identity(), release).await?;
-    watch(Step::Joined(Role::Model));
-    let name = manifest.manifest.hash();
-    let status = session.wait(&name, &mut |status| watch(Step::Status(status))).await?;
-    Ok(Deployment { name, manifest, status })
+pub(crate) fn deploy<'a>(
+    node: &'a Node,
+    policy: &'a Policy,
+    key: &'a Key,
+    file: Source<'a>,
+    options: &'a Options,
+    watch: Watch<'a>,
+    draft: &'a (dyn Fn((Address, Digest), (Measurement, EnclaveId), UnixTime) -> Draft + Sync),
+) -> Boxed<'a, Result<Deployment, Error>> {
+    Box::pin(async move {
+        let mut session = accepted(node, policy, key, options, watch).await?;
+        let since = Instant::now();
+        let scratch = Scratch::new().map_err(SealError::Write)?;
+        let model = bring(node, &scratch, key, Role::Model, file, watch).await?;
+        if since.elapsed() > STALE {
+            session = accepted(node, policy, key, options, watch).await?;
+        }
+        let not_after = UnixTime(now().0.saturating_add(options.lasts));
+        let place = session.place()?;
+        let mut draft = draft((key.address(), model.sealed.digest), place, not_after);
+        (draft.limits.memory, draft.limits.units, draft.limits.runs) = (options.memory, options.units, options.runs);
+        draft.settlement = options.settle.settlement(node, key.address(), options.price).await?;
+        let manifest = sign(draft, key, watch)?;
+        let release = Release {
+            role: Role::Model,
+            manifest: &manifest,
+            file_key: model.file_key(key)?,
+            uses: options.runs,
+            not_after,
+        };
+        session.join(key.identity(), release).await?;
+        watch(Step::Joined(Role::Model));
+        let name = manifest.manifest.hash();
+        let status = session.wait(&name, &mut |status| watch(Step::Status(status))).await?;
+        Ok(Deployment { name, manifest, status })
+    })
 }
 
 /// Asks a served model about the rows of a file, and hands out the answer after its proof was checked.

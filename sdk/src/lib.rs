@@ -128,6 +128,9 @@ pub mod training;
 mod transfer;
 pub mod verify;
 
+/// What an `async fn` gives is compiled anew in every program that waits for it. This is compiled once, here.
+pub(crate) type Boxed<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
 pub use app::Proved;
 pub use ceremony::{Finished, Release};
 pub use component::{AppAnswer, AppInfo, FinishedApp, run_app};

@@ -1,6 +1,7 @@
 //! A node from outside: its untrusted host, and the way through it to its enclave.
 
 use crate::{
+    Boxed,
     file::FileError,
     memory::StateMemory,
     session::{ConnectError, Session},
@@ -140,11 +141,17 @@ impl Node {
     /// Looks at what the node's enclave shows to anyone, and hangs up. Nothing is accepted by that, and
     /// nothing is said of the caller.
     pub async fn look(&self, freshness: Freshness) -> Result<Showing, ConnectError> {
-        let offered = self.channel.offer(self.dial().await?, freshness).await?;
-        Ok(Showing {
-            evidence: offered.evidence().clone(),
-            claims: offered.claims().clone(),
-            post_quantum: offered.post_quantum(),
+        self.offered(self.dial().await?, freshness).await
+    }
+
+    fn offered(&self, stream: TcpStream, freshness: Freshness) -> Boxed<'_, Result<Showing, ConnectError>> {
+        Box::pin(async move {
+            let offered = self.channel.offer(stream, freshness).await?;
+            Ok(Showing {
+                evidence: offered.evidence().clone(),
+                claims: offered.claims().clone(),
+                post_quantum: offered.post_quantum(),
+            })
         })
     }
 

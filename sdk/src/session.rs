@@ -1,6 +1,7 @@
 //! One attested session with an enclave: nothing is said before the enclave was accepted.
 
 use crate::{
+    Boxed,
     memory::{self, StateMemory},
     stream::Outgoing,
     verify::{Judged, Verifier, now},
@@ -134,43 +135,46 @@ impl Session {
     /// Largest answer that is read.
     pub const MAX_BODY: usize = 256 << 20;
 
-    pub(crate) async fn open(
+    pub(crate) fn open<'a>(
         stream: TcpStream,
-        client: &Client,
-        verifier: &Verifier,
-        policy: &Policy,
-        identity: &Identity,
+        client: &'a Client,
+        verifier: &'a Verifier,
+        policy: &'a Policy,
+        identity: &'a Identity,
         freshness: Freshness,
         states: StateMemory,
-    ) -> Result<Self, ConnectError> {
-        // Requests are small and each waits for its answer: nothing is gained by waiting for more bytes.
-        let _ = stream.set_nodelay(true);
-        let offered = client.offer(stream, freshness).await?;
-        let Judged { checks, accepted, .. } = verifier.judge(offered.evidence(), offered.claims(), policy, now())?;
-        let accepted = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => return Err(ConnectError::Evidence { error, checks }),
-        };
-        let (post_quantum, evidence) = (offered.post_quantum(), offered.evidence().clone());
-        let mut session = offered.accept(&accepted, identity).await?;
-        // Costs a round trip and tells an unknown party so, instead of a cut connection at its first request.
-        session.confirm().await?;
-        let claims = session.claims().clone();
-        let (sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(session)).await.map_err(|_| ConnectError::Closed)?;
-        // Ends with the sender; its errors reach whoever waits for an answer.
-        tokio::spawn(connection);
-        Ok(Self {
-            party: identity.address(),
-            enclave: memory::Enclave::new(accepted.measurement(), accepted.enclave_id()),
-            states,
-            accepted,
-            checks,
-            claims,
-            evidence,
-            post_quantum,
-            deadline: Self::DEADLINE,
-            sender: Arc::new(Mutex::new(sender)),
+    ) -> Boxed<'a, Result<Self, ConnectError>> {
+        Box::pin(async move {
+            // Requests are small and each waits for its answer: nothing is gained by waiting for more bytes.
+            let _ = stream.set_nodelay(true);
+            let offered = client.offer(stream, freshness).await?;
+            let Judged { checks, accepted, .. } =
+                verifier.judge(offered.evidence(), offered.claims(), policy, now())?;
+            let accepted = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => return Err(ConnectError::Evidence { error, checks }),
+            };
+            let (post_quantum, evidence) = (offered.post_quantum(), offered.evidence().clone());
+            let mut session = offered.accept(&accepted, identity).await?;
+            // Costs a round trip and tells an unknown party so, instead of a cut connection at its first request.
+            session.confirm().await?;
+            let claims = session.claims().clone();
+            let (sender, connection) =
+                hyper::client::conn::http1::handshake(TokioIo::new(session)).await.map_err(|_| ConnectError::Closed)?;
+            // Ends with the sender; its errors reach whoever waits for an answer.
+            tokio::spawn(connection);
+            Ok(Self {
+                party: identity.address(),
+                enclave: memory::Enclave::new(accepted.measurement(), accepted.enclave_id()),
+                states,
+                accepted,
+                checks,
+                claims,
+                evidence,
+                post_quantum,
+                deadline: Self::DEADLINE,
+                sender: Arc::new(Mutex::new(sender)),
+            })
         })
     }
 
@@ -232,52 +236,69 @@ impl Session {
         headers: &[(&str, &str)],
         body: Bytes,
     ) -> Result<Response, RequestError> {
-        let asked = async {
-            let (_sender, head, body) = self.begin(method, path, headers, Outgoing::Whole(Some(body))).await?;
-            collect(head, body).await
-        };
-        tokio::time::timeout(self.deadline, asked).await.map_err(|_| RequestError::Deadline)?
+        self.exchange(method, path, headers, body).await
+    }
+
+    fn exchange<'a>(
+        &'a self,
+        method: Method,
+        path: &'a str,
+        headers: &'a [(&str, &str)],
+        body: Bytes,
+    ) -> Boxed<'a, Result<Response, RequestError>> {
+        Box::pin(async move {
+            let asked = async {
+                let (_sender, head, body) = self.begin(method, path, headers, Outgoing::Whole(Some(body))).await?;
+                collect(head, body).await
+            };
+            tokio::time::timeout(self.deadline, asked).await.map_err(|_| RequestError::Deadline)?
+        })
     }
 
     /// Sends a request and waits for the head of its answer. An answer that is no success is read whole, and comes
     /// out as the refusal it carries. HTTP/1.1 answers one request at a time: the sender is to be held until the
     /// body is read.
-    pub(crate) async fn begin(
-        &self,
+    pub(crate) fn begin<'a>(
+        &'a self,
         method: Method,
-        path: &str,
-        headers: &[(&str, &str)],
+        path: &'a str,
+        headers: &'a [(&str, &str)],
         body: Outgoing,
-    ) -> Result<(OwnedMutexGuard<SendRequest<Outgoing>>, Parts, Incoming), RequestError> {
-        let mut request = hyper::Request::builder().method(method).uri(path).header(header::HOST, "enclave");
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let mut sender = self.sender.clone().lock_owned().await;
-        let seen = self.states.seen(&self.enclave);
-        if !seen.is_empty() {
-            request = request.header(StateHead::SEEN, StateHead::write_all(&seen));
-        }
-        let request = request.body(body).map_err(|_| RequestError::Request)?;
-        sender.ready().await.map_err(|_| RequestError::Cut)?;
-        let response = sender.send_request(request).await.map_err(|_| RequestError::Cut)?;
-        let (head, body) = response.into_parts();
-        if let Some(told) = head.headers.get(StateHead::TOLD) {
-            let told = told.to_str().ok().and_then(StateHead::parse_all);
-            let told = told.ok_or(RequestError::Malformed(CborError::Malformed))?;
-            self.states.told(&self.enclave, &seen, told)?;
-        }
-        if head.status.is_success() {
-            return Ok((sender, head, body));
-        }
-        let response = collect(head, body).await?;
-        Err(refusal(&response).map_or(RequestError::Status(response.status), RequestError::Refused))
+    ) -> Boxed<'a, Result<Begun, RequestError>> {
+        Box::pin(async move {
+            let mut request = hyper::Request::builder().method(method).uri(path).header(header::HOST, "enclave");
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let mut sender = self.sender.clone().lock_owned().await;
+            let seen = self.states.seen(&self.enclave);
+            if !seen.is_empty() {
+                request = request.header(StateHead::SEEN, StateHead::write_all(&seen));
+            }
+            let request = request.body(body).map_err(|_| RequestError::Request)?;
+            sender.ready().await.map_err(|_| RequestError::Cut)?;
+            let response = sender.send_request(request).await.map_err(|_| RequestError::Cut)?;
+            let (head, body) = response.into_parts();
+            if let Some(told) = head.headers.get(StateHead::TOLD) {
+                let told = told.to_str().ok().and_then(StateHead::parse_all);
+                let told = told.ok_or(RequestError::Malformed(CborError::Malformed))?;
+                self.states.told(&self.enclave, &seen, told)?;
+            }
+            if head.status.is_success() {
+                return Ok((sender, head, body));
+            }
+            let response = collect(head, body).await?;
+            Err(refusal(&response).map_or(RequestError::Status(response.status), RequestError::Refused))
+        })
     }
 
     pub(crate) fn deadline(&self) -> Duration {
         self.deadline
     }
 }
+
+/// The sender, until the body is read; the head; the body.
+pub(crate) type Begun = (OwnedMutexGuard<SendRequest<Outgoing>>, Parts, Incoming);
 
 async fn collect(head: Parts, body: Incoming) -> Result<Response, RequestError> {
     let body = Limited::new(body, Session::MAX_BODY).collect().await.map_err(|fault| {

@@ -2,6 +2,7 @@
 //! nobody else has seen, with a proof of how they came about.
 
 use crate::{
+    Boxed,
     ceremony::Release,
     error::{Error, Unproved},
     file::Scratch,
@@ -80,64 +81,78 @@ pub async fn train(
     policy: &Policy,
     key: &Key,
     material: Material<'_>,
-    mut plan: TrainingPlan,
+    plan: TrainingPlan,
     options: &Options,
     watch: Watch<'_>,
 ) -> Result<Refinement, Error> {
-    let mut session = accepted(node, policy, key, options, watch).await?;
-    let since = Instant::now();
-    let scratch = Scratch::new().map_err(SealError::Write)?;
-    let model = bring(node, &scratch, key, Role::Model, material.model, watch).await?;
-    let mut sets = Vec::new();
-    for set in material.data.iter().copied().chain(material.validation) {
-        sets.push(bring(node, &scratch, key, Role::Data, set, watch).await?);
-    }
-    let Some((first, others)) = sets.split_first() else {
-        return Err(SealError::Read(crate::file::FileError::Missing).into());
-    };
-    if let (Some(_), Some(held_out)) = (material.validation, others.last()) {
-        plan.validation = Validation::Asset(held_out.sealed.digest);
-    }
-    if since.elapsed() > STALE {
-        session = accepted(node, policy, key, options, watch).await?;
-    }
-    let not_after = UnixTime(now().0.saturating_add(options.lasts));
-    let mut draft = Draft::training(
-        (key.address(), first.sealed.digest),
-        (key.address(), model.sealed.digest),
-        plan,
-        session.place()?,
-        vec![key.recipient()],
-        not_after,
-    );
-    (draft.limits.memory, draft.limits.units) = (options.memory, options.units);
-    draft.settlement = options.settle.settlement(node, key.address(), options.price).await?;
-    draft.contributions =
-        others.iter().map(|set| Contribution { provider: key.address(), data: set.sealed.digest }).collect();
-    let manifest = sign(draft, key, watch)?;
-    let brought: Vec<&Brought> = sets.iter().chain([&model]).collect();
-    let mut course =
-        Course { manifest: &manifest, points: Vec::new(), epoch: 0, seen: (0, 0), checkpoint: 0, joined: None };
-    loop {
-        // An enclave that ends before its result was collected took it along: its successor makes it again.
-        let ended = async {
-            course.join(&session, key, &brought, not_after, watch).await?;
-            let status = course.follow(&session, watch).await?;
-            let progress: Progress<'_> = &mut |done, total| watch(Step::Fetching(done, total));
-            Ok((status, session.refinement(node, &manifest, key, policy, progress).await?))
-        };
-        match ended.await {
-            Ok((status, refinement)) => {
-                // A host that is not told keeps a sealed file for longer than it has to.
-                let _ = session.collected(&manifest.manifest.hash()).await;
-                return Ok(Refinement { events: status.events, points: course.points, ..refinement });
-            }
-            Err(error) if passing(&error) => {
-                session = again(node, policy, key, options, &error, watch).await?;
-            }
-            Err(error) => return Err(error),
+    train_once(node, policy, key, material, plan, options, watch).await
+}
+
+fn train_once<'a>(
+    node: &'a Node,
+    policy: &'a Policy,
+    key: &'a Key,
+    material: Material<'a>,
+    mut plan: TrainingPlan,
+    options: &'a Options,
+    watch: Watch<'a>,
+) -> Boxed<'a, Result<Refinement, Error>> {
+    Box::pin(async move {
+        let mut session = accepted(node, policy, key, options, watch).await?;
+        let since = Instant::now();
+        let scratch = Scratch::new().map_err(SealError::Write)?;
+        let model = bring(node, &scratch, key, Role::Model, material.model, watch).await?;
+        let mut sets = Vec::new();
+        for set in material.data.iter().copied().chain(material.validation) {
+            sets.push(bring(node, &scratch, key, Role::Data, set, watch).await?);
         }
-    }
+        let Some((first, others)) = sets.split_first() else {
+            return Err(SealError::Read(crate::file::FileError::Missing).into());
+        };
+        if let (Some(_), Some(held_out)) = (material.validation, others.last()) {
+            plan.validation = Validation::Asset(held_out.sealed.digest);
+        }
+        if since.elapsed() > STALE {
+            session = accepted(node, policy, key, options, watch).await?;
+        }
+        let not_after = UnixTime(now().0.saturating_add(options.lasts));
+        let mut draft = Draft::training(
+            (key.address(), first.sealed.digest),
+            (key.address(), model.sealed.digest),
+            plan,
+            session.place()?,
+            vec![key.recipient()],
+            not_after,
+        );
+        (draft.limits.memory, draft.limits.units) = (options.memory, options.units);
+        draft.settlement = options.settle.settlement(node, key.address(), options.price).await?;
+        draft.contributions =
+            others.iter().map(|set| Contribution { provider: key.address(), data: set.sealed.digest }).collect();
+        let manifest = sign(draft, key, watch)?;
+        let brought: Vec<&Brought> = sets.iter().chain([&model]).collect();
+        let mut course =
+            Course { manifest: &manifest, points: Vec::new(), epoch: 0, seen: (0, 0), checkpoint: 0, joined: None };
+        loop {
+            // An enclave that ends before its result was collected took it along: its successor makes it again.
+            let ended = async {
+                course.join(&session, key, &brought, not_after, watch).await?;
+                let status = course.follow(&session, watch).await?;
+                let progress: Progress<'_> = &mut |done, total| watch(Step::Fetching(done, total));
+                Ok((status, session.refinement(node, &manifest, key, policy, progress).await?))
+            };
+            match ended.await {
+                Ok((status, refinement)) => {
+                    // A host that is not told keeps a sealed file for longer than it has to.
+                    let _ = session.collected(&manifest.manifest.hash()).await;
+                    return Ok(Refinement { events: status.events, points: course.points, ..refinement });
+                }
+                Err(error) if passing(&error) => {
+                    session = again(node, policy, key, options, &error, watch).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    })
 }
 
 /// What this side knows of a training.

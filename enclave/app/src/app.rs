@@ -11,7 +11,7 @@ use glacier_wire::{
     cbor,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use std::future::Future;
+use std::{future::Future, pin::Pin};
 
 /// A program that runs inside an enclave and answers authenticated parties.
 pub trait App: Send + Sync + 'static {
@@ -37,6 +37,40 @@ pub trait App: Send + Sync + 'static {
 
     /// Answers one request. Paths below `/glacier/v1/enclave` are the frame's own.
     fn handle(&self, cx: &Context, request: Request) -> impl Future<Output = Result<Response, Refusal>> + Send;
+}
+
+/// An application as the frame sees it: so the frame is compiled once, here, and not anew with each application.
+pub(crate) trait Served: Send + Sync {
+    fn name(&self) -> &'static str;
+    fn max_body(&self) -> usize;
+    fn streams(&self, method: &str, path: &str) -> Option<u64>;
+    fn start(&self, cx: &Context);
+    fn handle<'a>(&'a self, cx: &'a Context, request: Request) -> Answering<'a>;
+}
+
+/// An answer under way.
+pub(crate) type Answering<'a> = Pin<Box<dyn Future<Output = Result<Response, Refusal>> + Send + 'a>>;
+
+impl<A: App> Served for A {
+    fn name(&self) -> &'static str {
+        A::NAME
+    }
+
+    fn max_body(&self) -> usize {
+        A::MAX_BODY
+    }
+
+    fn streams(&self, method: &str, path: &str) -> Option<u64> {
+        App::streams(self, method, path)
+    }
+
+    fn start(&self, cx: &Context) {
+        App::start(self, cx);
+    }
+
+    fn handle<'a>(&'a self, cx: &'a Context, request: Request) -> Answering<'a> {
+        Box::pin(App::handle(self, cx, request))
+    }
 }
 
 /// One request of one authenticated party.

@@ -1,8 +1,8 @@
 //! From `main` to the first session.
 
 use crate::{
-    App, Context, context::Inner, epoch::Epoch, host::HostPort, mailbox::Mailbox, prover::Prover, sealed::States,
-    session,
+    App, Context, app::Served, context::Inner, epoch::Epoch, host::HostPort, mailbox::Mailbox, prover::Prover,
+    sealed::States, session,
 };
 use glacier_channel::{ChannelKey, Server};
 use glacier_platform::Enclave;
@@ -21,8 +21,9 @@ pub fn serve<A: App>(app: A) -> ExitCode {
 /// `work` is what each of them does with its end of the socket.
 pub fn serve_with_worker<A: App>(app: A, work: fn(UnixStream)) -> ExitCode {
     // First of all, while there is one thread and no secret: into the sandbox.
-    let outcome =
-        glacier_platform::enter_with(work, identity).map_err(ServeError::from).and_then(|enclave| run(app, enclave));
+    let outcome = glacier_platform::enter_with(work, identity)
+        .map_err(ServeError::from)
+        .and_then(|enclave| run(Arc::new(app), enclave));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
@@ -58,7 +59,7 @@ enum ServeError {
     Io(#[from] io::Error),
 }
 
-fn run<A: App>(app: A, enclave: Enclave) -> Result<(), ServeError> {
+fn run(app: Arc<dyn Served>, enclave: Enclave) -> Result<(), ServeError> {
     // Half of the cores carry sessions, the others are the workers' own: a thread more here costs each
     // request a wake-up on the way, and a thread fewer costs nothing before gigabytes a second.
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
@@ -75,10 +76,9 @@ fn run<A: App>(app: A, enclave: Enclave) -> Result<(), ServeError> {
         enclave.listener.set_nonblocking(true)?;
         let host = HostPort::new(net::UnixStream::from_std(enclave.host)?);
         let listener = net::UnixListener::from_std(enclave.listener)?;
-        let (zygote, states, room) = (enclave.zygote, States::default(), session::room(A::MAX_BODY));
-        let cx = Context::new(Inner { app: A::NAME, platform, zygote, host, epoch, prover, mailbox, states, room });
+        let (zygote, states, room) = (enclave.zygote, States::default(), session::room(app.max_body()));
+        let cx = Context::new(Inner { app: app.name(), platform, zygote, host, epoch, prover, mailbox, states, room });
         cx.start();
-        let app = Arc::new(app);
         app.start(&cx);
         let sessions = Arc::new(Semaphore::new(MAX_SESSIONS));
         loop {

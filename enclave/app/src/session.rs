@@ -1,7 +1,8 @@
 //! One attested session: HTTP/1.1 inside the channel, request by request to the application.
 
 use crate::{
-    App, BodyStream, Context, Request, Response, SessionState, Statement, Worked,
+    BodyStream, Context, Request, Response, SessionState, Statement, Worked,
+    app::Served,
     outbound::PEER,
     stream::{self, StreamBody},
 };
@@ -27,7 +28,7 @@ use tokio::{
 };
 
 /// Answers requests until the peer is done. Then the session's state is wiped.
-pub(crate) async fn run<A: App, S>(app: Arc<A>, cx: Context, peer: Address, stream: S)
+pub(crate) async fn run<S>(app: Arc<dyn Served>, cx: Context, peer: Address, stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -63,8 +64,8 @@ impl Drop for Ending {
 
 type Outgoing = Either<Full<Bytes>, StreamBody>;
 
-async fn answer<A: App>(
-    app: &A,
+async fn answer(
+    app: &dyn Served,
     cx: &Context,
     caller: Caller,
     request: hyper::Request<Incoming>,
@@ -78,8 +79,8 @@ async fn answer<A: App>(
     into_http(response, body)
 }
 
-async fn try_answer<A: App>(
-    app: &A,
+async fn try_answer(
+    app: &dyn Served,
     cx: &Context,
     caller: Caller,
     request: hyper::Request<Incoming>,
@@ -94,7 +95,7 @@ async fn try_answer<A: App>(
             (Bytes::new(), Some(stream), Some(read))
         }
         _ => {
-            let most = if head.uri.path() == PEER { Credential::MAX_BYTES } else { A::MAX_BODY };
+            let most = if head.uri.path() == PEER { Credential::MAX_BYTES } else { app.max_body() };
             (collect(body, most, cx.room()).await?, None, None)
         }
     };

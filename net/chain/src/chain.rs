@@ -19,6 +19,7 @@ use alloy::{
 use url::Url;
 
 use crate::{
+    Boxed,
     embedded::{Embedded, EmbeddedError, Transport},
     http::Http,
 };
@@ -86,15 +87,17 @@ impl Chain {
     /// # Errors
     ///
     /// Nobody answers, or another chain does.
-    pub async fn connect(remote: &Remote) -> Result<Self, ChainError> {
-        if !matches!(remote.url.scheme(), "http" | "https") {
-            return Err(ChainError::Scheme);
-        }
-        let client = ClientBuilder::default().transport(Http::new(remote)?, false);
-        client.set_poll_interval(remote.poll);
-        let chain = Self::over(client, remote.chain_id, remote.confirmations.max(1), None);
-        chain.check_id().await?;
-        Ok(chain)
+    pub fn connect<'a>(remote: &'a Remote) -> Boxed<'a, Result<Self, ChainError>> {
+        Box::pin(async move {
+            if !matches!(remote.url.scheme(), "http" | "https") {
+                return Err(ChainError::Scheme);
+            }
+            let client = ClientBuilder::default().transport(Http::new(remote)?, false);
+            client.set_poll_interval(remote.poll);
+            let chain = Self::over(client, remote.chain_id, remote.confirmations.max(1), None);
+            chain.check_id().await?;
+            Ok(chain)
+        })
     }
 
     /// Which chain answers there.
@@ -102,9 +105,11 @@ impl Chain {
     /// # Errors
     ///
     /// Nobody answers.
-    pub async fn ask_id(remote: &Remote) -> Result<u64, ChainError> {
-        let client = ClientBuilder::default().transport(Http::new(remote)?, false);
-        Ok(Self::over(client, remote.chain_id, 1, None).provider.get_chain_id().await?)
+    pub fn ask_id<'a>(remote: &'a Remote) -> Boxed<'a, Result<u64, ChainError>> {
+        Box::pin(async move {
+            let client = ClientBuilder::default().transport(Http::new(remote)?, false);
+            Ok(Self::over(client, remote.chain_id, 1, None).provider.get_chain_id().await?)
+        })
     }
 
     fn over(client: RpcClient, id: u64, confirmations: u64, embedded: Option<Embedded>) -> Self {
@@ -167,14 +172,21 @@ impl Chain {
     /// # Errors
     ///
     /// No answer, or one that lies further back than a reorganisation may: a service that was reset, or lies.
-    pub async fn head(&self) -> Result<Head, ChainError> {
-        let block = self.provider.get_block_by_number(BlockNumberOrTag::Latest).await?;
-        let header = block.ok_or(ChainError::NoHead)?.header;
-        let highest = self.highest.fetch_max(header.number, Ordering::Relaxed);
-        if header.number.saturating_add(self.confirmations) <= highest {
-            return Err(ChainError::WentBack { seen: highest, now: header.number });
-        }
-        Ok(Head { number: header.number, hash: header.hash, timestamp: header.timestamp, gas_used: header.gas_used })
+    pub fn head(&self) -> Boxed<'_, Result<Head, ChainError>> {
+        Box::pin(async move {
+            let block = self.provider.get_block_by_number(BlockNumberOrTag::Latest).await?;
+            let header = block.ok_or(ChainError::NoHead)?.header;
+            let highest = self.highest.fetch_max(header.number, Ordering::Relaxed);
+            if header.number.saturating_add(self.confirmations) <= highest {
+                return Err(ChainError::WentBack { seen: highest, now: header.number });
+            }
+            Ok(Head {
+                number: header.number,
+                hash: header.hash,
+                timestamp: header.timestamp,
+                gas_used: header.gas_used,
+            })
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The contracts of one network on one chain: put there, written down, and checked again.
 
 use crate::{
-    Chain, ChainError, SendError, Sender,
+    Boxed, Chain, ChainError, SendError, Sender,
     contracts::{
         DcapVerifier, DeviceAnchor, EnclaveRegistry, IntelCollateral, JobEscrow, MeasurementPolicy, QuoteRouter,
         RewardVault, SimulatedCollateral, WorkLedger,
@@ -160,97 +160,99 @@ impl Deployment {
     ///
     /// # Errors
     /// A contract that was refused, or the chain.
-    pub async fn deploy(sender: &Sender, plan: &Plan) -> Result<Self, DeployError> {
-        let realm = plan.realm();
-        let names = format!("deploy/{:x}", plan.digest());
-        let put_at = async |name: &str, code: &Bytes, arguments: Vec<u8>| {
-            sender.deploy(&format!("{names}/{name}"), [code.as_ref(), &arguments].concat()).await
-        };
-        let put = async |name: &str, code: &Bytes, arguments: Vec<u8>| {
-            put_at(name, code, arguments).await.map(|(address, _)| address)
-        };
-        let (collateral, block) = match &plan.simulated_root {
-            None => put_at("collateral", &IntelCollateral::BYTECODE, Vec::new()).await?,
-            Some(der) => {
-                let arguments = SimulatedCollateral::constructorCall { root: der.clone().into() }.abi_encode();
-                put_at("collateral", &SimulatedCollateral::BYTECODE, arguments).await?
-            }
-        };
-        let arguments = DcapVerifier::constructorCall { collateral_: collateral }.abi_encode();
-        let verifier = put("verifier", &DcapVerifier::BYTECODE, arguments).await?;
-        let arguments = QuoteRouter::constructorCall {
-            realm_: realm.number(),
-            owner_: plan.owner,
-            delay_: U40::from(plan.delay),
-            versions: QUOTES.to_vec(),
-            verifiers: vec![verifier, verifier],
-        };
-        let router = put("router", &QuoteRouter::BYTECODE, arguments.abi_encode()).await?;
-        let arguments = MeasurementPolicy::constructorCall {
-            collateral,
-            owner_: sender.address(),
-            guardian_: plan.guardian,
-            delay_: U40::from(plan.delay),
-        };
-        let policy = put("policy", &MeasurementPolicy::BYTECODE, arguments.abi_encode()).await?;
-        let arguments = EnclaveRegistry::constructorCall {
-            router_: router,
-            policy_: policy,
-            owner_: sender.address(),
-            guardian_: plan.guardian,
-        };
-        let registry = put("registry", &EnclaveRegistry::BYTECODE, arguments.abi_encode()).await?;
-        let arguments = WorkLedger::constructorCall { registry_: registry }.abi_encode();
-        let ledger = put("ledger", &WorkLedger::BYTECODE, arguments).await?;
-        let arguments = RewardVault::constructorCall {
-            registry_: registry,
-            ledger_: ledger,
-            terms: RewardVault::Terms {
-                genesis: U40::from(plan.genesis),
-                epochLength: plan.epoch,
-                challengeWindow: plan.challenge,
-                unbondingPeriod: plan.unbonding,
-                initialEmission: U88::from(EMISSION),
-                halvingEpochs: HALVING,
-                cap: U88::from(CAP),
-            },
-            admin: plan.owner,
-        };
-        let vault = put("vault", &RewardVault::BYTECODE, arguments.abi_encode()).await?;
-        let token = RewardVault::new(vault, sender.chain().provider()).token().call().await?;
-        let arguments = JobEscrow::constructorCall { ledger_: ledger, token_: token }.abi_encode();
-        let escrow = put("escrow", &JobEscrow::BYTECODE, arguments).await?;
-        let arguments = DeviceAnchor::constructorCall { registry_: registry }.abi_encode();
-        let anchor = put("anchor", &DeviceAnchor::BYTECODE, arguments).await?;
+    pub fn deploy<'a>(sender: &'a Sender, plan: &'a Plan) -> Boxed<'a, Result<Self, DeployError>> {
+        Box::pin(async move {
+            let realm = plan.realm();
+            let names = format!("deploy/{:x}", plan.digest());
+            let put_at = async |name: &str, code: &Bytes, arguments: Vec<u8>| {
+                sender.deploy(&format!("{names}/{name}"), [code.as_ref(), &arguments].concat()).await
+            };
+            let put = async |name: &str, code: &Bytes, arguments: Vec<u8>| {
+                put_at(name, code, arguments).await.map(|(address, _)| address)
+            };
+            let (collateral, block) = match &plan.simulated_root {
+                None => put_at("collateral", &IntelCollateral::BYTECODE, Vec::new()).await?,
+                Some(der) => {
+                    let arguments = SimulatedCollateral::constructorCall { root: der.clone().into() }.abi_encode();
+                    put_at("collateral", &SimulatedCollateral::BYTECODE, arguments).await?
+                }
+            };
+            let arguments = DcapVerifier::constructorCall { collateral_: collateral }.abi_encode();
+            let verifier = put("verifier", &DcapVerifier::BYTECODE, arguments).await?;
+            let arguments = QuoteRouter::constructorCall {
+                realm_: realm.number(),
+                owner_: plan.owner,
+                delay_: U40::from(plan.delay),
+                versions: QUOTES.to_vec(),
+                verifiers: vec![verifier, verifier],
+            };
+            let router = put("router", &QuoteRouter::BYTECODE, arguments.abi_encode()).await?;
+            let arguments = MeasurementPolicy::constructorCall {
+                collateral,
+                owner_: sender.address(),
+                guardian_: plan.guardian,
+                delay_: U40::from(plan.delay),
+            };
+            let policy = put("policy", &MeasurementPolicy::BYTECODE, arguments.abi_encode()).await?;
+            let arguments = EnclaveRegistry::constructorCall {
+                router_: router,
+                policy_: policy,
+                owner_: sender.address(),
+                guardian_: plan.guardian,
+            };
+            let registry = put("registry", &EnclaveRegistry::BYTECODE, arguments.abi_encode()).await?;
+            let arguments = WorkLedger::constructorCall { registry_: registry }.abi_encode();
+            let ledger = put("ledger", &WorkLedger::BYTECODE, arguments).await?;
+            let arguments = RewardVault::constructorCall {
+                registry_: registry,
+                ledger_: ledger,
+                terms: RewardVault::Terms {
+                    genesis: U40::from(plan.genesis),
+                    epochLength: plan.epoch,
+                    challengeWindow: plan.challenge,
+                    unbondingPeriod: plan.unbonding,
+                    initialEmission: U88::from(EMISSION),
+                    halvingEpochs: HALVING,
+                    cap: U88::from(CAP),
+                },
+                admin: plan.owner,
+            };
+            let vault = put("vault", &RewardVault::BYTECODE, arguments.abi_encode()).await?;
+            let token = RewardVault::new(vault, sender.chain().provider()).token().call().await?;
+            let arguments = JobEscrow::constructorCall { ledger_: ledger, token_: token }.abi_encode();
+            let escrow = put("escrow", &JobEscrow::BYTECODE, arguments).await?;
+            let arguments = DeviceAnchor::constructorCall { registry_: registry }.abi_encode();
+            let anchor = put("anchor", &DeviceAnchor::BYTECODE, arguments).await?;
 
-        let wire = async |name: &str, to: Address, call: Vec<u8>| {
-            sender.call(&format!("{names}/wire/{name}"), to, call).await.map(drop)
-        };
-        wire("registry", registry, EnclaveRegistry::setLedgerCall { ledger_: ledger }.abi_encode()).await?;
-        wire("policy", policy, MeasurementPolicy::setRegistryCall { registry_: registry }.abi_encode()).await?;
-        wire("ledger", ledger, WorkLedger::setSlasherCall { slasher_: vault }.abi_encode()).await?;
-        if plan.owner != sender.address() {
-            // Two steps: the owner accepts.
-            let hand_over = MeasurementPolicy::transferOwnershipCall { newOwner: plan.owner }.abi_encode();
-            wire("policy-owner", policy, hand_over).await?;
-            let hand_over = EnclaveRegistry::transferOwnershipCall { newOwner: plan.owner }.abi_encode();
-            wire("registry-owner", registry, hand_over).await?;
-        }
-        let chain_id = sender.chain().id();
-        Ok(Self {
-            realm,
-            chain_id,
-            block,
-            collateral,
-            verifier,
-            router,
-            policy,
-            registry,
-            ledger,
-            vault,
-            token,
-            escrow,
-            anchor,
+            let wire = async |name: &str, to: Address, call: Vec<u8>| {
+                sender.call(&format!("{names}/wire/{name}"), to, call).await.map(drop)
+            };
+            wire("registry", registry, EnclaveRegistry::setLedgerCall { ledger_: ledger }.abi_encode()).await?;
+            wire("policy", policy, MeasurementPolicy::setRegistryCall { registry_: registry }.abi_encode()).await?;
+            wire("ledger", ledger, WorkLedger::setSlasherCall { slasher_: vault }.abi_encode()).await?;
+            if plan.owner != sender.address() {
+                // Two steps: the owner accepts.
+                let hand_over = MeasurementPolicy::transferOwnershipCall { newOwner: plan.owner }.abi_encode();
+                wire("policy-owner", policy, hand_over).await?;
+                let hand_over = EnclaveRegistry::transferOwnershipCall { newOwner: plan.owner }.abi_encode();
+                wire("registry-owner", registry, hand_over).await?;
+            }
+            let chain_id = sender.chain().id();
+            Ok(Self {
+                realm,
+                chain_id,
+                block,
+                collateral,
+                verifier,
+                router,
+                policy,
+                registry,
+                ledger,
+                vault,
+                token,
+                escrow,
+                anchor,
+            })
         })
     }
 
@@ -258,61 +260,71 @@ impl Deployment {
     ///
     /// # Errors
     /// Which one is another; or the chain does not answer.
-    pub async fn check(&self, chain: &Chain) -> Result<(), DeployError> {
-        if chain.id() != self.chain_id {
-            return Err(ChainError::ChainId { expected: self.chain_id, found: chain.id() }.into());
-        }
-        let provider = chain.provider();
-        let same = |found: Address, expected: Address, what| {
-            if found == expected { Ok(()) } else { Err(DeployError::Other(what)) }
-        };
-        let (registry, ledger) =
-            (EnclaveRegistry::new(self.registry, provider), WorkLedger::new(self.ledger, provider));
-        let (router, policy) = (QuoteRouter::new(self.router, provider), MeasurementPolicy::new(self.policy, provider));
-        let anchor = DeviceAnchor::new(self.anchor, provider);
-        let (vault, escrow) = (RewardVault::new(self.vault, provider), JobEscrow::new(self.escrow, provider));
-        same(registry.router().call().await?, self.router, "the registry's router")?;
-        same(registry.policy().call().await?, self.policy, "the registry's policy")?;
-        same(registry.ledger().call().await?, self.ledger, "the registry's ledger")?;
-        for version in QUOTES {
-            same(router.verifier(version).call().await?, self.verifier, "the router's verifier")?;
-        }
-        same(policy.registry().call().await?, self.registry, "the policy's registry")?;
-        same(ledger.registry().call().await?, self.registry, "the ledger's registry")?;
-        same(ledger.slasher().call().await?, self.vault, "the ledger's vault")?;
-        same(vault.registry().call().await?, self.registry, "the vault's registry")?;
-        same(vault.ledger().call().await?, self.ledger, "the vault's ledger")?;
-        same(vault.token().call().await?, self.token, "the vault's token")?;
-        same(escrow.ledger().call().await?, self.ledger, "the escrow's ledger")?;
-        same(escrow.token().call().await?, self.token, "the escrow's token")?;
-        same(anchor.registry().call().await?, self.registry, "the anchor's registry")?;
-        same(
-            DcapVerifier::new(self.verifier, provider).collateral().call().await?,
-            self.collateral,
-            "the verifier's collateral",
-        )?;
-        if registry.realm().call().await? != self.realm.number() {
-            return Err(DeployError::Other("the registry's realm"));
-        }
-        Ok(())
+    pub fn check<'a>(&'a self, chain: &'a Chain) -> Boxed<'a, Result<(), DeployError>> {
+        Box::pin(async move {
+            if chain.id() != self.chain_id {
+                return Err(ChainError::ChainId { expected: self.chain_id, found: chain.id() }.into());
+            }
+            let provider = chain.provider();
+            let same = |found: Address, expected: Address, what| {
+                if found == expected { Ok(()) } else { Err(DeployError::Other(what)) }
+            };
+            let (registry, ledger) =
+                (EnclaveRegistry::new(self.registry, provider), WorkLedger::new(self.ledger, provider));
+            let (router, policy) =
+                (QuoteRouter::new(self.router, provider), MeasurementPolicy::new(self.policy, provider));
+            let anchor = DeviceAnchor::new(self.anchor, provider);
+            let (vault, escrow) = (RewardVault::new(self.vault, provider), JobEscrow::new(self.escrow, provider));
+            same(registry.router().call().await?, self.router, "the registry's router")?;
+            same(registry.policy().call().await?, self.policy, "the registry's policy")?;
+            same(registry.ledger().call().await?, self.ledger, "the registry's ledger")?;
+            for version in QUOTES {
+                same(router.verifier(version).call().await?, self.verifier, "the router's verifier")?;
+            }
+            same(policy.registry().call().await?, self.registry, "the policy's registry")?;
+            same(ledger.registry().call().await?, self.registry, "the ledger's registry")?;
+            same(ledger.slasher().call().await?, self.vault, "the ledger's vault")?;
+            same(vault.registry().call().await?, self.registry, "the vault's registry")?;
+            same(vault.ledger().call().await?, self.ledger, "the vault's ledger")?;
+            same(vault.token().call().await?, self.token, "the vault's token")?;
+            same(escrow.ledger().call().await?, self.ledger, "the escrow's ledger")?;
+            same(escrow.token().call().await?, self.token, "the escrow's token")?;
+            same(anchor.registry().call().await?, self.registry, "the anchor's registry")?;
+            same(
+                DcapVerifier::new(self.verifier, provider).collateral().call().await?,
+                self.collateral,
+                "the verifier's collateral",
+            )?;
+            if registry.realm().call().await? != self.realm.number() {
+                return Err(DeployError::Other("the registry's realm"));
+            }
+            Ok(())
+        })
     }
 
     /// Allows code to earn from now on, at any standing that is not out of date or revoked, until the far future. Only the owner.
     ///
     /// # Errors
     /// The policy's refusal, or the chain.
-    pub async fn announce(&self, sender: &Sender, measurement: [u8; 32], floor: u8) -> Result<(), DeployError> {
-        let head = sender.chain().head().await?.number;
-        let policy = MeasurementPolicy::new(self.policy, sender.chain().provider());
-        let entry = policy.entryOf(measurement.into()).call().await?;
-        // The newest terms: those in force, or announced and not yet in force.
-        if !entry.revoked && (entry.nextFloor, entry.nextUntil) == (floor, U40::MAX) {
-            return Ok(());
-        }
-        let call = MeasurementPolicy::announceCall { measurement: measurement.into(), floor, until: U40::MAX };
-        let key = format!("announce/{}/{}/{floor}", self.policy, alloy::hex::encode(measurement));
-        sender.call_since(head, &key, self.policy, call.abi_encode()).await?;
-        Ok(())
+    pub fn announce<'a>(
+        &'a self,
+        sender: &'a Sender,
+        measurement: [u8; 32],
+        floor: u8,
+    ) -> Boxed<'a, Result<(), DeployError>> {
+        Box::pin(async move {
+            let head = sender.chain().head().await?.number;
+            let policy = MeasurementPolicy::new(self.policy, sender.chain().provider());
+            let entry = policy.entryOf(measurement.into()).call().await?;
+            // The newest terms: those in force, or announced and not yet in force.
+            if !entry.revoked && (entry.nextFloor, entry.nextUntil) == (floor, U40::MAX) {
+                return Ok(());
+            }
+            let call = MeasurementPolicy::announceCall { measurement: measurement.into(), floor, until: U40::MAX };
+            let key = format!("announce/{}/{}/{floor}", self.policy, alloy::hex::encode(measurement));
+            sender.call_since(head, &key, self.policy, call.abi_encode()).await?;
+            Ok(())
+        })
     }
 
     /// Lets `proposer` propose roots. Only the vault's admin.
@@ -333,26 +345,35 @@ impl Deployment {
         self.grant(sender, ("watchman", role), watchman).await
     }
 
-    async fn grant(&self, sender: &Sender, role: (&str, B256), account: Address) -> Result<bool, DeployError> {
-        let head = sender.chain().head().await?.number;
-        let (name, role) = role;
-        let vault = RewardVault::new(self.vault, sender.chain().provider());
-        if vault.hasRole(role, account).call().await? {
-            return Ok(false);
-        }
-        let call = RewardVault::grantRoleCall { role, account }.abi_encode();
-        sender.call_since(head, &format!("grant/{name}/{}/{account}", self.vault), self.vault, call).await?;
-        Ok(true)
+    fn grant<'a>(
+        &'a self,
+        sender: &'a Sender,
+        role: (&'a str, B256),
+        account: Address,
+    ) -> Boxed<'a, Result<bool, DeployError>> {
+        Box::pin(async move {
+            let head = sender.chain().head().await?.number;
+            let (name, role) = role;
+            let vault = RewardVault::new(self.vault, sender.chain().provider());
+            if vault.hasRole(role, account).call().await? {
+                return Ok(false);
+            }
+            let call = RewardVault::grantRoleCall { role, account }.abi_encode();
+            sender.call_since(head, &format!("grant/{name}/{}/{account}", self.vault), self.vault, call).await?;
+            Ok(true)
+        })
     }
 
     /// What the schedule allows in one epoch, in units of 10^-18.
     ///
     /// # Errors
     /// The chain does not answer.
-    pub async fn emission(&self, chain: &Chain, epoch: u32) -> Result<U256, DeployError> {
-        let vault = RewardVault::new(self.vault, chain.provider());
-        let (now, before) =
-            (vault.allowedBy(epoch).call().await?, vault.allowedBy(epoch.saturating_sub(1)).call().await?);
-        Ok(now.saturating_sub(before))
+    pub fn emission<'a>(&'a self, chain: &'a Chain, epoch: u32) -> Boxed<'a, Result<U256, DeployError>> {
+        Box::pin(async move {
+            let vault = RewardVault::new(self.vault, chain.provider());
+            let (now, before) =
+                (vault.allowedBy(epoch).call().await?, vault.allowedBy(epoch.saturating_sub(1)).call().await?);
+            Ok(now.saturating_sub(before))
+        })
     }
 }

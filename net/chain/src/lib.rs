@@ -44,6 +44,10 @@ mod sender;
 mod serve;
 mod watch;
 
+/// What the calls of this crate give. An `async fn` is compiled anew in every program that waits for it, with all of the chain's
+/// provider that is below; this is compiled once, here.
+pub type Boxed<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
 pub use chain::{Chain, ChainError, Head, Remote};
 pub use deployment::{DeployError, Deployment, Plan, Realm};
 pub use earnings::{ClaimTree, Earnings};

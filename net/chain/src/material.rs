@@ -1,7 +1,7 @@
 //! Brings vendor-signed collateral to the chain, as far as the chain has not got it.
 
 use crate::{
-    SendError, Sender,
+    Boxed, SendError, Sender,
     authority::{Authority, BadCertificate},
     contracts::IntelCollateral,
 };
@@ -123,64 +123,66 @@ impl Material {
     ///
     /// # Errors
     /// The contract's refusal with its reason, or the chain.
-    pub async fn submit(&self, sender: &Sender, collateral: Address) -> Result<u32, MaterialError> {
-        let contract = IntelCollateral::new(collateral, sender.chain().provider());
-        let head = sender.chain().head().await.map_err(crate::OutboxError::from).map_err(SendError::from)?;
-        let mut sent = 0u32;
-        // The contract is asked first what it lacks: what it took once and lacks now is due again.
-        let mut send = async |what: &str, call: Vec<u8>| {
-            sent = sent.saturating_add(1);
-            let key = format!("collateral/{collateral}/{what}/{:x}", keccak256(&call));
-            sender.call_since(head.number, &key, collateral, call).await.map(drop)
-        };
-        let mut root = contract.rootListState().call().await?;
-        if U40::from(Listed::read(&self.root_list)?.from) > root.listed {
-            send("root-list", IntelCollateral::submitCrlCall { list: self.root_list.clone().into() }.abi_encode())
-                .await?;
-            root = contract.rootListState().call().await?;
-        }
-        let (authority, signer) = (Authority::read(&self.pck_authority)?, Authority::read(&self.signer)?);
-        for (authority, der) in [(authority, &self.pck_authority), (signer, &self.signer)] {
-            let role = contract.authorityState(authority.id()).call().await?.role;
-            if role == UNKNOWN || role == REVOKED {
-                let call = IntelCollateral::submitAuthorityCall { certificate: der.clone().into() };
-                send("authority", call.abi_encode()).await?;
+    pub fn submit<'a>(&'a self, sender: &'a Sender, collateral: Address) -> Boxed<'a, Result<u32, MaterialError>> {
+        Box::pin(async move {
+            let contract = IntelCollateral::new(collateral, sender.chain().provider());
+            let head = sender.chain().head().await.map_err(crate::OutboxError::from).map_err(SendError::from)?;
+            let mut sent = 0u32;
+            // The contract is asked first what it lacks: what it took once and lacks now is due again.
+            let mut send = async |what: &str, call: Vec<u8>| {
+                sent = sent.saturating_add(1);
+                let key = format!("collateral/{collateral}/{what}/{:x}", keccak256(&call));
+                sender.call_since(head.number, &key, collateral, call).await.map(drop)
+            };
+            let mut root = contract.rootListState().call().await?;
+            if U40::from(Listed::read(&self.root_list)?.from) > root.listed {
+                send("root-list", IntelCollateral::submitCrlCall { list: self.root_list.clone().into() }.abi_encode())
+                    .await?;
+                root = contract.rootListState().call().await?;
             }
-        }
-        let state = contract.authorityState(authority.id()).call().await?;
-        let listed = Listed::read(&self.pck_list)?;
-        // A CA's list holds no longer than the root's: after a new one of these the same list holds longer.
-        let end = U40::from(listed.until.min(authority.not_after).saturating_add(1)).min(root.until);
-        if U40::from(listed.from) > state.listed || (U40::from(listed.from) == state.listed && end > state.until) {
-            send("pck-list", IntelCollateral::submitCrlCall { list: self.pck_list.clone().into() }.abi_encode())
-                .await?;
-        }
+            let (authority, signer) = (Authority::read(&self.pck_authority)?, Authority::read(&self.signer)?);
+            for (authority, der) in [(authority, &self.pck_authority), (signer, &self.signer)] {
+                let role = contract.authorityState(authority.id()).call().await?.role;
+                if role == UNKNOWN || role == REVOKED {
+                    let call = IntelCollateral::submitAuthorityCall { certificate: der.clone().into() };
+                    send("authority", call.abi_encode()).await?;
+                }
+            }
+            let state = contract.authorityState(authority.id()).call().await?;
+            let listed = Listed::read(&self.pck_list)?;
+            // A CA's list holds no longer than the root's: after a new one of these the same list holds longer.
+            let end = U40::from(listed.until.min(authority.not_after).saturating_add(1)).min(root.until);
+            if U40::from(listed.from) > state.listed || (U40::from(listed.from) == state.listed && end > state.until) {
+                send("pck-list", IntelCollateral::submitCrlCall { list: self.pck_list.clone().into() }.abi_encode())
+                    .await?;
+            }
 
-        // Documents hold no longer than their signer and the root's list.
-        let most = U40::from(signer.not_after.saturating_add(1)).min(root.until);
-        let header: Header = serde_json::from_str(&self.tcb_info.text).map_err(|_| MaterialError::Shape)?;
-        let fmspc: FixedBytes<6> =
-            header.fmspc.as_deref().and_then(|fmspc| fmspc.parse().ok()).ok_or(MaterialError::Shape)?;
-        let known = contract.tcbInfoState(tee(&header.id, "TDX"), fmspc).call().await?;
-        if header.is_due(most, (known.evaluation, known.issued, known.until))? {
-            let call = IntelCollateral::submitTcbInfoCall {
-                text: Bytes::from(self.tcb_info.text.clone().into_bytes()),
-                signature: self.tcb_info.signature.clone().into(),
-                signer: signer.id(),
-            };
-            send("tcb-info", call.abi_encode()).await?;
-        }
-        let header: Header = serde_json::from_str(&self.qe_identity.text).map_err(|_| MaterialError::Shape)?;
-        let known = contract.qeIdentityState(tee(&header.id, "TD_QE")).call().await?;
-        if header.is_due(most, (known.evaluation, known.issued, known.until))? {
-            let call = IntelCollateral::submitQeIdentityCall {
-                text: Bytes::from(self.qe_identity.text.clone().into_bytes()),
-                signature: self.qe_identity.signature.clone().into(),
-                signer: signer.id(),
-            };
-            send("qe-identity", call.abi_encode()).await?;
-        }
-        Ok(sent)
+            // Documents hold no longer than their signer and the root's list.
+            let most = U40::from(signer.not_after.saturating_add(1)).min(root.until);
+            let header: Header = serde_json::from_str(&self.tcb_info.text).map_err(|_| MaterialError::Shape)?;
+            let fmspc: FixedBytes<6> =
+                header.fmspc.as_deref().and_then(|fmspc| fmspc.parse().ok()).ok_or(MaterialError::Shape)?;
+            let known = contract.tcbInfoState(tee(&header.id, "TDX"), fmspc).call().await?;
+            if header.is_due(most, (known.evaluation, known.issued, known.until))? {
+                let call = IntelCollateral::submitTcbInfoCall {
+                    text: Bytes::from(self.tcb_info.text.clone().into_bytes()),
+                    signature: self.tcb_info.signature.clone().into(),
+                    signer: signer.id(),
+                };
+                send("tcb-info", call.abi_encode()).await?;
+            }
+            let header: Header = serde_json::from_str(&self.qe_identity.text).map_err(|_| MaterialError::Shape)?;
+            let known = contract.qeIdentityState(tee(&header.id, "TD_QE")).call().await?;
+            if header.is_due(most, (known.evaluation, known.issued, known.until))? {
+                let call = IntelCollateral::submitQeIdentityCall {
+                    text: Bytes::from(self.qe_identity.text.clone().into_bytes()),
+                    signature: self.qe_identity.signature.clone().into(),
+                    signer: signer.id(),
+                };
+                send("qe-identity", call.abi_encode()).await?;
+            }
+            Ok(sent)
+        })
     }
 }
 

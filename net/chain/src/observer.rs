@@ -1,7 +1,7 @@
 //! What a chain says of keys and proofs, for whoever has no key of its own there. Reads, and sends nothing.
 
 use crate::{
-    Chain, ChainError, DeployError, Deployment,
+    Boxed, Chain, ChainError, DeployError, Deployment,
     contracts::{EnclaveRegistry, RewardVault, WorkLedger},
     earnings::Earnings,
     events::{self, Epochs},
@@ -157,83 +157,104 @@ impl Observer {
     ///
     /// # Errors
     /// The chain does not answer.
-    pub async fn registration_of(&self, key: &glacier_wire::Address) -> Result<Option<Entry>, ObserverError> {
-        let filter = Filter::new()
-            .address(self.deployment.registry)
-            .event_signature(EnclaveRegistry::Registered::SIGNATURE_HASH)
-            .topic2(Address::from(key.0).into_word());
-        let found = events::logs(&self.chain, &self.deployment, filter).await?;
-        // A key comes in once.
-        match found.first() {
-            None => Ok(None),
-            Some(log) => self.registered(log).await,
-        }
+    pub fn registration_of<'a>(
+        &'a self,
+        key: &'a glacier_wire::Address,
+    ) -> Boxed<'a, Result<Option<Entry>, ObserverError>> {
+        Box::pin(async move {
+            let filter = Filter::new()
+                .address(self.deployment.registry)
+                .event_signature(EnclaveRegistry::Registered::SIGNATURE_HASH)
+                .topic2(Address::from(key.0).into_word());
+            let found = events::logs(&self.chain, &self.deployment, filter).await?;
+            // A key comes in once.
+            match found.first() {
+                None => Ok(None),
+                Some(log) => self.registered(log).await,
+            }
+        })
     }
 
     /// Reads a `Registered` event and the transaction that it is of; `None` if it is another event.
-    pub(crate) async fn registered(&self, log: &Log) -> Result<Option<Entry>, ObserverError> {
-        let Ok(event) = EnclaveRegistry::Registered::decode_log(&log.inner) else { return Ok(None) };
-        let (transaction, input) = self.input(log, self.deployment.registry).await?;
-        let shown = input
-            .and_then(|input| EnclaveRegistry::registerCall::abi_decode(&input).ok())
-            .filter(|call| call.enclaveKey == event.enclaveKey)
-            .map(|call| Shown { quote: call.quote, pck: call.pck });
-        let registration = Registration {
-            chain_id: self.deployment.chain_id,
-            registry: wire(self.deployment.registry),
-            enclave_key: wire(event.enclaveKey),
-            owner: wire(event.owner),
-            // The event counts this registration, the quote those before.
-            number: event.number.saturating_sub(1),
-        };
-        Ok(Some(Entry {
-            enclave_id: EnclaveId(event.enclaveId.0),
-            registration,
-            code: event.code,
-            platform: event.platform,
-            status: event.status,
-            live_until: event.liveUntil.to(),
-            block: log.block_number.unwrap_or_default(),
-            transaction,
-            shown,
-        }))
+    pub(crate) fn registered<'a>(&'a self, log: &'a Log) -> Boxed<'a, Result<Option<Entry>, ObserverError>> {
+        Box::pin(async move {
+            let Ok(event) = EnclaveRegistry::Registered::decode_log(&log.inner) else { return Ok(None) };
+            let (transaction, input) = self.input(log, self.deployment.registry).await?;
+            let shown = input
+                .and_then(|input| EnclaveRegistry::registerCall::abi_decode(&input).ok())
+                .filter(|call| call.enclaveKey == event.enclaveKey)
+                .map(|call| Shown { quote: call.quote, pck: call.pck });
+            let registration = Registration {
+                chain_id: self.deployment.chain_id,
+                registry: wire(self.deployment.registry),
+                enclave_key: wire(event.enclaveKey),
+                owner: wire(event.owner),
+                // The event counts this registration, the quote those before.
+                number: event.number.saturating_sub(1),
+            };
+            Ok(Some(Entry {
+                enclave_id: EnclaveId(event.enclaveId.0),
+                registration,
+                code: event.code,
+                platform: event.platform,
+                status: event.status,
+                live_until: event.liveUntil.to(),
+                block: log.block_number.unwrap_or_default(),
+                transaction,
+                shown,
+            }))
+        })
     }
 
     /// Reads a `Renewed` event of the key that came in, or was last renewed, by `before`.
-    pub(crate) async fn renewed(&self, log: &Log, before: &Entry) -> Result<Option<Entry>, ObserverError> {
-        let Ok(event) = EnclaveRegistry::Renewed::decode_log(&log.inner) else { return Ok(None) };
-        let (transaction, input) = self.input(log, self.deployment.registry).await?;
-        let shown = input.and_then(|input| renewal(&input, before));
-        let number = u32::try_from(before.live_until).unwrap_or(u32::MAX);
-        Ok(Some(Entry {
-            registration: Registration { number, ..before.registration },
-            status: event.status,
-            live_until: event.liveUntil.to(),
-            block: log.block_number.unwrap_or_default(),
-            transaction,
-            shown,
-            ..before.clone()
-        }))
+    pub(crate) fn renewed<'a>(
+        &'a self,
+        log: &'a Log,
+        before: &'a Entry,
+    ) -> Boxed<'a, Result<Option<Entry>, ObserverError>> {
+        Box::pin(async move {
+            let Ok(event) = EnclaveRegistry::Renewed::decode_log(&log.inner) else { return Ok(None) };
+            let (transaction, input) = self.input(log, self.deployment.registry).await?;
+            let shown = input.and_then(|input| renewal(&input, before));
+            let number = u32::try_from(before.live_until).unwrap_or(u32::MAX);
+            Ok(Some(Entry {
+                registration: Registration { number, ..before.registration },
+                status: event.status,
+                live_until: event.liveUntil.to(),
+                block: log.block_number.unwrap_or_default(),
+                transaction,
+                shown,
+                ..before.clone()
+            }))
+        })
     }
 
     /// Size and root prefix that the ledger keeps for a key.
     ///
     /// # Errors
     /// The chain does not answer.
-    pub async fn settled(&self, key: &glacier_wire::Address) -> Result<SettledHead, ObserverError> {
-        let found = self.ledger().settled(key.0.into()).call().await?;
-        Ok(SettledHead { size: found.size, prefix: found.root.0 })
+    pub fn settled<'a>(&'a self, key: &'a glacier_wire::Address) -> Boxed<'a, Result<SettledHead, ObserverError>> {
+        Box::pin(async move {
+            let found = self.ledger().settled(key.0.into()).call().await?;
+            Ok(SettledHead { size: found.size, prefix: found.root.0 })
+        })
     }
 
     /// Whether a proof stands in the log that is settled for its key. `path` is its audit path at the settled size.
     ///
     /// # Errors
     /// The chain does not answer.
-    pub async fn is_settled(&self, proof: &WorkProof, path: &[LogHash]) -> Result<bool, ObserverError> {
-        let here = (proof.settlement.chain_id, proof.settlement.ledger.0)
-            == (self.deployment.chain_id, *self.deployment.ledger.0);
-        let head = self.settled(&proof.enclave_key).await?;
-        Ok(here && covers(&head, proof, path).unwrap_or(false))
+    pub fn is_settled<'a>(
+        &'a self,
+        proof: &'a WorkProof,
+        path: &'a [LogHash],
+    ) -> Boxed<'a, Result<bool, ObserverError>> {
+        Box::pin(async move {
+            let here = (proof.settlement.chain_id, proof.settlement.ledger.0)
+                == (self.deployment.chain_id, *self.deployment.ledger.0);
+            let head = self.settled(&proof.enclave_key).await?;
+            Ok(here && covers(&head, proof, path).unwrap_or(false))
+        })
     }
 
     /// The newest signed head that was settled for a key, as its transaction shows it; `None` if there is none or
@@ -241,20 +262,22 @@ impl Observer {
     ///
     /// # Errors
     /// The chain does not answer.
-    pub async fn settled_checkpoint(
-        &self,
-        key: &glacier_wire::Address,
-        enclave_id: &EnclaveId,
-    ) -> Result<Option<SignedCheckpoint>, ObserverError> {
-        let filter = Filter::new()
-            .address(self.deployment.ledger)
-            .event_signature(WorkLedger::Settled::SIGNATURE_HASH)
-            .topic1(Address::from(key.0).into_word());
-        let found = events::logs(&self.chain, &self.deployment, filter).await?;
-        match found.last() {
-            None => Ok(None),
-            Some(log) => self.checkpoint(log, enclave_id).await,
-        }
+    pub fn settled_checkpoint<'a>(
+        &'a self,
+        key: &'a glacier_wire::Address,
+        enclave_id: &'a EnclaveId,
+    ) -> Boxed<'a, Result<Option<SignedCheckpoint>, ObserverError>> {
+        Box::pin(async move {
+            let filter = Filter::new()
+                .address(self.deployment.ledger)
+                .event_signature(WorkLedger::Settled::SIGNATURE_HASH)
+                .topic1(Address::from(key.0).into_word());
+            let found = events::logs(&self.chain, &self.deployment, filter).await?;
+            match found.last() {
+                None => Ok(None),
+                Some(log) => self.checkpoint(log, enclave_id).await,
+            }
+        })
     }
 
     /// The signed head of a `Settled` event.
@@ -280,19 +303,21 @@ impl Observer {
     ///
     /// # Errors
     /// The chain does not answer.
-    pub async fn status_of(
-        &self,
-        key: &glacier_wire::Address,
-        enclave_id: &EnclaveId,
-    ) -> Result<KeyStatus, ObserverError> {
-        let (registry, key) = (self.registry(), Address::from(key.0));
-        let (kept, chip) = (registry.keyOf(key).call().await?, registry.chip(enclave_id.0.into()).call().await?);
-        Ok(KeyStatus {
-            live_until: kept.liveUntil.into(),
-            registration: kept.registration.to(),
-            earns: registry.mayEarn(key).call().await?.earns,
-            owner: chip.owner,
-            barred: chip.barred,
+    pub fn status_of<'a>(
+        &'a self,
+        key: &'a glacier_wire::Address,
+        enclave_id: &'a EnclaveId,
+    ) -> Boxed<'a, Result<KeyStatus, ObserverError>> {
+        Box::pin(async move {
+            let (registry, key) = (self.registry(), Address::from(key.0));
+            let (kept, chip) = (registry.keyOf(key).call().await?, registry.chip(enclave_id.0.into()).call().await?);
+            Ok(KeyStatus {
+                live_until: kept.liveUntil.into(),
+                registration: kept.registration.to(),
+                earns: registry.mayEarn(key).call().await?.earns,
+                owner: chip.owner,
+                barred: chip.barred,
+            })
         })
     }
 
@@ -300,14 +325,16 @@ impl Observer {
     ///
     /// # Errors
     /// The chain does not answer.
-    pub async fn earnings_by(&self, last: u32) -> Result<Earnings, ObserverError> {
-        let epochs = Epochs::read(&self.chain, &self.deployment, last).await?;
-        let mut earnings = Earnings::default();
-        for (epoch, units) in epochs.units() {
-            let emission: U256 = self.deployment.emission(&self.chain, epoch).await?;
-            earnings.add(emission, &units);
-        }
-        Ok(earnings)
+    pub fn earnings_by(&self, last: u32) -> Boxed<'_, Result<Earnings, ObserverError>> {
+        Box::pin(async move {
+            let epochs = Epochs::read(&self.chain, &self.deployment, last).await?;
+            let mut earnings = Earnings::default();
+            for (epoch, units) in epochs.units() {
+                let emission: U256 = self.deployment.emission(&self.chain, epoch).await?;
+                earnings.add(emission, &units);
+            }
+            Ok(earnings)
+        })
     }
 
     /// The newest epoch for which this root is what the events give, and its earnings. Where there is none, what they give for the
@@ -316,16 +343,18 @@ impl Observer {
     ///
     /// # Errors
     /// The chain does not answer.
-    pub async fn earnings_behind(&self, root: B256) -> Result<Option<(u32, Earnings)>, ObserverError> {
-        let mut newest = None;
-        for epoch in events::epochs_of_root(&self.chain, &self.deployment, root).await? {
-            let earnings = self.earnings_by(epoch).await?;
-            if earnings.tree().root() == root {
-                return Ok(Some((epoch, earnings)));
+    pub fn earnings_behind(&self, root: B256) -> Boxed<'_, Result<Option<(u32, Earnings)>, ObserverError>> {
+        Box::pin(async move {
+            let mut newest = None;
+            for epoch in events::epochs_of_root(&self.chain, &self.deployment, root).await? {
+                let earnings = self.earnings_by(epoch).await?;
+                if earnings.tree().root() == root {
+                    return Ok(Some((epoch, earnings)));
+                }
+                newest.get_or_insert((epoch, earnings));
             }
-            newest.get_or_insert((epoch, earnings));
-        }
-        Ok(newest)
+            Ok(newest)
+        })
     }
 
     pub(crate) fn registry(&self) -> EnclaveRegistry::EnclaveRegistryInstance<&alloy::providers::DynProvider> {

@@ -1,7 +1,7 @@
 //! What a node's operator does on the chain: register, renew, settle, propose, claim.
 
 use crate::{
-    ChainError, Deployment, Mined, SendError, Sender,
+    Boxed, ChainError, Deployment, Mined, SendError, Sender,
     contracts::{EnclaveRegistry, GlacierToken, JobEscrow, RewardVault, WorkLedger},
     earnings::Earnings,
     events::{self, Counted},
@@ -123,27 +123,34 @@ impl Operator {
     ///
     /// # Errors
     /// The chain does not answer.
-    pub async fn chip(&self, enclave_id: &EnclaveId) -> Result<Chip, OperatorError> {
-        let chip = self.observer.registry().chip(enclave_id.0.into()).call().await?;
-        Ok(Chip { owner: chip.owner, registrations: chip.registrations, barred: chip.barred })
+    pub fn chip<'a>(&'a self, enclave_id: &'a EnclaveId) -> Boxed<'a, Result<Chip, OperatorError>> {
+        Box::pin(async move {
+            let chip = self.observer.registry().chip(enclave_id.0.into()).call().await?;
+            Ok(Chip { owner: chip.owner, registrations: chip.registrations, barred: chip.barred })
+        })
     }
 
     /// What the registry says of a key.
     ///
     /// # Errors
     /// The chain does not answer.
-    pub async fn life(&self, key: &glacier_wire::Address) -> Result<Life, OperatorError> {
-        let key = Address::from(key.0);
-        let (registry, until) = (self.observer.registry(), self.observer.registry().keyOf(key).call().await?.liveUntil);
-        Ok(Life { until: u64::from(until), earns: registry.mayEarn(key).call().await?.earns })
+    pub fn life<'a>(&'a self, key: &'a glacier_wire::Address) -> Boxed<'a, Result<Life, OperatorError>> {
+        Box::pin(async move {
+            let key = Address::from(key.0);
+            let (registry, until) =
+                (self.observer.registry(), self.observer.registry().keyOf(key).call().await?.liveUntil);
+            Ok(Life { until: u64::from(until), earns: registry.mayEarn(key).call().await?.earns })
+        })
     }
 
     /// Brings what is missing of the collateral to the chain.
     ///
     /// # Errors
     /// The contract's refusal, or the chain.
-    pub async fn bring(&self, collateral: &[u8]) -> Result<u32, OperatorError> {
-        Ok(Material::parse(collateral)?.submit(&self.sender, self.deployment().collateral).await?)
+    pub fn bring<'a>(&'a self, collateral: &'a [u8]) -> Boxed<'a, Result<u32, OperatorError>> {
+        Box::pin(
+            async move { Ok(Material::parse(collateral)?.submit(&self.sender, self.deployment().collateral).await?) },
+        )
     }
 
     /// Registers an enclave's key by a quote that names this owner and `number`, [`Chip::registrations`].
@@ -151,25 +158,27 @@ impl Operator {
     /// # Errors
     /// The registry's refusal, or the chain.
     #[tracing::instrument(skip_all)]
-    pub async fn register(
-        &self,
-        enclave_id: &EnclaveId,
-        key: &glacier_wire::Address,
+    pub fn register<'a>(
+        &'a self,
+        enclave_id: &'a EnclaveId,
+        key: &'a glacier_wire::Address,
         number: u32,
-        quote: &[u8],
-    ) -> Result<Mined, OperatorError> {
-        let compact = Compact::of(quote)?;
-        let call = EnclaveRegistry::registerCall {
-            quote: compact.quote().to_vec().into(),
-            pck: compact.pck().to_vec().into(),
-            enclaveKey: key.0.into(),
-            owner_: self.sender.address(),
-            formerKey: events::current_key(self.sender.chain(), self.deployment(), enclave_id)
-                .await?
-                .unwrap_or_default(),
-        };
-        let name = format!("register/{}/{key}/{number}", self.deployment().registry);
-        Ok(self.sender.call(&name, self.deployment().registry, call.abi_encode()).await?)
+        quote: &'a [u8],
+    ) -> Boxed<'a, Result<Mined, OperatorError>> {
+        Box::pin(async move {
+            let compact = Compact::of(quote)?;
+            let call = EnclaveRegistry::registerCall {
+                quote: compact.quote().to_vec().into(),
+                pck: compact.pck().to_vec().into(),
+                enclaveKey: key.0.into(),
+                owner_: self.sender.address(),
+                formerKey: events::current_key(self.sender.chain(), self.deployment(), enclave_id)
+                    .await?
+                    .unwrap_or_default(),
+            };
+            let name = format!("register/{}/{key}/{number}", self.deployment().registry);
+            Ok(self.sender.call(&name, self.deployment().registry, call.abi_encode()).await?)
+        })
     }
 
     /// Prolongs a key's life by a quote that names its present end as number.
@@ -177,23 +186,30 @@ impl Operator {
     /// # Errors
     /// The registry's refusal, or the chain.
     #[tracing::instrument(skip_all)]
-    pub async fn renew(&self, key: &glacier_wire::Address, until: u64, quote: &[u8]) -> Result<Mined, OperatorError> {
-        let compact = Compact::of(quote)?;
-        let call = EnclaveRegistry::renewCall {
-            quote: compact.quote().to_vec().into(),
-            pck: compact.pck().to_vec().into(),
-            enclaveKey: key.0.into(),
-        };
-        let name = format!("renew/{}/{key}/{until}", self.deployment().registry);
-        Ok(self.sender.call(&name, self.deployment().registry, call.abi_encode()).await?)
+    pub fn renew<'a>(
+        &'a self,
+        key: &'a glacier_wire::Address,
+        until: u64,
+        quote: &'a [u8],
+    ) -> Boxed<'a, Result<Mined, OperatorError>> {
+        Box::pin(async move {
+            let compact = Compact::of(quote)?;
+            let call = EnclaveRegistry::renewCall {
+                quote: compact.quote().to_vec().into(),
+                pck: compact.pck().to_vec().into(),
+                enclaveKey: key.0.into(),
+            };
+            let name = format!("renew/{}/{key}/{until}", self.deployment().registry);
+            Ok(self.sender.call(&name, self.deployment().registry, call.abi_encode()).await?)
+        })
     }
 
     /// How many proofs of a key are settled.
     ///
     /// # Errors
     /// The chain does not answer.
-    pub async fn settled(&self, key: &glacier_wire::Address) -> Result<u64, OperatorError> {
-        Ok(self.observer.settled(key).await?.size)
+    pub fn settled<'a>(&'a self, key: &'a glacier_wire::Address) -> Boxed<'a, Result<u64, OperatorError>> {
+        Box::pin(async move { Ok(self.observer.settled(key).await?.size) })
     }
 
     /// Units of a key that are settled. `counted` is what an earlier question has read already.
@@ -209,28 +225,30 @@ impl Operator {
     /// # Errors
     /// A head that is not this ledger's or not signed by its key; the ledger's refusal; the chain.
     #[tracing::instrument(skip_all)]
-    pub async fn settle(&self, signed: &SignedCheckpoint) -> Result<Option<Mined>, OperatorError> {
-        signed.verify()?;
-        let head = &signed.checkpoint;
-        if (head.chain_id, head.ledger.0) != (self.deployment().chain_id, *self.deployment().ledger.0) {
-            return Err(OperatorError::Checkpoint(format!(
-                "it names ledger {} of chain {}",
-                head.ledger, head.chain_id
-            )));
-        }
-        if self.settled(&head.enclave_key).await? >= head.size {
-            return Ok(None);
-        }
-        let (r, vs) = compact_signature(&signed.signature.0);
-        let call = WorkLedger::submitCheckpointCall {
-            whose: whose(head),
-            counts: counts(head),
-            root: head.root.0.into(),
-            r,
-            vs,
-        };
-        let name = format!("settle/{}/{}/{}", self.deployment().ledger, head.enclave_key, head.size);
-        Ok(Some(self.sender.call(&name, self.deployment().ledger, call.abi_encode()).await?))
+    pub fn settle<'a>(&'a self, signed: &'a SignedCheckpoint) -> Boxed<'a, Result<Option<Mined>, OperatorError>> {
+        Box::pin(async move {
+            signed.verify()?;
+            let head = &signed.checkpoint;
+            if (head.chain_id, head.ledger.0) != (self.deployment().chain_id, *self.deployment().ledger.0) {
+                return Err(OperatorError::Checkpoint(format!(
+                    "it names ledger {} of chain {}",
+                    head.ledger, head.chain_id
+                )));
+            }
+            if self.settled(&head.enclave_key).await? >= head.size {
+                return Ok(None);
+            }
+            let (r, vs) = compact_signature(&signed.signature.0);
+            let call = WorkLedger::submitCheckpointCall {
+                whose: whose(head),
+                counts: counts(head),
+                root: head.root.0.into(),
+                r,
+                vs,
+            };
+            let name = format!("settle/{}/{}/{}", self.deployment().ledger, head.enclave_key, head.size);
+            Ok(Some(self.sender.call(&name, self.deployment().ledger, call.abi_encode()).await?))
+        })
     }
 
     /// What everybody has earned up to the last epoch that is over, by the public rule over the chain's events.
@@ -246,8 +264,8 @@ impl Operator {
     ///
     /// # Errors
     /// The chain does not answer.
-    pub async fn earnings_by(&self, last: u32) -> Result<Earnings, OperatorError> {
-        Ok(self.observer.earnings_by(last).await?)
+    pub fn earnings_by(&self, last: u32) -> Boxed<'_, Result<Earnings, OperatorError>> {
+        Box::pin(async move { Ok(self.observer.earnings_by(last).await?) })
     }
 
     /// Whether this operator may propose roots.
@@ -264,31 +282,33 @@ impl Operator {
     ///
     /// # Errors
     /// The vault's refusal, or the chain.
-    pub async fn propose(&self) -> Result<Option<u32>, OperatorError> {
-        let head = self.sender.chain().head().await?.number;
-        let vault = self.observer.vault();
-        let (current, pending) = (vault.current().call().await?, vault.pending().call().await?);
-        if pending.epoch != 0 {
-            return Ok(None);
-        }
-        let Some((epoch, earnings)) = self.earnings().await? else { return Ok(None) };
-        let root = earnings.tree().root();
-        if earnings.is_empty() || root == current.root {
-            return Ok(None);
-        }
-        let call = RewardVault::proposeCall { epoch, root, total: U88::saturating_from(earnings.total()) };
-        // One that was vetoed is due again.
-        let name = format!("propose/{}/{epoch}/{root:x}", self.deployment().vault);
-        self.sender.call_since(head, &name, self.deployment().vault, call.abi_encode()).await?;
-        Ok(Some(epoch))
+    pub fn propose(&self) -> Boxed<'_, Result<Option<u32>, OperatorError>> {
+        Box::pin(async move {
+            let head = self.sender.chain().head().await?.number;
+            let vault = self.observer.vault();
+            let (current, pending) = (vault.current().call().await?, vault.pending().call().await?);
+            if pending.epoch != 0 {
+                return Ok(None);
+            }
+            let Some((epoch, earnings)) = self.earnings().await? else { return Ok(None) };
+            let root = earnings.tree().root();
+            if earnings.is_empty() || root == current.root {
+                return Ok(None);
+            }
+            let call = RewardVault::proposeCall { epoch, root, total: U88::saturating_from(earnings.total()) };
+            // One that was vetoed is due again.
+            let name = format!("propose/{}/{epoch}/{root:x}", self.deployment().vault);
+            self.sender.call_since(head, &name, self.deployment().vault, call.abi_encode()).await?;
+            Ok(Some(epoch))
+        })
     }
 
     /// What would make a claim worth while: the last epoch that is over, and the root in force.
     ///
     /// # Errors
     /// The chain does not answer.
-    pub async fn due(&self) -> Result<(Option<u32>, B256), OperatorError> {
-        Ok((self.last_epoch().await?, self.observer.vault().current().call().await?.root))
+    pub fn due(&self) -> Boxed<'_, Result<(Option<u32>, B256), OperatorError>> {
+        Box::pin(async move { Ok((self.last_epoch().await?, self.observer.vault().current().call().await?.root)) })
     }
 
     /// Claims what the root in force gives this owner beyond what it has.
@@ -296,49 +316,58 @@ impl Operator {
     /// # Errors
     /// Nothing to claim; a root that is not what the events give; the vault's refusal; the chain.
     #[tracing::instrument(skip_all)]
-    pub async fn claim(&self) -> Result<U256, OperatorError> {
-        let (vault, account) = (self.observer.vault(), self.sender.address());
-        let current = vault.current().call().await?;
-        let behind = self.observer.earnings_behind(current.root).await?;
-        let (_, earnings) = behind.ok_or(OperatorError::NothingToClaim)?;
-        let tree = earnings.tree();
-        if tree.root() != current.root {
-            return Err(OperatorError::FalseRoot { found: current.root, expected: tree.root() });
-        }
-        let cumulative = earnings.of(&account);
-        let claimed = vault.claimed(account).call().await?;
-        let (Some(proof), true) = (tree.path(&account), cumulative > claimed) else {
-            return Err(OperatorError::NothingToClaim);
-        };
-        let call = RewardVault::claimCall { account, cumulative, proof };
-        let name = format!("claim/{}/{account}/{cumulative}", self.deployment().vault);
-        self.sender.call(&name, self.deployment().vault, call.abi_encode()).await?;
-        Ok(cumulative.saturating_sub(claimed))
+    pub fn claim(&self) -> Boxed<'_, Result<U256, OperatorError>> {
+        Box::pin(async move {
+            let (vault, account) = (self.observer.vault(), self.sender.address());
+            let current = vault.current().call().await?;
+            let behind = self.observer.earnings_behind(current.root).await?;
+            let (_, earnings) = behind.ok_or(OperatorError::NothingToClaim)?;
+            let tree = earnings.tree();
+            if tree.root() != current.root {
+                return Err(OperatorError::FalseRoot { found: current.root, expected: tree.root() });
+            }
+            let cumulative = earnings.of(&account);
+            let claimed = vault.claimed(account).call().await?;
+            let (Some(proof), true) = (tree.path(&account), cumulative > claimed) else {
+                return Err(OperatorError::NothingToClaim);
+            };
+            let call = RewardVault::claimCall { account, cumulative, proof };
+            let name = format!("claim/{}/{account}/{cumulative}", self.deployment().vault);
+            self.sender.call(&name, self.deployment().vault, call.abi_encode()).await?;
+            Ok(cumulative.saturating_sub(claimed))
+        })
     }
 
     /// Takes out what the escrow owes this owner.
     ///
     /// # Errors
     /// The escrow's refusal, or the chain.
-    pub async fn withdraw(&self) -> Result<Option<U256>, OperatorError> {
-        let (account, head) = (self.sender.address(), self.sender.chain().head().await?.number);
-        let owed = self.escrow().balanceOf(account).call().await?;
-        if owed.is_zero() {
-            return Ok(None);
-        }
-        let call = JobEscrow::withdrawCall { to: account }.abi_encode();
-        let name = format!("withdraw/{}/{account}", self.deployment().escrow);
-        let mined = self.sender.call_since(head, &name, self.deployment().escrow, call).await?;
-        // More may have been credited meanwhile.
-        Ok(events::withdrawn(self.sender.chain(), self.deployment(), account, &mined).await?.or(Some(owed)))
+    pub fn withdraw(&self) -> Boxed<'_, Result<Option<U256>, OperatorError>> {
+        Box::pin(async move {
+            let (account, head) = (self.sender.address(), self.sender.chain().head().await?.number);
+            let owed = self.escrow().balanceOf(account).call().await?;
+            if owed.is_zero() {
+                return Ok(None);
+            }
+            let call = JobEscrow::withdrawCall { to: account }.abi_encode();
+            let name = format!("withdraw/{}/{account}", self.deployment().escrow);
+            let mined = self.sender.call_since(head, &name, self.deployment().escrow, call).await?;
+            // More may have been credited meanwhile.
+            Ok(events::withdrawn(self.sender.chain(), self.deployment(), account, &mined).await?.or(Some(owed)))
+        })
     }
 
     /// Tokens of an account, in units of 10^-18.
     ///
     /// # Errors
     /// The chain does not answer.
-    pub async fn balance(&self, account: Address) -> Result<U256, OperatorError> {
-        Ok(GlacierToken::new(self.deployment().token, self.sender.chain().provider()).balanceOf(account).call().await?)
+    pub fn balance(&self, account: Address) -> Boxed<'_, Result<U256, OperatorError>> {
+        Box::pin(async move {
+            Ok(GlacierToken::new(self.deployment().token, self.sender.chain().provider())
+                .balanceOf(account)
+                .call()
+                .await?)
+        })
     }
 
     /// The last epoch that is over at the chain's time.

@@ -1,7 +1,7 @@
 //! What the escrow pays for proofs.
 
 use crate::{
-    Operator, OperatorError, SendError,
+    Boxed, Operator, OperatorError, SendError,
     contracts::JobEscrow,
     events::{self, Paid},
     operator::compact_signature,
@@ -40,21 +40,23 @@ pub(crate) struct Depositors {
 
 impl Depositors {
     /// Reads on. What a reorganisation may still take back is read again the next time.
-    pub(crate) async fn read_on(&mut self, operator: &Operator) -> Result<(), OperatorError> {
-        let (chain, deployment) = (operator.sender().chain(), operator.deployment());
-        let head = chain.head().await?;
-        let from = self.next.unwrap_or(deployment.block);
-        for paid in events::deposits(chain, deployment, from, head.number).await? {
-            let Paid { manifest, payer, price, depositor, expiry } = paid;
-            let job = Job { manifest: manifest.0, payer: *payer.0, price };
-            self.of.entry(job).or_default().insert(depositor, expiry);
-        }
-        self.next = Some(events::beyond_doubt(chain, head.number).max(from));
-        for held in self.of.values_mut() {
-            held.retain(|_, expiry| *expiry > head.timestamp);
-        }
-        self.of.retain(|_, held| !held.is_empty());
-        Ok(())
+    pub(crate) fn read_on<'a>(&'a mut self, operator: &'a Operator) -> Boxed<'a, Result<(), OperatorError>> {
+        Box::pin(async move {
+            let (chain, deployment) = (operator.sender().chain(), operator.deployment());
+            let head = chain.head().await?;
+            let from = self.next.unwrap_or(deployment.block);
+            for paid in events::deposits(chain, deployment, from, head.number).await? {
+                let Paid { manifest, payer, price, depositor, expiry } = paid;
+                let job = Job { manifest: manifest.0, payer: *payer.0, price };
+                self.of.entry(job).or_default().insert(depositor, expiry);
+            }
+            self.next = Some(events::beyond_doubt(chain, head.number).max(from));
+            for held in self.of.values_mut() {
+                held.retain(|_, expiry| *expiry > head.timestamp);
+            }
+            self.of.retain(|_, held| !held.is_empty());
+            Ok(())
+        })
     }
 
     pub(crate) fn of(&self, job: &Job) -> BTreeSet<Address> {
@@ -77,8 +79,12 @@ impl Operator {
     ///
     /// # Errors
     /// A proof that the deposit is not for; the chain.
-    pub async fn release(&self, signed: &SignedProof, depositor: Address) -> Result<bool, OperatorError> {
-        self.pay(signed, depositor, Ground::Earns).await
+    pub fn release<'a>(
+        &'a self,
+        signed: &'a SignedProof,
+        depositor: Address,
+    ) -> Boxed<'a, Result<bool, OperatorError>> {
+        Box::pin(async move { self.pay(signed, depositor, Ground::Earns).await })
     }
 
     /// [`Operator::release`] for a proof in a settled log, whatever became of its key since: `path` is its audit path at the
@@ -86,40 +92,42 @@ impl Operator {
     ///
     /// # Errors
     /// As there; a proof that is not settled; a chip that is barred.
-    pub async fn release_settled(
-        &self,
-        signed: &SignedProof,
+    pub fn release_settled<'a>(
+        &'a self,
+        signed: &'a SignedProof,
         depositor: Address,
-        path: &[LogHash],
-    ) -> Result<bool, OperatorError> {
-        self.pay(signed, depositor, Ground::Settled(path)).await
+        path: &'a [LogHash],
+    ) -> Boxed<'a, Result<bool, OperatorError>> {
+        Box::pin(async move { self.pay(signed, depositor, Ground::Settled(path)).await })
     }
 
-    pub(crate) async fn pay(
-        &self,
-        signed: &SignedProof,
+    pub(crate) fn pay<'a>(
+        &'a self,
+        signed: &'a SignedProof,
         depositor: Address,
-        ground: Ground<'_>,
-    ) -> Result<bool, OperatorError> {
-        self.sender().drain().await?;
-        let proof = &signed.proof;
-        let escrow = self.deployment().escrow;
-        let paid = JobEscrow::new(escrow, self.sender().chain().provider());
-        if paid.isPaid(proof.enclave_key.0.into(), proof.sequence).call().await? {
-            return Ok(false);
-        }
-        let (r, vs) = compact_signature(&signed.signature.0);
-        let shown = shown(proof);
-        let call = match ground {
-            Ground::Earns => JobEscrow::releaseCall { proof: shown, depositor, r, vs }.abi_encode(),
-            Ground::Settled(path) => {
-                let path = path.iter().map(|hash| hash.0.into()).collect();
-                JobEscrow::releaseSettledCall { proof: shown, depositor, path }.abi_encode()
+        ground: Ground<'a>,
+    ) -> Boxed<'a, Result<bool, OperatorError>> {
+        Box::pin(async move {
+            self.sender().drain().await?;
+            let proof = &signed.proof;
+            let escrow = self.deployment().escrow;
+            let paid = JobEscrow::new(escrow, self.sender().chain().provider());
+            if paid.isPaid(proof.enclave_key.0.into(), proof.sequence).call().await? {
+                return Ok(false);
             }
-        };
-        let name = format!("release/{escrow}/{}/{}/{depositor}", proof.enclave_key, proof.sequence);
-        self.sender().call(&name, escrow, call).await?;
-        Ok(true)
+            let (r, vs) = compact_signature(&signed.signature.0);
+            let shown = shown(proof);
+            let call = match ground {
+                Ground::Earns => JobEscrow::releaseCall { proof: shown, depositor, r, vs }.abi_encode(),
+                Ground::Settled(path) => {
+                    let path = path.iter().map(|hash| hash.0.into()).collect();
+                    JobEscrow::releaseSettledCall { proof: shown, depositor, path }.abi_encode()
+                }
+            };
+            let name = format!("release/{escrow}/{}/{}/{depositor}", proof.enclave_key, proof.sequence);
+            self.sender().call(&name, escrow, call).await?;
+            Ok(true)
+        })
     }
 
     /// Runs that this account's deposit holds for a proof's job, where it pays for that proof at the time `now`, seconds

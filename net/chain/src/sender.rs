@@ -1,6 +1,6 @@
 //! Calls that happen once, and what came of them.
 
-use crate::{Chain, Intent, IntentId, Mined, Outbox, OutboxError, Outcome, contracts};
+use crate::{Boxed, Chain, Intent, IntentId, Mined, Outbox, OutboxError, Outcome, contracts};
 use alloy::primitives::{Address, Bytes};
 use std::sync::Arc;
 
@@ -95,21 +95,23 @@ impl Sender {
         Ok(())
     }
 
-    async fn perform(&self, intent: Intent, since: Option<u64>) -> Result<Mined, SendError> {
-        loop {
-            let (id, fresh) = self.outbox.submit_anew(intent.clone(), since)?;
-            let reason = match self.follow(id).await? {
-                Outcome::Mined(mined) => return Ok(mined),
-                Outcome::Reverted { data, reason, .. } => {
-                    contracts::refusal(&data).or(reason).unwrap_or_else(|| "reverted".into())
+    fn perform(&self, intent: Intent, since: Option<u64>) -> Boxed<'_, Result<Mined, SendError>> {
+        Box::pin(async move {
+            loop {
+                let (id, fresh) = self.outbox.submit_anew(intent.clone(), since)?;
+                let reason = match self.follow(id).await? {
+                    Outcome::Mined(mined) => return Ok(mined),
+                    Outcome::Reverted { data, reason, .. } => {
+                        contracts::refusal(&data).or(reason).unwrap_or_else(|| "reverted".into())
+                    }
+                    Outcome::Refused { data, reason } => contracts::refusal(&data).unwrap_or(reason),
+                };
+                // What was under way from before may have failed for a reason that is gone.
+                if fresh {
+                    return Err(SendError::Refused { what: intent.key, reason });
                 }
-                Outcome::Refused { data, reason } => contracts::refusal(&data).unwrap_or(reason),
-            };
-            // What was under way from before may have failed for a reason that is gone.
-            if fresh {
-                return Err(SendError::Refused { what: intent.key, reason });
             }
-        }
+        })
     }
 
     async fn follow(&self, id: IntentId) -> Result<Outcome, OutboxError> {

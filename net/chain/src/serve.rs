@@ -4,6 +4,7 @@
 //! loopback's, an Origin must be among those that were named, and the body must say that it is JSON, which
 //! no page can say across origins without being asked first.
 
+use crate::Boxed;
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -52,22 +53,28 @@ impl Drop for Service {
 /// # Errors
 ///
 /// The address is not loopback, or taken.
-pub async fn serve(chain: Embedded, address: SocketAddr, origins: Vec<String>) -> Result<Service, ServeError> {
-    if !address.ip().is_loopback() {
-        return Err(ServeError::NotLoopback(address));
-    }
-    let listener = TcpListener::bind(address).await?;
-    let address = listener.local_addr()?;
-    let app = Router::new()
-        .route("/", post(answer))
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .with_state(Arc::new(Served { chain, origins }));
-    let task = tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, app).await {
-            tracing::error!(%error, "the chain's service ended");
+pub fn serve(
+    chain: Embedded,
+    address: SocketAddr,
+    origins: Vec<String>,
+) -> Boxed<'static, Result<Service, ServeError>> {
+    Box::pin(async move {
+        if !address.ip().is_loopback() {
+            return Err(ServeError::NotLoopback(address));
         }
-    });
-    Ok(Service { address, task })
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let app = Router::new()
+            .route("/", post(answer))
+            .layer(DefaultBodyLimit::max(MAX_BODY))
+            .with_state(Arc::new(Served { chain, origins }));
+        let task = tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, app).await {
+                tracing::error!(%error, "the chain's service ended");
+            }
+        });
+        Ok(Service { address, task })
+    })
 }
 
 /// Why a chain is not served.

@@ -22,6 +22,7 @@ use super::{
     verify::{self, Found, User},
 };
 use crate::{
+    Boxed,
     chain::{Chain, Head},
     revert,
 };
@@ -33,22 +34,24 @@ impl Outbox {
     /// # Errors
     ///
     /// The chain does not answer, or contradicts what is known. What was not decided stays as it was.
-    pub async fn drive(&self, chain: &Chain) -> Result<Progress, OutboxError> {
-        let _step = self.step.lock().await;
-        chain.check_id().await?;
-        self.store.bind(chain.id())?;
-        let mut step = Step {
-            outbox: self,
-            chain,
-            head: chain.head().await?,
-            used: chain.provider().get_transaction_count(self.address()).await?,
-            floor: self.store.floor()?,
-            progress: Progress::default(),
-        };
-        step.check_floor()?;
-        step.run().await?;
-        step.progress.pending = self.store.open_records()?.len();
-        Ok(step.progress)
+    pub fn drive<'a>(&'a self, chain: &'a Chain) -> Boxed<'a, Result<Progress, OutboxError>> {
+        Box::pin(async move {
+            let _step = self.step.lock().await;
+            chain.check_id().await?;
+            self.store.bind(chain.id())?;
+            let mut step = Step {
+                outbox: self,
+                chain,
+                head: chain.head().await?,
+                used: chain.provider().get_transaction_count(self.address()).await?,
+                floor: self.store.floor()?,
+                progress: Progress::default(),
+            };
+            step.check_floor()?;
+            step.run().await?;
+            step.progress.pending = self.store.open_records()?.len();
+            Ok(step.progress)
+        })
     }
 
     /// Drives until an intent is final, with a pause between steps. Faults of the chain that may pass are
@@ -57,24 +60,31 @@ impl Outbox {
     /// # Errors
     ///
     /// As [`Outbox::drive`], but for a chain that does not answer.
-    pub async fn settle(&self, chain: &Chain, id: IntentId, pause: Duration) -> Result<Outcome, OutboxError> {
-        loop {
-            match self.drive(chain).await {
-                Ok(progress) => {
-                    for (id, why) in &progress.refused {
-                        tracing::warn!(intent = id.0, why, "the chain does not take a transaction");
+    pub fn settle<'a>(
+        &'a self,
+        chain: &'a Chain,
+        id: IntentId,
+        pause: Duration,
+    ) -> Boxed<'a, Result<Outcome, OutboxError>> {
+        Box::pin(async move {
+            loop {
+                match self.drive(chain).await {
+                    Ok(progress) => {
+                        for (id, why) in &progress.refused {
+                            tracing::warn!(intent = id.0, why, "the chain does not take a transaction");
+                        }
                     }
+                    Err(OutboxError::Chain(crate::ChainError::Rpc(error))) => {
+                        tracing::warn!(%error, "the chain does not answer");
+                    }
+                    Err(other) => return Err(other),
                 }
-                Err(OutboxError::Chain(crate::ChainError::Rpc(error))) => {
-                    tracing::warn!(%error, "the chain does not answer");
+                if let Some(outcome) = self.outcome(id)? {
+                    return Ok(outcome);
                 }
-                Err(other) => return Err(other),
+                tokio::time::sleep(pause).await;
             }
-            if let Some(outcome) = self.outcome(id)? {
-                return Ok(outcome);
-            }
-            tokio::time::sleep(pause).await;
-        }
+        })
     }
 
     async fn save(&self, records: Vec<(IntentId, Record)>, floor: Floor) -> Result<(), OutboxError> {

@@ -16,7 +16,7 @@ mod logs;
 mod memory;
 
 use crate::{
-    Chain, Deployment, Material, NodeLog, ObserverError, OutboxError, Realm, SendError, Sender,
+    Boxed, Chain, Deployment, Material, NodeLog, ObserverError, OutboxError, Realm, SendError, Sender,
     contracts::{DcapVerifier, EnclaveRegistry, MeasurementPolicy, QuoteRouter, RewardVault, WorkLedger},
     events,
     live::{self, LiveFault, Question},
@@ -128,18 +128,20 @@ impl Watchman {
     ///
     /// # Errors
     /// The chain does not answer, or the disk. What a node does not answer is in [`Round::unknown`].
-    pub async fn look(&mut self, at: UnixTime) -> Result<Round, WatchError> {
-        let mut round = Round::default();
-        self.read(&mut round).await?;
-        for known in self.memory.keys() {
-            self.appraise(&known, at, &mut round).await?;
-        }
-        self.look_for_revoked(&mut round).await?;
-        self.look_at_logs(&mut round).await?;
-        self.look_at_roots(&mut round).await?;
-        self.memory.write(&self.path)?;
-        round.keys = self.memory.keys().count();
-        Ok(round)
+    pub fn look(&mut self, at: UnixTime) -> Boxed<'_, Result<Round, WatchError>> {
+        Box::pin(async move {
+            let mut round = Round::default();
+            self.read(&mut round).await?;
+            for known in self.memory.keys() {
+                self.appraise(&known, at, &mut round).await?;
+            }
+            self.look_for_revoked(&mut round).await?;
+            self.look_at_logs(&mut round).await?;
+            self.look_at_roots(&mut round).await?;
+            self.memory.write(&self.path)?;
+            round.keys = self.memory.keys().count();
+            Ok(round)
+        })
     }
 
     /// Reads the events since the last time. The newest blocks are read again: what is in them may change.
