@@ -59,7 +59,7 @@ pub(crate) async fn run(args: Args, cx: &Context) -> Outcome {
     files::require_absent([args.output.as_ref(), args.proof.as_ref()])?;
     let door = Door::find(&args.node, &args.policy, cx)?;
     let body = match &args.input {
-        Some(input) => Some(files::read(&*cx.bring(input).await?, AppResult::MAX_BYTES as u64)?),
+        Some(input) => Some(files::read(&cx.bring(input).await?, AppResult::MAX_BYTES as u64)?),
         None => None,
     };
     let session = door.open(if args.fresh { Freshness::Fresh } else { Freshness::Cached }, cx).await?;
